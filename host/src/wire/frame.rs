@@ -1,0 +1,391 @@
+//! Frames: what follows the header on a data stream.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
+
+use super::{WireError, varint};
+
+const MESSAGE: u8 = 0;
+const REQUEST: u8 = 1;
+const ANSWER: u8 = 2;
+const REFUSAL: u8 = 3;
+const WITHDRAW: u8 = 4;
+
+/// Most bytes a frame holds beside its body, its length included: two numbers of ten bytes, one of
+/// five and the kind.
+pub const FRAME_OVERHEAD: usize = 2 * varint::MAX_VARINT + 5 + 1;
+
+/// Most bytes of an encoded [`Failure`].
+pub const MAX_FAILURE: usize = 2048;
+const MAX_FAILURE_CODE: usize = 64;
+const MAX_FAILURE_MESSAGE: usize = 1024;
+
+/// What a frame is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FrameKind {
+    /// Needs no answer.
+    Message,
+    /// Is answered on the lane in the other direction with the same id.
+    Request {
+        /// The asker's number, unique within its incarnation.
+        id: u64,
+        /// How long the asker waits, in milliseconds from when it asked.
+        timeout_ms: u32,
+    },
+    /// The answer to the request `id`.
+    Answer {
+        /// Of the request.
+        id: u64,
+    },
+    /// Instead of an answer; the body is an encoded [`Failure`].
+    Refusal {
+        /// Of the request.
+        id: u64,
+    },
+    /// The asker waits no longer for the request `id`. No body.
+    Withdraw {
+        /// Of the request.
+        id: u64,
+    },
+}
+
+/// One decoded frame. The body is a slice of the chunk it came in, unless it was spread over several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// What it is.
+    pub kind: FrameKind,
+    /// What it carries.
+    pub body: Bytes,
+}
+
+/// A failure that people and programs can both read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Kebab-case and stable; at most 64 bytes.
+    pub code: String,
+    /// A sentence; at most 1,024 bytes.
+    pub message: String,
+}
+
+impl Failure {
+    /// Reads the body of a refusal.
+    ///
+    /// # Errors
+    /// [`WireError::Malformed`] when it does not decode or is too long.
+    pub fn decode(body: &[u8]) -> Result<Self, WireError> {
+        let failure: Self = postcard::from_bytes(body).map_err(|_| WireError::Malformed("refusal"))?;
+        if failure.code.len() > MAX_FAILURE_CODE || failure.message.len() > MAX_FAILURE_MESSAGE {
+            return Err(WireError::Malformed("refusal"));
+        }
+        Ok(failure)
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let clipped = Self {
+            code: clip(&self.code, MAX_FAILURE_CODE).to_owned(),
+            message: clip(&self.message, MAX_FAILURE_MESSAGE).to_owned(),
+        };
+        postcard::to_stdvec(&clipped).unwrap_or_default()
+    }
+}
+
+fn clip(text: &str, limit: usize) -> &str {
+    let mut end = text.len().min(limit);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+/// Encodes frames one after another into one buffer. What was written last can be taken back with [`truncate`].
+///
+/// [`truncate`]: FrameWriter::truncate
+#[derive(Debug, Default)]
+pub struct FrameWriter {
+    out: BytesMut,
+}
+
+impl FrameWriter {
+    /// Appends a message.
+    pub fn message(&mut self, body: &[u8]) {
+        self.start(1 + body.len(), MESSAGE);
+        self.out.put_slice(body);
+    }
+
+    /// Appends a request.
+    pub fn request(&mut self, id: u64, timeout_ms: u32, body: &[u8]) {
+        self.start(1 + varint::len(id) + varint::len(timeout_ms.into()) + body.len(), REQUEST);
+        varint::write(&mut self.out, id);
+        varint::write(&mut self.out, timeout_ms.into());
+        self.out.put_slice(body);
+    }
+
+    /// Appends the answer to a request of the peer.
+    pub fn answer(&mut self, id: u64, body: &[u8]) {
+        self.with_id(ANSWER, id, body);
+    }
+
+    /// Appends a refusal of a request of the peer; texts beyond their limits are clipped.
+    pub fn refusal(&mut self, id: u64, failure: &Failure) {
+        self.with_id(REFUSAL, id, &failure.encode());
+    }
+
+    /// Appends that a request of ours needs no answer any more.
+    pub fn withdraw(&mut self, id: u64) {
+        self.with_id(WITHDRAW, id, &[]);
+    }
+
+    fn with_id(&mut self, kind: u8, id: u64, body: &[u8]) {
+        self.start(1 + varint::len(id) + body.len(), kind);
+        varint::write(&mut self.out, id);
+        self.out.put_slice(body);
+    }
+
+    fn start(&mut self, length: usize, kind: u8) {
+        self.out.reserve(varint::MAX_VARINT + length);
+        varint::write(&mut self.out, length as u64);
+        self.out.put_u8(kind);
+    }
+
+    /// Bytes written so far.
+    pub fn len(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Whether nothing was written.
+    pub fn is_empty(&self) -> bool {
+        self.out.is_empty()
+    }
+
+    /// Forgets everything after the first `len` bytes; `len` must be a value that [`FrameWriter::len`] gave.
+    pub fn truncate(&mut self, len: usize) {
+        self.out.truncate(len);
+    }
+
+    /// What was written, leaving the writer empty.
+    pub fn take(&mut self) -> Bytes {
+        self.out.split().freeze()
+    }
+}
+
+/// Cuts a stream's bytes into frames, however they are chunked.
+///
+/// Holds at most one incomplete frame; its memory grows with what has come, not with what is claimed.
+#[derive(Debug)]
+pub struct FrameDecoder {
+    max_body: usize,
+    partial: BytesMut,
+}
+
+impl FrameDecoder {
+    /// For bodies of at most `max_body` bytes.
+    pub fn new(max_body: u32) -> Self {
+        Self { max_body: max_body as usize, partial: BytesMut::new() }
+    }
+
+    /// Appends the frames that `chunk` completes to `out`, in order. After an error the stream is unusable;
+    /// the frames before the error are in `out`.
+    ///
+    /// # Errors
+    /// [`WireError`] on the first byte that cannot stand where it stands.
+    pub fn decode(&mut self, mut chunk: Bytes, out: &mut Vec<Frame>) -> Result<(), WireError> {
+        while !self.partial.is_empty() {
+            let Some(missing) = self.missing()? else {
+                // The length itself is incomplete: take it byte by byte.
+                if chunk.is_empty() {
+                    return Ok(());
+                }
+                self.partial.extend_from_slice(&chunk.split_to(1));
+                continue;
+            };
+            self.partial.extend_from_slice(&chunk.split_to(missing.min(chunk.len())));
+            if self.missing()? != Some(0) {
+                return Ok(());
+            }
+            let mut whole = self.partial.split().freeze();
+            if let Some(frame) = self.take_frame(&mut whole)? {
+                out.push(frame);
+            }
+        }
+        while !chunk.is_empty() {
+            match self.take_frame(&mut chunk)? {
+                Some(frame) => out.push(frame),
+                None => {
+                    self.partial.extend_from_slice(&chunk);
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the stream may end here.
+    ///
+    /// # Errors
+    /// [`WireError::Truncated`] inside a frame.
+    pub fn finish(&self) -> Result<(), WireError> {
+        if self.partial.is_empty() { Ok(()) } else { Err(WireError::Truncated("a frame")) }
+    }
+
+    /// Bytes of the incomplete frame that still have to come, `None` while its length is incomplete.
+    fn missing(&self) -> Result<Option<usize>, WireError> {
+        Ok(self.length(&self.partial)?.map(|(length, head)| (head + length).saturating_sub(self.partial.len())))
+    }
+
+    fn length(&self, bytes: &[u8]) -> Result<Option<(usize, usize)>, WireError> {
+        let Some((length, head)) = varint::read(bytes)? else { return Ok(None) };
+        let limit = (self.max_body.max(MAX_FAILURE) + FRAME_OVERHEAD) as u64;
+        if length > limit {
+            return Err(WireError::TooLong { what: "frame", length, limit });
+        }
+        if length == 0 {
+            return Err(WireError::Malformed("frame without a kind"));
+        }
+        Ok(Some((length as usize, head)))
+    }
+
+    fn take_frame(&self, bytes: &mut Bytes) -> Result<Option<Frame>, WireError> {
+        let Some((length, head)) = self.length(bytes)? else { return Ok(None) };
+        if bytes.len() < head + length {
+            return Ok(None);
+        }
+        let mut frame = bytes.split_to(head + length).split_off(head);
+        let kind = frame.split_to(1)[0];
+        let mut number = |what| match varint::read(&frame)? {
+            Some((value, used)) => {
+                let _ = frame.split_to(used);
+                Ok(value)
+            }
+            None => Err(WireError::Malformed(what)),
+        };
+        let kind = match kind {
+            MESSAGE => FrameKind::Message,
+            REQUEST => {
+                let id = number("request id")?;
+                let timeout = number("request timeout")?;
+                let timeout_ms = timeout.try_into().map_err(|_| WireError::Malformed("request timeout"))?;
+                FrameKind::Request { id, timeout_ms }
+            }
+            ANSWER => FrameKind::Answer { id: number("answer id")? },
+            REFUSAL => FrameKind::Refusal { id: number("refusal id")? },
+            WITHDRAW => FrameKind::Withdraw { id: number("withdraw id")? },
+            other => return Err(WireError::UnknownKind(other)),
+        };
+        let limit = match kind {
+            FrameKind::Refusal { .. } => MAX_FAILURE,
+            FrameKind::Withdraw { .. } => 0,
+            _ => self.max_body,
+        };
+        if frame.len() > limit {
+            return Err(WireError::TooLong { what: "body", length: frame.len() as u64, limit: limit as u64 });
+        }
+        Ok(Some(Frame { kind, body: frame }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn any_frame() -> impl Strategy<Value = Frame> {
+        let body = proptest::collection::vec(any::<u8>(), 0..300).prop_map(Bytes::from);
+        prop_oneof![
+            body.clone().prop_map(|body| Frame { kind: FrameKind::Message, body }),
+            (any::<u64>(), any::<u32>(), body.clone())
+                .prop_map(|(id, timeout_ms, body)| Frame { kind: FrameKind::Request { id, timeout_ms }, body }),
+            (any::<u64>(), body).prop_map(|(id, body)| Frame { kind: FrameKind::Answer { id }, body }),
+            (any::<u64>(), ".{0,40}", ".{0,80}").prop_map(|(id, code, message)| Frame {
+                kind: FrameKind::Refusal { id },
+                body: Failure { code: clip(&code, 64).into(), message }.encode().into(),
+            }),
+            any::<u64>().prop_map(|id| Frame { kind: FrameKind::Withdraw { id }, body: Bytes::new() }),
+        ]
+    }
+
+    fn encode(frames: &[Frame]) -> Bytes {
+        let mut writer = FrameWriter::default();
+        for frame in frames {
+            match frame.kind {
+                FrameKind::Message => writer.message(&frame.body),
+                FrameKind::Request { id, timeout_ms } => writer.request(id, timeout_ms, &frame.body),
+                FrameKind::Answer { id } => writer.answer(id, &frame.body),
+                FrameKind::Refusal { id } => {
+                    writer.refusal(id, &Failure::decode(&frame.body).expect("made by encode"));
+                }
+                FrameKind::Withdraw { id } => writer.withdraw(id),
+            }
+        }
+        writer.take()
+    }
+
+    proptest! {
+        #[test]
+        fn frames_survive_any_cut(frames in proptest::collection::vec(any_frame(), 0..12), cut in 1_usize..200) {
+            let encoded = encode(&frames);
+            let mut decoder = FrameDecoder::new(1000);
+            let mut out = Vec::new();
+            for at in (0..encoded.len()).step_by(cut) {
+                decoder.decode(encoded.slice(at..(at + cut).min(encoded.len())), &mut out)?;
+            }
+            prop_assert_eq!(decoder.finish(), Ok(()));
+            prop_assert_eq!(out, frames);
+        }
+
+        #[test]
+        fn an_end_inside_a_frame_is_noticed(frame in any_frame(), keep in 0.0..1.0) {
+            let encoded = encode(&[frame]);
+            let keep = (1 + ((encoded.len() - 1) as f64 * keep) as usize).min(encoded.len() - 1);
+            let mut decoder = FrameDecoder::new(1000);
+            let mut out = Vec::new();
+            decoder.decode(encoded.slice(..keep), &mut out)?;
+            prop_assert_eq!(decoder.finish(), Err(WireError::Truncated("a frame")));
+            prop_assert!(out.is_empty());
+        }
+
+        #[test]
+        fn garbage_never_panics_and_never_hoards(
+            chunks in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..100), 0..30),
+        ) {
+            let mut decoder = FrameDecoder::new(64);
+            let mut out = Vec::new();
+            for chunk in chunks {
+                if decoder.decode(Bytes::from(chunk), &mut out).is_err() {
+                    break;
+                }
+                prop_assert!(decoder.partial.len() <= MAX_FAILURE + FRAME_OVERHEAD + varint::MAX_VARINT);
+            }
+        }
+    }
+
+    #[test]
+    fn a_claim_of_2_to_the_62_bytes_is_refused_before_it_is_believed() {
+        let mut claim = Vec::new();
+        varint::write(&mut claim, 1 << 62);
+        let mut decoder = FrameDecoder::new(1 << 20);
+        let refused = decoder.decode(Bytes::from(claim), &mut Vec::new());
+        assert!(matches!(refused, Err(WireError::TooLong { what: "frame", length, .. }) if length == 1 << 62));
+        assert_eq!(decoder.partial.capacity(), 0);
+    }
+
+    #[test]
+    fn a_body_is_a_slice_of_its_chunk() {
+        let mut writer = FrameWriter::default();
+        writer.message(b"one");
+        writer.message(b"two");
+        let chunk = writer.take();
+        let mut out = Vec::new();
+        FrameDecoder::new(10).decode(chunk.clone(), &mut out).expect("decodes");
+        assert_eq!(out[1].body.as_ptr(), chunk[chunk.len() - 3..].as_ptr());
+    }
+
+    #[test]
+    fn frames_before_an_error_are_kept() {
+        let mut bytes = vec![4, 0, b'a', b'b', b'c'];
+        bytes.extend([1, 99]);
+        let mut out = Vec::new();
+        assert_eq!(FrameDecoder::new(10).decode(bytes.into(), &mut out), Err(WireError::UnknownKind(99)));
+        assert_eq!(out.len(), 1);
+    }
+}
