@@ -1,0 +1,1 @@
+//! Finds or makes the wasm toolchain and builds plugins with it.

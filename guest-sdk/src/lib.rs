@@ -1,0 +1,1 @@
+//! Write a Weir protocol in fifteen lines.

@@ -1,0 +1,21 @@
+//! A peer-to-peer node whose application protocols are WebAssembly plugins.
+//!
+//! Dependencies point one way:
+//! `cli → host → {supervisor, plugin} → protocol → stream → connection → transport → {wire, peer, identity}`.
+//! Upward news travels on channels and traits that the lower layer defines.
+
+pub mod admin;
+pub mod cli;
+pub mod config;
+pub mod connection;
+pub mod host;
+pub mod identity;
+pub mod peer;
+pub mod plugin;
+pub mod protocol;
+pub mod runtime;
+pub mod stream;
+pub mod supervisor;
+pub mod telemetry;
+pub mod transport;
+pub mod wire;

@@ -1,0 +1,1 @@
+//! Answers requests with what it got and counts messages.

@@ -1,0 +1,1 @@
+//! Plugins that misbehave, one each, for the tests.

@@ -1,0 +1,2 @@
+//! What a developer runs: set-up, tests, the demo.
+fn main() {}
