@@ -1,10 +1,18 @@
 //! Who handles which protocol, here and at every peer, and the way in and out for handlers.
 
+mod asks;
+mod exchange;
 mod handler;
 mod id;
 mod network;
+mod requests;
+mod state;
+#[cfg(test)]
+mod state_tests;
 
-pub use handler::{Handler, HandlerGone, InBatch, Inbound, News, RequestToken};
+#[cfg(test)]
+use crate::peer::PeerId;
+pub use handler::{Delivered, Handler, HandlerGone, InBatch, Inbound, News, RequestToken};
 pub use id::{InvalidProtocolId, MAX_PROTOCOL_ID, ProtocolId};
 pub use network::{
     AskError, AskId, AskReply, Delivery, LaneStatus, Network, Outgoing, ProtocolSpec, Reachable, RegisterError,
