@@ -1,1 +1,4 @@
 //! Tests that need more than one crate: real nodes, real plugins, misbehaving peers.
+
+pub mod node;
+pub mod raw;
