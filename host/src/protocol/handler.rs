@@ -44,8 +44,8 @@ pub struct InBatch {
 /// Control news: never queued up behind messages, coalesced by whoever takes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum News {
-    /// The peer is admitted and supports the protocol. Told before its first message. Told again with
-    /// another `max_message` when that changes.
+    /// The peer is admitted and supports the protocol. Told before its first message, and in turn with
+    /// `Unsupported`.
     Supported {
         /// Who.
         peer: PeerId,

@@ -4,16 +4,27 @@ mod asks;
 mod exchange;
 mod handler;
 mod id;
+mod inbound;
+mod manager;
+mod native;
 mod network;
+mod news_board;
+mod outbound;
+mod pairs;
+mod registry;
 mod requests;
 mod state;
 #[cfg(test)]
 mod state_tests;
 
+pub use news_board::NewsBoard;
+
 #[cfg(test)]
 use crate::peer::PeerId;
 pub use handler::{Delivered, Handler, HandlerGone, InBatch, Inbound, News, RequestToken};
 pub use id::{InvalidProtocolId, MAX_PROTOCOL_ID, ProtocolId};
+pub use manager::{ProtocolManager, ProtocolPolicy, RegisteredProtocol, Streams};
+pub use native::{Inbox, NativeEvent, NativeHandler, native};
 pub use network::{
     AskError, AskId, AskReply, Delivery, LaneStatus, Network, Outgoing, ProtocolSpec, Reachable, RegisterError,
     SendError,

@@ -1,0 +1,182 @@
+//! What goes out: the node as handlers see it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::manager::{Inner, ProtocolManager, lock};
+use super::pairs::Pair;
+use super::registry::Registration;
+use super::{
+    AskError, AskId, Handler, LaneStatus, Network, News, Outgoing, ProtocolId, ProtocolSpec, Reachable, RegisterError,
+    RequestToken, SendError,
+};
+use crate::peer::PeerId;
+use crate::stream::{LaneEvents, OutFrame};
+use crate::wire::Failure;
+
+impl Network for ProtocolManager {
+    fn node(&self) -> PeerId {
+        self.inner.node
+    }
+
+    fn lane(&self, to: &PeerId, protocol: &ProtocolId) -> Result<LaneStatus, SendError> {
+        let pair = self.inner.pair(to, protocol)?;
+        Ok(LaneStatus { room: pair.lane.room(), max_message: pair.max_message })
+    }
+
+    fn commit(&self, to: &PeerId, protocol: &ProtocolId, what: Vec<Outgoing>) {
+        match self.inner.pair(to, protocol) {
+            Ok(pair) => self.inner.put(to, protocol, &pair, what),
+            Err(why) => self.inner.lose(to, protocol, why, what),
+        }
+    }
+
+    fn next_ask(&self) -> AskId {
+        AskId(self.inner.last_ask.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    fn cancel(&self, ask: AskId) {
+        let cancelled = lock(&self.inner.asks).cancel(ask);
+        if let Some((peer, protocol)) = cancelled {
+            self.inner.withdraw(ask, &peer, &protocol);
+        }
+    }
+
+    fn awaits(&self, request: RequestToken) -> bool {
+        lock(&self.inner.requests).contains(request)
+    }
+
+    fn respond(&self, request: RequestToken, outcome: Result<Bytes, Failure>) -> bool {
+        let taken = lock(&self.inner.requests).take(request);
+        let Some((asker, id)) = taken else { return false };
+        let Ok(pair) = self.inner.pair(&asker.peer, &asker.protocol) else { return false };
+        let frame = match outcome {
+            Ok(body) if body.len() <= pair.max_message as usize => OutFrame::Answer { id, body },
+            Ok(body) => {
+                let message = format!("the answer of {} bytes is above the limit of {}", body.len(), pair.max_message);
+                OutFrame::Refusal { id, failure: Failure { code: "answer-too-large".into(), message } }
+            }
+            Err(failure) => OutFrame::Refusal { id, failure },
+        };
+        pair.lane.push(vec![frame]);
+        true
+    }
+
+    fn register(&self, spec: ProtocolSpec, owner: &str, handler: Arc<dyn Handler>) -> Result<(), RegisterError> {
+        self.inner.register(spec, owner, handler)
+    }
+
+    fn replace(&self, id: &ProtocolId, owner: &str, handler: Arc<dyn Handler>) -> Result<(), RegisterError> {
+        self.inner.replace(id, owner, handler)
+    }
+
+    fn unregister(&self, id: &ProtocolId) {
+        self.inner.unregister(id);
+    }
+
+    fn reachable(&self, protocol: &ProtocolId) -> Vec<Reachable> {
+        let reachable = |(peer, pair): (PeerId, Arc<Pair>)| Reachable { peer, max_message: pair.max_message };
+        self.inner.pairs.of_protocol(protocol).into_iter().map(reachable).collect()
+    }
+
+    fn owner(&self, protocol: &ProtocolId) -> Option<String> {
+        Some(self.inner.registry.named(protocol)?.owner())
+    }
+}
+
+impl Inner {
+    /// The open pair, or why there is none.
+    fn pair(&self, peer: &PeerId, protocol: &ProtocolId) -> Result<Arc<Pair>, SendError> {
+        if let Some(pair) = self.pairs.get(peer, protocol) {
+            return Ok(pair);
+        }
+        Err(if self.closed.load(Ordering::Acquire) || self.registry.named(protocol).is_none() {
+            SendError::Closed
+        } else if self.pairs.peer(peer).is_none() {
+            SendError::NotConnected
+        } else {
+            SendError::Unsupported
+        })
+    }
+
+    /// Puts everything on the lane, in order.
+    fn put(&self, to: &PeerId, protocol: &ProtocolId, pair: &Pair, what: Vec<Outgoing>) {
+        let mut frames = Vec::with_capacity(what.len());
+        for outgoing in what {
+            match outgoing {
+                Outgoing::Message(body) => frames.push(OutFrame::Message(body)),
+                Outgoing::Ask { id, timeout, body, reply } => {
+                    let timeout_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+                    let deadline = Instant::now().into_std() + timeout;
+                    match lock(&self.asks).open(id, *to, protocol.clone(), deadline, reply) {
+                        Ok(()) => frames.push(OutFrame::Request { id: id.0, timeout_ms, body }),
+                        Err(reply) => reply(Err(AskError::Busy)),
+                    }
+                }
+            }
+        }
+        for refused in pair.lane.push(frames) {
+            let reply = lock(&self.asks).take(AskId(refused), to, protocol);
+            if let Some(reply) = reply {
+                reply(Err(AskError::Busy));
+            }
+        }
+    }
+
+    /// The pair was shut between the check and the commit.
+    fn lose(&self, to: &PeerId, protocol: &ProtocolId, why: SendError, what: Vec<Outgoing>) {
+        let mut messages = 0;
+        for outgoing in what {
+            match outgoing {
+                Outgoing::Message(_) => messages += 1,
+                Outgoing::Ask { reply, .. } => reply(Err(match why {
+                    SendError::NotConnected => AskError::NotConnected,
+                    SendError::Closed => AskError::Closed,
+                    _ => AskError::Unsupported,
+                })),
+            }
+        }
+        if let Some(registration) = self.registry.named(protocol).filter(|_| messages > 0) {
+            registration.handler().news(News::Undelivered { peer: *to, protocol: protocol.clone(), messages });
+        }
+    }
+
+    /// Tells the peer that an ask needs no answer any more.
+    pub(super) fn withdraw(&self, ask: AskId, peer: &PeerId, protocol: &ProtocolId) {
+        if let Ok(pair) = self.pair(peer, protocol) {
+            pair.lane.push(vec![OutFrame::Withdraw { id: ask.0 }]);
+        }
+    }
+}
+
+/// What a lane tells its protocol's handler.
+pub(super) struct Notices {
+    peer: PeerId,
+    registration: Arc<Registration>,
+}
+
+impl Notices {
+    pub(super) fn of(peer: PeerId, registration: &Arc<Registration>) -> Arc<dyn LaneEvents> {
+        Arc::new(Self { peer, registration: registration.clone() })
+    }
+}
+
+impl LaneEvents for Notices {
+    fn congested(&self) {
+        let protocol = self.registration.id.clone();
+        self.registration.handler().news(News::Congested { peer: self.peer, protocol });
+    }
+
+    fn relieved(&self) {
+        let protocol = self.registration.id.clone();
+        self.registration.handler().news(News::Relieved { peer: self.peer, protocol });
+    }
+
+    fn undelivered(&self, messages: u64) {
+        let protocol = self.registration.id.clone();
+        self.registration.handler().news(News::Undelivered { peer: self.peer, protocol, messages });
+    }
+}
