@@ -120,9 +120,7 @@ impl NodeKey {
         check_permissions(&file, path)?;
         // One byte more than a key file has, so that a longer file is noticed and none is read whole.
         let mut text = Zeroizing::new(Vec::with_capacity(FILE_LENGTH + 2));
-        file.take(FILE_LENGTH as u64 + 2)
-            .read_to_end(&mut text)
-            .map_err(|source| failed("read", path, source))?;
+        file.take(FILE_LENGTH as u64 + 2).read_to_end(&mut text).map_err(|source| failed("read", path, source))?;
         parse(&text).map_err(|reason| KeyError::Broken { path: path.to_owned(), reason })
     }
 

@@ -87,12 +87,7 @@ pub(super) struct BoundedTokens {
 impl token::Format for BoundedTokens {
     const TOKEN_LEN: usize = <address_token::default::Format as token::Format>::TOKEN_LEN;
 
-    fn generate_new_token(
-        &mut self,
-        context: &mut token::Context<'_>,
-        source: &LocalId,
-        out: &mut [u8],
-    ) -> Option<()> {
+    fn generate_new_token(&mut self, context: &mut token::Context<'_>, source: &LocalId, out: &mut [u8]) -> Option<()> {
         self.tokens.generate_new_token(context, source, out)
     }
 

@@ -193,7 +193,7 @@ impl Transport {
 
     /// Accepts and dials nothing more, and waits until every endpoint has ended: its connections are closed, which
     /// is left to their owners, and their CONNECTION_CLOSE is sent, and sent again to who missed it, for three
-    /// probe timeouts. `false` when `deadline` passes first.
+    /// probe timeouts. `false` when `deadline` passes first, which on a simulated network it does.
     pub async fn close(&self, deadline: Duration) -> bool {
         self.0.closing.cancel();
         let sockets = std::mem::take(&mut *self.0.sockets());

@@ -91,9 +91,11 @@ pub enum DialError {
         /// What is wrong with the address.
         reason: &'static str,
     },
-    /// No handshake within the deadline: nobody listens there, something drops UDP between, or the node there is full.
+    /// No handshake within the deadline. Nobody listens there, something drops UDP between, the node there is full,
+    /// or it speaks another protocol: s2n-quic leaves a first packet that it cannot agree with unanswered.
     #[error(
-        "no answer from {to} within {after:?}: is the node running, is the address right, is UDP let through?"
+        "no answer from {to} within {after:?}: is the node running, is the address right, is UDP let through, does it \
+         run a version that fits?"
     )]
     Timeout {
         /// What was dialed.

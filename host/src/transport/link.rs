@@ -67,7 +67,7 @@ pub enum StreamError {
     Stopped(StopCode),
     /// Its connection is gone.
     #[error("the connection is gone: {0}")]
-    Link(LinkError),
+    Link(#[from] LinkError),
     /// It was used after its end.
     #[error("used after its end: {0}")]
     Ended(String),

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::{ClientConfig, ServerConfig};
-use s2n_quic::provider::limits::Limits;
 use s2n_quic::provider::io as provider;
+use s2n_quic::provider::limits::Limits;
 use s2n_quic::provider::tls::rustls as tls_provider;
 use s2n_quic::{Client, Server};
 use tokio::sync::oneshot;

@@ -68,7 +68,8 @@ pub enum LimitsError {
     /// QUIC's connection window, which follows from the limits, would not fit 32 bits.
     #[error(
         "max_streams × stream_window needs a connection window of {window} bytes, above the largest possible \
-         ({}): lower one of the two", u32::MAX
+         ({}): lower one of the two",
+        u32::MAX
     )]
     WindowTooLarge {
         /// The window that would be needed, in bytes.
@@ -267,6 +268,9 @@ mod tests {
     #[test]
     fn useless_limits_are_named() {
         let none = StreamLimits { max_streams: 0, ..StreamLimits::default() };
-        assert_eq!(none.windows().map_err(|error| error.to_string()), Err("max_streams is 0; it must be at least 1".into()));
+        assert_eq!(
+            none.windows().map_err(|error| error.to_string()),
+            Err("max_streams is 0; it must be at least 1".into())
+        );
     }
 }
