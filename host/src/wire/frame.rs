@@ -108,21 +108,38 @@ pub struct FrameWriter {
 impl FrameWriter {
     /// Appends a message.
     pub fn message(&mut self, body: &[u8]) {
-        self.start(1 + body.len(), MESSAGE);
+        self.reserve(FRAME_OVERHEAD + body.len());
+        self.message_head(body.len());
         self.out.put_slice(body);
+    }
+
+    /// Appends the head of a message whose body of `body` bytes goes right behind it on its own, uncopied.
+    pub fn message_head(&mut self, body: usize) {
+        self.start(1 + body, MESSAGE);
     }
 
     /// Appends a request.
     pub fn request(&mut self, id: u64, timeout_ms: u32, body: &[u8]) {
-        self.start(1 + varint::len(id) + varint::len(timeout_ms.into()) + body.len(), REQUEST);
+        self.reserve(FRAME_OVERHEAD + body.len());
+        self.request_head(id, timeout_ms, body.len());
+        self.out.put_slice(body);
+    }
+
+    /// Appends the head of a request whose body of `body` bytes goes right behind it on its own, uncopied.
+    pub fn request_head(&mut self, id: u64, timeout_ms: u32, body: usize) {
+        self.start(1 + varint::len(id) + varint::len(timeout_ms.into()) + body, REQUEST);
         varint::write(&mut self.out, id);
         varint::write(&mut self.out, timeout_ms.into());
-        self.out.put_slice(body);
     }
 
     /// Appends the answer to a request of the peer.
     pub fn answer(&mut self, id: u64, body: &[u8]) {
         self.with_id(ANSWER, id, body);
+    }
+
+    /// Appends the head of an answer whose body of `body` bytes goes right behind it on its own, uncopied.
+    pub fn answer_head(&mut self, id: u64, body: usize) {
+        self.head_with_id(ANSWER, id, body);
     }
 
     /// Appends a refusal of a request of the peer; texts beyond their limits are clipped.
@@ -136,13 +153,22 @@ impl FrameWriter {
     }
 
     fn with_id(&mut self, kind: u8, id: u64, body: &[u8]) {
-        self.start(1 + varint::len(id) + body.len(), kind);
-        varint::write(&mut self.out, id);
+        self.reserve(FRAME_OVERHEAD + body.len());
+        self.head_with_id(kind, id, body.len());
         self.out.put_slice(body);
     }
 
+    fn head_with_id(&mut self, kind: u8, id: u64, body: usize) {
+        self.start(1 + varint::len(id) + body, kind);
+        varint::write(&mut self.out, id);
+    }
+
+    /// Makes room for so many more bytes at once, where frames would make it bit by bit.
+    pub fn reserve(&mut self, additional: usize) {
+        self.out.reserve(additional);
+    }
+
     fn start(&mut self, length: usize, kind: u8) {
-        self.out.reserve(varint::MAX_VARINT + length);
         varint::write(&mut self.out, length as u64);
         self.out.put_u8(kind);
     }

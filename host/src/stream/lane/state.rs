@@ -1,0 +1,362 @@
+//! What a lane decides: what fits, which generation comes next, and what is lost. Pure.
+//!
+//! Invariants, tested over random sequences:
+//!
+//! - every message pushed is handed over by the peer's report, still queued or under way, or counted in
+//!   `undelivered`; what is counted without being lost is only what the peer did not report in time;
+//! - what a stream has taken is never written again;
+//! - `congested` and `relieved` alternate, and nobody finds the room used up without hearing both.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::generation::{Generation, StreamName};
+use super::queue::{Batch, OutFrame, Queue};
+use crate::connection::ConnectionId;
+use crate::wire::{StopCode, StreamOutcome};
+
+/// Most bytes of one gather write: room appears in steps of this size while the peer reads.
+const MAX_WRITE: usize = 256 << 10;
+
+/// How long the next stream waits after one that was stopped before it delivered anything; doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// How many times it is doubled: up to 3.2 s.
+const MAX_DOUBLINGS: u32 = 5;
+
+/// How many bytes a lane queues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LaneLimits {
+    /// From here on the lane is congested and senders are told to wait.
+    pub soft: usize,
+    /// What does not fit below this is undelivered. At least `soft` and what one turn may send.
+    pub hard: usize,
+}
+
+impl Default for LaneLimits {
+    fn default() -> Self {
+        // A turn may send as much as the soft limit holds, and end with one message of the largest size.
+        let soft = 1 << 20;
+        Self { soft, hard: 2 * soft + crate::wire::DEFAULT_MAX_MESSAGE as usize }
+    }
+}
+
+/// What the lane's owner is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum News {
+    Congested,
+    Relieved,
+    Undelivered(u64),
+}
+
+/// The lane's part of a stream header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Opened {
+    pub(super) registration: u64,
+    pub(super) generation: u64,
+    pub(super) after: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct LaneState {
+    limits: LaneLimits,
+    registration: u64,
+    /// Counts what made the queue's remains meaningless: a new registration, the end.
+    epoch: u64,
+    /// Stopped as unregistered; waits for another registration.
+    stopped: bool,
+    closed: bool,
+    queue: Queue,
+    /// Bytes of the batch under way, and its stream.
+    in_flight: Option<(StreamName, usize)>,
+    congested: bool,
+    toggles: VecDeque<News>,
+    undelivered: u64,
+    /// Streams whose end the peer has not reported.
+    generations: Vec<Generation>,
+    /// The stream that is written, or parked to be written again.
+    current: Option<StreamName>,
+    /// A stream whose end was reported before it was used: refused as it stood open, unused.
+    early_end: Option<StreamName>,
+    last_number: u64,
+    /// Highest generation that was finished whole and read to its end.
+    read_whole: u64,
+    /// Streams in a row that were stopped before they delivered anything.
+    failures: u32,
+}
+
+impl LaneState {
+    pub(super) fn new(registration: u64, limits: LaneLimits) -> Self {
+        Self {
+            limits,
+            registration,
+            epoch: 0,
+            stopped: false,
+            closed: false,
+            queue: Queue::default(),
+            in_flight: None,
+            congested: false,
+            toggles: VecDeque::new(),
+            undelivered: 0,
+            generations: Vec::new(),
+            current: None,
+            early_end: None,
+            last_number: 0,
+            read_whole: 0,
+            failures: 0,
+        }
+    }
+
+    /// Bytes that may be queued below the soft limit.
+    pub(super) fn room(&self) -> usize {
+        if self.takes_any() { self.limits.soft.saturating_sub(self.used()) } else { 0 }
+    }
+
+    /// Queues frames. Messages that do not fit are undelivered; the ids of requests that do not are returned.
+    pub(super) fn push(&mut self, frames: Vec<OutFrame>) -> Vec<u64> {
+        let mut refused = Vec::new();
+        for frame in frames {
+            let fits = self.used() + frame.cost() <= self.limits.hard;
+            match &frame {
+                OutFrame::Message(_) if !fits || !self.takes_any() => self.undelivered += 1,
+                OutFrame::Request { id, .. } if !fits || !self.takes_any() => refused.push(*id),
+                // The peer's requests are limited instead of their answers.
+                _ if self.takes_any() => self.queue.push(&frame),
+                _ => {}
+            }
+        }
+        self.weigh();
+        refused
+    }
+
+    /// Whether a writer has something to do.
+    pub(super) fn has_work(&self) -> bool {
+        self.takes_any() && !self.queue.is_empty()
+    }
+
+    /// Whether nothing is queued or under way.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.used() == 0
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// A fresh stream is in hand: what its header says.
+    pub(super) fn open(&mut self, name: StreamName) -> Opened {
+        // It was parked, and the pool lends a lane another stream only after it finished the parked one.
+        if let Some(parked) = self.current.take() {
+            self.finished(parked);
+        }
+        self.last_number += 1;
+        let opened = Opened { registration: self.registration, generation: self.last_number, after: self.after() };
+        if self.early_end.take() != Some(name) {
+            self.generations.push(Generation::new(self.last_number, name, self.registration));
+            self.current = Some(name);
+        }
+        opened
+    }
+
+    /// Whether a writer with this stream may go on.
+    pub(super) fn is_current(&self, name: StreamName) -> bool {
+        self.takes_any() && self.current == Some(name)
+    }
+
+    /// What to write next on the stream; to be brought back by [`LaneState::settle`].
+    pub(super) fn take(&mut self, name: StreamName) -> Batch {
+        let mut batch = self.queue.take(MAX_WRITE);
+        batch.epoch = self.epoch;
+        self.in_flight = (!batch.is_empty()).then_some((name, batch.bytes));
+        batch
+    }
+
+    /// A write came to its end or was dropped: notes what was taken and puts back the rest.
+    pub(super) fn settle(&mut self, name: StreamName, mut batch: Batch) {
+        self.in_flight = None;
+        let at = self.generations.iter().position(|generation| generation.name == name);
+        for count in batch.taken() {
+            match at.and_then(|at| self.generations.get_mut(at)) {
+                Some(generation) => generation.wrote(count),
+                None => self.undelivered += count.messages,
+            }
+        }
+        if let Some(at) = at.filter(|at| self.generations[*at].over) {
+            self.bury(at);
+        }
+        if batch.epoch == self.epoch && self.takes_any() {
+            self.queue.put_back(batch);
+        } else {
+            let mut rest = Queue::default();
+            batch.bytes = 0;
+            rest.put_back(batch);
+            self.undelivered += rest.clear();
+        }
+        self.weigh();
+    }
+
+    /// The writer found the stream over; what of it is lost is known when the peer reports its end.
+    pub(super) fn failed(&mut self, name: StreamName, code: Option<StopCode>) {
+        if self.current == Some(name) {
+            self.current = None;
+        }
+        if code == Some(StopCode::Unregistered) {
+            self.unregistered(name);
+        }
+    }
+
+    /// The stream was finished between two frames.
+    pub(super) fn finished(&mut self, name: StreamName) {
+        if let Some(generation) = self.generation(name) {
+            generation.finished = true;
+        }
+        if self.current == Some(name) {
+            self.current = None;
+        }
+    }
+
+    /// The peer has handed over so many frames of the stream.
+    pub(super) fn progress(&mut self, name: StreamName, frames: u64) {
+        if self.generation(name).is_some_and(|generation| generation.confirm(frames)) {
+            self.failures = 0;
+        }
+    }
+
+    /// The peer reported the end of the stream.
+    pub(super) fn ended(&mut self, name: StreamName, frames: u64, outcome: StreamOutcome) {
+        self.progress(name, frames);
+        match outcome {
+            StreamOutcome::Finished => {
+                let number = self.generation(name).map_or(0, |generation| generation.number);
+                self.read_whole = self.read_whole.max(number);
+            }
+            StreamOutcome::Stopped(code) => {
+                if frames == 0 {
+                    self.failures = self.failures.saturating_add(1);
+                }
+                self.failed(name, Some(code));
+            }
+        }
+        self.over(name);
+    }
+
+    /// The connection is gone, and all its streams.
+    pub(super) fn lost(&mut self, connection: ConnectionId) {
+        let names = self.generations.iter().map(|generation| generation.name);
+        for name in names.filter(|name| name.0 == connection).collect::<Vec<_>>() {
+            self.over(name);
+        }
+    }
+
+    /// The peer registered the protocol anew: what was meant for its predecessor is undelivered.
+    pub(super) fn retarget(&mut self, registration: u64) {
+        if registration != self.registration {
+            self.registration = registration;
+            self.current = None;
+            self.give_up_queue();
+        }
+        self.stopped = false;
+        self.failures = 0;
+        self.weigh();
+    }
+
+    /// Nothing is taken any more, for good.
+    pub(super) fn close(&mut self) {
+        self.closed = true;
+        self.current = None;
+        self.give_up_queue();
+        self.weigh();
+    }
+
+    /// How long to wait before the next stream is opened, because the last ones delivered nothing.
+    pub(super) fn pause(&self) -> Option<Duration> {
+        let doublings = self.failures.checked_sub(1)?;
+        Some(FIRST_PAUSE * 2_u32.pow(doublings.min(MAX_DOUBLINGS)))
+    }
+
+    /// Gives back memory that only a busy lane needs.
+    pub(super) fn shrink(&mut self) {
+        self.queue.shrink();
+    }
+
+    /// What to tell next; each is told once.
+    pub(super) fn next_news(&mut self) -> Option<News> {
+        if self.undelivered > 0 {
+            return Some(News::Undelivered(std::mem::take(&mut self.undelivered)));
+        }
+        self.toggles.pop_front()
+    }
+
+    fn takes_any(&self) -> bool {
+        !self.stopped && !self.closed
+    }
+
+    fn used(&self) -> usize {
+        self.queue.bytes() + self.in_flight.map_or(0, |(_, bytes)| bytes)
+    }
+
+    /// The last generation that the receiver must read before the next one: finished whole, and not lost.
+    fn after(&self) -> u64 {
+        let whole = self.generations.iter().filter(|generation| generation.finished);
+        whole.map(|generation| generation.number).max().unwrap_or(0).max(self.read_whole)
+    }
+
+    fn generation(&mut self, name: StreamName) -> Option<&mut Generation> {
+        self.generations.iter_mut().find(|generation| generation.name == name)
+    }
+
+    fn over(&mut self, name: StreamName) {
+        if self.current == Some(name) {
+            self.current = None;
+        }
+        let Some(at) = self.generations.iter().position(|generation| generation.name == name) else {
+            self.early_end = Some(name);
+            return;
+        };
+        // What a write under way has taken is only known when it settles.
+        if self.in_flight.is_some_and(|(busy, _)| busy == name) {
+            self.generations[at].over = true;
+        } else {
+            self.bury(at);
+        }
+    }
+
+    fn bury(&mut self, at: usize) {
+        self.undelivered += self.generations.remove(at).unconfirmed();
+    }
+
+    fn unregistered(&mut self, name: StreamName) {
+        let registration = self.registration;
+        // A stop that was meant for an older registration says nothing about this one.
+        if self.generation(name).is_some_and(|generation| generation.registration == registration) {
+            self.stopped = true;
+            self.give_up_queue();
+            self.weigh();
+        }
+    }
+
+    fn give_up_queue(&mut self) {
+        self.epoch += 1;
+        self.undelivered += self.queue.clear();
+    }
+
+    fn weigh(&mut self) {
+        let used = self.used();
+        let congested = match self.congested {
+            false => self.stopped || used >= self.limits.soft,
+            true => self.stopped || used >= self.limits.soft / 2,
+        };
+        if congested == self.congested || self.closed {
+            return;
+        }
+        self.congested = congested;
+        self.toggles.push_back(if congested { News::Congested } else { News::Relieved });
+        // There and back is told, because a sender may have seen the room used up in between; more is not.
+        if self.toggles.len() > 2 {
+            self.toggles.drain(..2);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

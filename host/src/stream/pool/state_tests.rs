@@ -1,0 +1,231 @@
+//! The pool's invariants over random sequences of events.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[derive(Debug, Clone)]
+enum Step {
+    Borrow { lane: u64, patience: u64 },
+    Cancel(usize),
+    Opened,
+    Return(usize, Condition),
+    Release { lane: u64 },
+    End(usize),
+    Pass(u64),
+    Drain,
+    Close,
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let condition = prop_oneof![
+        4 => Just(Condition::Clean),
+        1 => Just(Condition::Unused),
+        1 => Just(Condition::Finished),
+        1 => Just(Condition::Dirty),
+        1 => Just(Condition::Failed),
+    ];
+    prop_oneof![
+        40 => (0..8_u64, 0..50_u64).prop_map(|(lane, patience)| Step::Borrow { lane, patience }),
+        5 => any::<usize>().prop_map(Step::Cancel),
+        30 => Just(Step::Opened),
+        30 => (any::<usize>(), condition).prop_map(|(at, condition)| Step::Return(at, condition)),
+        4 => (0..8_u64).prop_map(|lane| Step::Release { lane }),
+        20 => any::<usize>().prop_map(Step::End),
+        10 => (0..40_u64).prop_map(Step::Pass),
+        1 => Just(Step::Drain),
+        1 => Just(Step::Close),
+    ]
+}
+
+/// Plays the shell: does what the actions say and checks them.
+struct Shell {
+    state: PoolState,
+    now: Instant,
+    waiting: BTreeSet<WaiterId>,
+    lent: BTreeMap<u64, bool>,
+    /// Streams that the peer may report as ended.
+    visible: BTreeSet<u64>,
+    to_open: usize,
+    next: u64,
+}
+
+impl Shell {
+    fn new(max: usize) -> Self {
+        let policy = PoolPolicy { max, ..PoolPolicy::default() };
+        let mut shell = Self {
+            state: PoolState::new(policy, 7),
+            now: Instant::now(),
+            waiting: BTreeSet::new(),
+            lent: BTreeMap::new(),
+            visible: BTreeSet::new(),
+            to_open: 0,
+            next: 0,
+        };
+        shell.handle(Event::Start);
+        shell
+    }
+
+    fn handle(&mut self, event: Event) {
+        for action in self.state.handle(event) {
+            match action {
+                Action::Open => self.to_open += 1,
+                Action::Lend { waiter, stream, fresh } => {
+                    assert!(self.waiting.remove(&waiter), "{waiter} was lent a stream without waiting for one");
+                    assert!(self.lent.insert(stream, fresh).is_none(), "{stream} was lent twice");
+                    self.visible.insert(stream);
+                }
+                Action::Deny { waiter, .. } => {
+                    assert!(self.waiting.remove(&waiter), "{waiter} was denied without waiting");
+                }
+                Action::Finish { stream } | Action::Abandon { stream } => assert!(!self.lent.contains_key(&stream)),
+                Action::Forget { stream } => {
+                    assert!(!self.lent.contains_key(&stream));
+                    self.visible.remove(&stream);
+                }
+            }
+        }
+        self.check();
+    }
+
+    fn step(&mut self, step: Step) {
+        self.next += 1;
+        match step {
+            Step::Borrow { lane, patience } => {
+                self.waiting.insert(self.next);
+                let deadline = self.now + Duration::from_millis(patience);
+                self.handle(Event::Borrow { waiter: self.next, lane: LaneId(lane), deadline });
+            }
+            Step::Cancel(at) => {
+                if let Some(waiter) = pick(&self.waiting, at) {
+                    self.waiting.remove(&waiter);
+                    self.handle(Event::Cancel { waiter });
+                }
+            }
+            Step::Opened if self.to_open > 0 => {
+                self.to_open -= 1;
+                self.handle(Event::Opened { stream: self.next });
+            }
+            Step::Return(at, condition) => self.give_back(at, condition),
+            Step::Release { lane } => self.handle(Event::Release { lane: LaneId(lane) }),
+            Step::End(at) => {
+                if let Some(stream) = pick(&self.visible, at) {
+                    self.visible.remove(&stream);
+                    self.handle(Event::Ended { stream });
+                }
+            }
+            Step::Pass(ms) => {
+                self.now += Duration::from_millis(ms);
+                self.handle(Event::Tick { now: self.now });
+                assert!(self.state.next_deadline().is_none_or(|next| next > self.now));
+            }
+            Step::Drain => self.handle(Event::Drain),
+            Step::Close => {
+                self.handle(Event::Close);
+                assert!(self.waiting.is_empty(), "closing wakes everybody");
+                assert!(self.state.handle(Event::Close).is_empty(), "closing twice changes nothing");
+            }
+            Step::Opened => {}
+        }
+    }
+
+    fn give_back(&mut self, at: usize, condition: Condition) {
+        let lent = self.lent.keys().copied().collect();
+        let Some(stream) = pick(&lent, at) else { return };
+        let fresh = self.lent.remove(&stream) == Some(true);
+        let condition = match condition {
+            Condition::Unused if !fresh => Condition::Clean,
+            other => other,
+        };
+        self.handle(Event::Returned { stream, condition });
+    }
+
+    fn check(&self) {
+        let stats = self.state.stats();
+        assert!(stats.total() <= stats.max, "{stats:?}");
+        assert_eq!(stats.lent, self.lent.len(), "{stats:?}");
+        assert_eq!(stats.waiters, self.waiting.len(), "{stats:?}");
+        if self.state.is_open() {
+            assert_eq!(stats.opening, self.to_open, "{stats:?}");
+            assert!(self.state.hungry().is_empty() || stats.idle == 0, "{stats:?}");
+            for waiter in self.state.waiters.values() {
+                assert_eq!(self.state.parked_for(waiter.lane), None, "its own stream is parked");
+            }
+            if !self.state.hungry().is_empty() {
+                assert!(stats.opening > 0 || stats.total() == stats.max, "an empty pool grows: {stats:?}");
+            }
+        }
+    }
+}
+
+fn pick(from: &BTreeSet<u64>, at: usize) -> Option<u64> {
+    from.iter().nth(at.checked_rem(from.len())?).copied()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn the_invariants_hold(max in 1_usize..12, steps in proptest::collection::vec(any_step(), 0..200)) {
+        let mut shell = Shell::new(max);
+        for step in steps {
+            shell.step(step);
+        }
+        // However it came here: when the peer reads on and everything opens, everybody is served or told.
+        shell.step(Step::Pass(1000));
+        prop_assert!(shell.waiting.is_empty());
+        shell.step(Step::Drain);
+        while let Some(stream) = shell.lent.keys().next().copied() {
+            shell.lent.remove(&stream);
+            shell.handle(Event::Returned { stream, condition: Condition::Clean });
+        }
+        for stream in shell.visible.clone() {
+            shell.handle(Event::Ended { stream });
+        }
+        // A stream whose end was reported before it was given back as failed or finished is drained as well.
+        prop_assert!(shell.state.is_drained() , "{:?}", shell.state.stats());
+    }
+}
+
+fn borrow(waiter: WaiterId, lane: u64, deadline: Instant) -> Event {
+    Event::Borrow { waiter, lane: LaneId(lane), deadline }
+}
+
+#[test]
+fn the_longest_parked_makes_room_and_is_never_lent_to_another_lane() {
+    let now = Instant::now();
+    let policy = PoolPolicy { max: 2, init: 2, ..PoolPolicy::default() };
+    let mut state = PoolState::new(policy, 100);
+    assert_eq!(state.handle(Event::Start), [Action::Open; 2]);
+    state.handle(Event::Opened { stream: 2 });
+    state.handle(Event::Opened { stream: 6 });
+    for (waiter, stream) in [(1, 2), (2, 6)] {
+        let lent = state.handle(borrow(waiter, waiter, now));
+        assert_eq!(lent, [Action::Lend { waiter, stream, fresh: true }]);
+    }
+    for stream in [6, 2] {
+        assert!(state.handle(Event::Returned { stream, condition: Condition::Clean }).is_empty());
+    }
+    assert_eq!(state.handle(borrow(3, 3, now)), [Action::Finish { stream: 6 }], "lane 2 was parked first");
+    assert_eq!(state.handle(borrow(4, 1, now)), [Action::Lend { waiter: 4, stream: 2, fresh: false }]);
+    assert_eq!(state.handle(borrow(5, 2, now)), [], "its own last stream is still unread");
+    let ended = state.handle(Event::Ended { stream: 6 });
+    assert_eq!(ended, [Action::Forget { stream: 6 }, Action::Open]);
+    let opened = state.handle(Event::Opened { stream: 10 });
+    assert_eq!(opened, [Action::Lend { waiter: 3, stream: 10, fresh: true }]);
+    let late = state.handle(Event::Tick { now });
+    assert_eq!(late, [Action::Deny { waiter: 5, why: BorrowError::Busy }]);
+}
+
+#[test]
+fn the_peers_limit_counts_when_it_is_lower() {
+    assert_eq!(PoolState::new(PoolPolicy::default(), 3).stats().max, 3);
+    let mut none = PoolState::new(PoolPolicy::default(), 0);
+    assert!(none.handle(Event::Start).is_empty());
+    let now = Instant::now();
+    assert!(none.handle(borrow(1, 1, now)).is_empty());
+    assert_eq!(none.handle(Event::Tick { now }), [Action::Deny { waiter: 1, why: BorrowError::Busy }]);
+}

@@ -1,0 +1,300 @@
+//! The data streams that peers open: accepted, counted, put in order, read and reported.
+
+mod reader;
+mod state;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use state::ReceivePolicy;
+use state::{Counts, LaneOrder, Turn};
+
+use self::reader::{Reader, StopSignal};
+use super::{Inlet, LaneId};
+use crate::connection::{ConnectionHandle, ConnectionId};
+use crate::peer::PeerId;
+use crate::transport::{LinkAcceptor, ReceiveStream};
+use crate::wire::{Control, StopCode, StreamHeader, StreamOutcome};
+
+/// Open receive streams, for status output.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReceiveStats {
+    /// Of the node.
+    pub streams: usize,
+    /// Of every peer that has one.
+    pub peers: Vec<(PeerId, usize)>,
+    /// Refused since the start, because a limit was reached.
+    pub refused: u64,
+}
+
+/// Takes in the data streams of all admitted connections; cheap to clone.
+#[derive(Clone)]
+pub struct ReceiveStreamManager(Arc<Shared>);
+
+struct Shared {
+    policy: ReceivePolicy,
+    inlet: Arc<dyn Inlet>,
+    tasks: TaskTracker,
+    runtime: Handle,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    counts: Counts,
+    refused: u64,
+    connections: HashMap<ConnectionId, Connection>,
+    lanes: BTreeMap<PeerId, BTreeMap<LaneId, Lane>>,
+}
+
+struct Connection {
+    peer: PeerId,
+    gone: CancellationToken,
+    streams: HashMap<u64, StopSignal>,
+    /// Highest stream id that was accepted; QUIC hands them out in order.
+    accepted: Option<u64>,
+    /// Given up by the peer before they were accepted.
+    abandoned: BTreeSet<u64>,
+}
+
+/// The order of a lane, and how to reach the readers that it is about.
+#[derive(Default)]
+struct Lane {
+    order: LaneOrder,
+    readers: BTreeMap<u64, (StopSignal, Option<oneshot::Sender<()>>)>,
+}
+
+impl ReceiveStreamManager {
+    /// Readers run on `runtime`, tracked by `tasks`; they end when their connection was removed.
+    pub fn new(inlet: Arc<dyn Inlet>, policy: ReceivePolicy, tasks: TaskTracker, runtime: Handle) -> Self {
+        Self(Arc::new(Shared { policy, inlet, tasks, runtime, inner: Mutex::default() }))
+    }
+
+    /// Takes in the streams of a connection that both sides admitted. `incarnation` is the one of the peer's
+    /// hello.
+    pub fn add(&self, connection: ConnectionHandle, acceptor: LinkAcceptor, incarnation: u64) {
+        let gone = CancellationToken::new();
+        let entry = Connection {
+            peer: connection.peer,
+            gone: gone.clone(),
+            streams: HashMap::new(),
+            accepted: None,
+            abandoned: BTreeSet::new(),
+        };
+        self.0.lock().connections.insert(connection.id, entry);
+        let shared = Arc::clone(&self.0);
+        let task = accept(shared, connection, acceptor, incarnation, gone);
+        self.0.tasks.spawn_on(task, &self.0.runtime);
+    }
+
+    /// The connection is gone: its readers end. With a peer's last connection the order of its lanes is forgotten.
+    pub fn remove(&self, connection: ConnectionId) {
+        let mut inner = self.0.lock();
+        let Some(gone) = inner.connections.remove(&connection) else { return };
+        gone.gone.cancel();
+        if !inner.connections.values().any(|other| other.peer == gone.peer) {
+            inner.lanes.remove(&gone.peer);
+        }
+    }
+
+    /// For `Control::Abandon`: the peer gives up a stream of its own.
+    pub fn abandon(&self, connection: ConnectionId, stream: u64) {
+        let mut inner = self.0.lock();
+        let Some(entry) = inner.connections.get_mut(&connection) else { return };
+        if let Some(signal) = entry.streams.get(&stream) {
+            signal.stop(StopCode::Abandoned);
+        } else if entry.accepted < Some(stream) && entry.abandoned.len() < self.0.policy.per_connection {
+            // The control stream was faster. A peer that is honest has no more of these than streams.
+            entry.abandoned.insert(stream);
+        }
+    }
+
+    /// What is open.
+    pub fn stats(&self) -> ReceiveStats {
+        let inner = self.0.lock();
+        ReceiveStats { streams: inner.counts.node(), peers: inner.counts.peers().collect(), refused: inner.refused }
+    }
+}
+
+/// Takes the streams of one connection until it is gone.
+async fn accept(
+    shared: Arc<Shared>,
+    connection: ConnectionHandle,
+    mut acceptor: LinkAcceptor,
+    incarnation: u64,
+    gone: CancellationToken,
+) {
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = gone.cancelled() => return,
+            accepted = acceptor.accept_receive_stream() => accepted,
+        };
+        let Ok(Some(mut stream)) = accepted else { return };
+        match shared.admit(&connection, &stream) {
+            Ok(signal) => {
+                let slot = Slot::new(Arc::clone(&shared), connection.clone(), stream.id());
+                let reader = Reader::new(slot, stream, signal, incarnation);
+                shared.tasks.spawn_on(reader.run(gone.clone()), &shared.runtime);
+            }
+            Err(code) => {
+                stream.stop(code);
+                let outcome = StreamOutcome::Stopped(code);
+                connection.control.send(Control::StreamEnded { stream: stream.id(), frames: 0, outcome });
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a new stream, or says why it is refused.
+    fn admit(&self, connection: &ConnectionHandle, stream: &ReceiveStream) -> Result<StopSignal, StopCode> {
+        let mut inner = self.lock();
+        let inner = &mut *inner;
+        let Some(entry) = inner.connections.get_mut(&connection.id) else { return Err(StopCode::Closing) };
+        entry.accepted = entry.accepted.max(Some(stream.id()));
+        if entry.abandoned.remove(&stream.id()) {
+            return Err(StopCode::Abandoned);
+        }
+        if !inner.counts.take(connection.peer, connection.id, &self.policy) {
+            inner.refused += 1;
+            return Err(StopCode::TooManyStreams);
+        }
+        let signal = StopSignal::default();
+        entry.streams.insert(stream.id(), signal.clone());
+        Ok(signal)
+    }
+
+    /// Puts a stream whose header has come in its lane's order; ready when it is its turn.
+    ///
+    /// `after` is waited for at most [`ReceivePolicy::header_wait`], unless it is being read. A stop comes by the
+    /// signal.
+    async fn turn(&self, slot: &mut Slot, header: &StreamHeader, signal: &StopSignal) -> Result<(), StopCode> {
+        let (start, mut started) = oneshot::channel();
+        let now = Instant::now();
+        let lane = LaneId(header.lane);
+        {
+            let mut inner = self.lock();
+            if !inner.connections.contains_key(&slot.connection.id) {
+                return Err(StopCode::Closing);
+            }
+            let lanes = inner.lanes.entry(slot.connection.peer).or_default();
+            forget_idle(lanes, lane, self.policy.lanes_per_peer);
+            let entry = lanes.entry(lane).or_default();
+            let mut turns = Vec::new();
+            let wait = self.policy.header_wait;
+            entry.order.arrive(header.generation, header.after, now, wait, &mut turns)?;
+            slot.place = Some((lane, header.generation));
+            entry.readers.insert(header.generation, (signal.clone(), Some(start)));
+            entry.take(turns);
+        }
+        let late = tokio::time::sleep_until(now + self.policy.header_wait);
+        tokio::select! {
+            biased;
+            _ = &mut started => return Ok(()),
+            () = late => {}
+        }
+        self.reorder(slot.connection.peer, lane, |order, turns| order.tick(Instant::now(), turns));
+        // Only the generation that is being read, or an older one whose own wait is not over, is before it now.
+        let _ = started.await;
+        Ok(())
+    }
+
+    fn reorder(&self, peer: PeerId, lane: LaneId, change: impl FnOnce(&mut LaneOrder, &mut Vec<Turn>)) {
+        let mut inner = self.lock();
+        let Some(entry) = inner.lanes.get_mut(&peer).and_then(|lanes| lanes.get_mut(&lane)) else { return };
+        let mut turns = Vec::new();
+        change(&mut entry.order, &mut turns);
+        entry.take(turns);
+    }
+
+    fn ended(&self, connection: &ConnectionHandle, stream: u64, place: Option<(LaneId, u64)>) {
+        if let Some((lane, generation)) = place {
+            self.reorder(connection.peer, lane, |order, turns| order.ended(generation, Instant::now(), turns));
+        }
+        let mut inner = self.lock();
+        let inner = &mut *inner;
+        inner.counts.give_back(connection.peer, connection.id);
+        if let Some(entry) = inner.connections.get_mut(&connection.id) {
+            entry.streams.remove(&stream);
+        }
+        let lanes = place.and_then(|(lane, generation)| {
+            inner.lanes.get_mut(&connection.peer)?.get_mut(&lane)?.readers.remove(&generation)
+        });
+        drop(lanes);
+    }
+}
+
+/// Makes room for one more lane of a peer. Numbers are drawn upwards, so the lowest is the longest gone.
+fn forget_idle(lanes: &mut BTreeMap<LaneId, Lane>, wanted: LaneId, limit: usize) {
+    if lanes.len() >= limit && !lanes.contains_key(&wanted) {
+        let idle = lanes.iter().find(|(_, lane)| lane.order.is_idle()).map(|(id, _)| *id);
+        idle.and_then(|id| lanes.remove(&id));
+    }
+}
+
+impl Lane {
+    fn take(&mut self, turns: Vec<Turn>) {
+        for turn in turns {
+            match turn {
+                Turn::Start(generation) => {
+                    if let Some(start) = self.readers.get_mut(&generation).and_then(|(_, start)| start.take()) {
+                        // Where nobody waits any more, `ended` follows.
+                        let _ = start.send(());
+                    }
+                }
+                Turn::Stop(generation, code) => {
+                    if let Some((signal, _)) = self.readers.get(&generation) {
+                        signal.stop(code);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The place of one stream. However its reader ends, dropping it gives the place back and reports the end, once.
+struct Slot {
+    shared: Arc<Shared>,
+    connection: ConnectionHandle,
+    stream: u64,
+    /// Its lane and generation, once it is in the lane's order.
+    place: Option<(LaneId, u64)>,
+    /// Frames handed over.
+    frames: u64,
+    /// What is reported; `None` for a stream that ended without a byte.
+    outcome: Option<StreamOutcome>,
+}
+
+impl Slot {
+    fn new(shared: Arc<Shared>, connection: ConnectionHandle, stream: u64) -> Self {
+        // Stands if the reader never comes to its end.
+        let outcome = Some(StreamOutcome::Stopped(StopCode::HandlerGone));
+        Self { shared, connection, stream, place: None, frames: 0, outcome }
+    }
+
+    fn progress(&self) {
+        self.connection.control.send(Control::StreamProgress { stream: self.stream, frames: self.frames });
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        // The place first: the report lets the sender open another stream.
+        self.shared.ended(&self.connection, self.stream, self.place);
+        if let Some(outcome) = self.outcome {
+            let (stream, frames) = (self.stream, self.frames);
+            self.connection.control.send(Control::StreamEnded { stream, frames, outcome });
+        }
+    }
+}
