@@ -17,6 +17,9 @@ pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// even when that fails.
 pub const DIAL_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// Longest protocol id that a hello may carry, in bytes.
+pub(super) const MAX_PROTOCOL_NAME: usize = 128;
+
 /// What the node lets in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionLimits {

@@ -26,9 +26,7 @@ struct End {
 
 #[derive(Debug)]
 struct Link {
-    /// By node: who dialed is `dialer`.
     ends: [Option<End>; 2],
-    dialer: usize,
     /// To each node.
     queues: [VecDeque<Packet>; 2],
     /// Nothing passes; neither side knows.
@@ -138,7 +136,7 @@ impl World {
         ends[1 - at] = Some(End { connection: self.name(), over: false });
         let mut queues = [VecDeque::new(), VecDeque::new()];
         queues[1 - at].push_back(Packet::Linked);
-        self.links.push(Link { ends, dialer: at, queues, cut: false, idle: None });
+        self.links.push(Link { ends, queues, cut: false, idle: None });
         self.feed(at, Event::Linked { connection, peer: peer(NAMES[1 - at]), direction: Direction::Outbound });
     }
 
