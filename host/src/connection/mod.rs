@@ -1,12 +1,40 @@
 //! Admitted connections: who is connected, by which of several connections, and the control stream of each.
+//!
+//! [`ConnectionManager`] is the handle. Behind it one actor owns the pure state (`state.rs`), each connection has
+//! one task that reads its control stream and one that writes it, and each dial has a task.
 
+mod failure;
 mod handle;
+mod limits;
+mod state;
 
+pub use failure::DialFailure;
 pub use handle::{ConnectionHandle, ConnectionId, ControlSender};
+pub use limits::{
+    ConnectionLimits, DIAL_TIMEOUT, DRAIN_TIMEOUT, HELLO_TIMEOUT, PROBE_TIMEOUT, REFUSAL_LINGER, WRITE_TIMEOUT,
+};
+pub use state::ConnectionCounts;
 
 use crate::peer::PeerId;
-use crate::transport::LinkAcceptor;
-use crate::wire::{Control, Hello};
+use crate::transport::{LinkAcceptor, LinkError};
+use crate::wire::{AddressRecord, Control, Hello, ProtocolEntry};
+
+/// How a peer ranks when places are short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Level {
+    /// Refused when the node is full, and the first to go when a necessary peer needs a place.
+    #[default]
+    Ordinary,
+    /// One the supervisor keeps connected; never displaced.
+    Necessary,
+}
+
+/// What the layer above puts into this node's hello.
+pub trait LocalHello: Send + Sync + 'static {
+    /// The sequence of the protocol set and the whole set, as of now. Called at the moment a hello is sent; the
+    /// sequence comes back with [`ConnectionEvent::Up`], so that every later change can be pushed.
+    fn protocols(&self) -> (u64, Vec<ProtocolEntry>);
+}
 
 /// News from the connections, in order per connection. Whoever takes it must not wait for anything else.
 #[derive(Debug)]
@@ -17,6 +45,11 @@ pub enum ConnectionEvent {
         connection: ConnectionHandle,
         /// What the peer said first; its version and caps are checked.
         hello: Hello,
+        /// Where the peer says it listens, when its hello carried a record that it signed and that is still valid.
+        address: Option<AddressRecord>,
+        /// The sequence of the protocol set that this node's own hello carried on this connection: changes after
+        /// it are to be pushed.
+        sent_sequence: u64,
         /// For the peer's data streams.
         acceptor: LinkAcceptor,
         /// Whether the peer had no admitted connection before.
@@ -46,6 +79,8 @@ pub enum ConnectionEvent {
         connection: ConnectionId,
         /// Whose.
         peer: PeerId,
+        /// Why.
+        cause: LinkError,
         /// Why, for people.
         reason: String,
         /// Whether the peer has no admitted connection any more.

@@ -1,0 +1,412 @@
+//! Carries out what the state decides: dials, tasks, control messages, news for the layers above.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::{self, OwnedPermit};
+use tokio::sync::{Notify, oneshot};
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::limits::DIAL_TIMEOUT;
+use super::manager::{Command, Shared};
+use super::state::{Action, Event, Stage, State};
+use super::task::{Conversation, Greeted, Report};
+use super::teller::Teller;
+use super::{
+    ConnectionEvent, ConnectionHandle, ConnectionId, ConnectionStatus, ControlSender, DialFailure, ManagerStatus,
+    PeerStatus,
+};
+use crate::peer::{PeerAddr, PeerId};
+use crate::transport::{DialError, Incoming, Link, LinkError, Transport};
+use crate::wire::{CloseCode, Control};
+
+/// Reports that may wait for the actor; a task that finds it full waits, and so its peer does.
+const REPORT_QUEUE: usize = 256;
+/// Control messages beside the two that every stream may need at once (its end, and progress or abandon): pushes,
+/// pings, the hello.
+const CONTROL_RESERVE: usize = 64;
+
+/// A connection from the end of its handshake on.
+#[derive(Debug)]
+struct Live {
+    handle: ConnectionHandle,
+    link: Option<Link>,
+    greeted: Option<Box<Greeted>>,
+    told: Option<oneshot::Sender<()>>,
+}
+
+/// What the loop waits for.
+#[derive(Debug)]
+enum Input {
+    Report(Report),
+    Command(Option<Command>),
+    Dialed(Result<(Id, DialOutcome), JoinError>),
+    TaskEnded(Result<(Id, ()), JoinError>),
+    Room(Option<OwnedPermit<ConnectionEvent>>),
+    Incoming(Option<Link>),
+    Due,
+}
+
+type DialOutcome = (ConnectionId, Result<Link, DialFailure>);
+type DialReply = oneshot::Sender<Result<ConnectionId, DialFailure>>;
+
+#[derive(Debug)]
+struct Stopping {
+    until: Instant,
+    replies: Vec<oneshot::Sender<()>>,
+}
+
+pub(super) struct Actor {
+    shared: Arc<Shared>,
+    transport: Transport,
+    events: mpsc::Sender<ConnectionEvent>,
+    state: State,
+    started: Instant,
+    last_id: u64,
+    live: BTreeMap<ConnectionId, Live>,
+    teller: Teller,
+    /// The address of the dial that is being decided about.
+    target: Option<PeerAddr>,
+    waiting: BTreeMap<PeerId, Vec<DialReply>>,
+    dials: JoinSet<DialOutcome>,
+    dial_tasks: HashMap<ConnectionId, AbortHandle>,
+    tasks: JoinSet<()>,
+    task_names: HashMap<Id, ConnectionId>,
+    reports: mpsc::Sender<Report>,
+    reported: mpsc::Receiver<Report>,
+    stopping: Option<Stopping>,
+}
+
+impl Actor {
+    pub(super) fn new(shared: Arc<Shared>, transport: Transport, events: mpsc::Sender<ConnectionEvent>) -> Self {
+        let (reports, reported) = mpsc::channel(REPORT_QUEUE);
+        Self {
+            state: State::new(transport.peer_id(), shared.config.limits.clone()),
+            shared,
+            transport,
+            events,
+            started: Instant::now(),
+            last_id: 0,
+            live: BTreeMap::new(),
+            teller: Teller::default(),
+            target: None,
+            waiting: BTreeMap::new(),
+            dials: JoinSet::new(),
+            dial_tasks: HashMap::new(),
+            tasks: JoinSet::new(),
+            task_names: HashMap::new(),
+            reports,
+            reported,
+            stopping: None,
+        }
+    }
+
+    pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>, mut incoming: Incoming) {
+        let mut accepting = true;
+        while !self.is_done() {
+            let due = self.due();
+            let input = tokio::select! {
+                Some(report) = self.reported.recv() => Input::Report(report),
+                command = commands.recv() => Input::Command(command),
+                Some(dialed) = self.dials.join_next_with_id() => Input::Dialed(dialed),
+                Some(ended) = self.tasks.join_next_with_id() => Input::TaskEnded(ended),
+                room = self.events.clone().reserve_owned(), if !self.teller.is_empty() => Input::Room(room.ok()),
+                link = incoming.accept(), if accepting => Input::Incoming(link),
+                () = sleep_until(due.unwrap_or(self.started)), if due.is_some() => Input::Due,
+            };
+            accepting &= !matches!(input, Input::Incoming(None));
+            if matches!(input, Input::Command(None)) {
+                break;
+            }
+            self.take(input);
+        }
+        self.end();
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Report(Report::Event(event)) => self.decide(event),
+            Input::Report(Report::Greeted { connection, greeted }) => self.greeted(connection, greeted),
+            Input::Command(Some(command)) => self.command(command),
+            Input::Command(None) => {}
+            Input::Dialed(Ok((_, (connection, outcome)))) => self.dialed(connection, outcome),
+            Input::Dialed(Err(error)) => self.dial_broke(&error),
+            Input::TaskEnded(ended) => self.task_ended(ended),
+            Input::Room(Some(permit)) => self.tell(permit),
+            // Nobody is above any more.
+            Input::Room(None) => self.teller.clear(),
+            Input::Incoming(Some(link)) => {
+                let connection = self.name();
+                self.linked(connection, link);
+            }
+            Input::Incoming(None) => {}
+            Input::Due => self.decide(Event::Tick),
+        }
+    }
+
+    fn name(&mut self) -> ConnectionId {
+        self.last_id += 1;
+        ConnectionId(self.last_id)
+    }
+
+    fn due(&self) -> Option<Instant> {
+        let decision = self.state.deadline().map(|at| self.started + at);
+        decision.into_iter().chain(self.stopping.as_ref().map(|s| s.until)).min()
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn decide(&mut self, event: Event) {
+        tracing::trace!(?event, "deciding");
+        let actions = self.state.handle(event, self.now());
+        for action in actions {
+            self.act(action);
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        tracing::trace!(?action, "doing");
+        match action {
+            Action::Dial { connection } => self.dial(connection),
+            Action::CancelDial { connection } => {
+                if let Some(task) = self.dial_tasks.remove(&connection) {
+                    task.abort();
+                }
+            }
+            Action::Greet { connection, dial } => self.greet(connection, dial),
+            Action::Send { connection, message } => self.send(connection, message),
+            Action::Close { connection, code } => self.close(connection, code),
+            Action::Up { connection } => self.up(connection),
+            Action::Draining { connection } => {
+                if let Some(live) = self.live.get(&connection) {
+                    self.teller.draining(connection, live.handle.peer);
+                }
+            }
+            Action::Down { connection, cause } => self.down(connection, cause),
+            Action::DialDone { peer, result } => {
+                for reply in self.waiting.remove(&peer).into_iter().flatten() {
+                    let _ = reply.send(result.clone());
+                }
+            }
+        }
+    }
+
+    fn dial(&mut self, connection: ConnectionId) {
+        let Some(to) = self.target else { return };
+        let transport = self.transport.clone();
+        let task = self.dials.spawn(async move {
+            let outcome = match timeout(DIAL_TIMEOUT, transport.dial(to)).await {
+                Ok(outcome) => outcome.map_err(DialFailure::from),
+                Err(_) => Err(DialFailure::Timeout),
+            };
+            (connection, outcome)
+        });
+        self.dial_tasks.insert(connection, task);
+    }
+
+    fn dialed(&mut self, connection: ConnectionId, outcome: Result<Link, DialFailure>) {
+        self.dial_tasks.remove(&connection);
+        match outcome {
+            Ok(link) => self.linked(connection, link),
+            Err(failure) => self.decide(Event::DialFailed { connection, failure }),
+        }
+    }
+
+    fn dial_broke(&mut self, error: &JoinError) {
+        let broken = self.dial_tasks.iter().find(|(_, task)| task.id() == error.id()).map(|(id, _)| *id);
+        // A cancelled dial is forgotten already.
+        if let Some(connection) = broken {
+            self.dialed(connection, Err(DialFailure::Handshake(error.to_string())));
+        }
+    }
+
+    fn linked(&mut self, connection: ConnectionId, link: Link) {
+        let (queue, queued) = mpsc::channel(1);
+        drop(queued);
+        let handle = ConnectionHandle {
+            id: connection,
+            peer: link.peer,
+            direction: link.direction,
+            control: ControlSender::new(queue, link.handle.clone()),
+            link: link.handle.clone(),
+            drained: Arc::new(Notify::new()),
+        };
+        let (peer, direction) = (link.peer, link.direction);
+        self.live.insert(connection, Live { handle, link: Some(link), greeted: None, told: None });
+        self.decide(Event::Linked { connection, peer, direction });
+    }
+
+    /// Starts the conversation.
+    fn greet(&mut self, connection: ConnectionId, dial: u64) {
+        let Some(live) = self.live.get_mut(&connection) else { return };
+        let Some(Link { peer, direction, handle: link, acceptor }) = live.link.take() else { return };
+        let capacity = 2 * self.shared.config.max_streams as usize + CONTROL_RESERVE;
+        let (queue, queued) = mpsc::channel(capacity);
+        live.handle.control = ControlSender::new(queue.clone(), link.clone());
+        let (told, when_told) = oneshot::channel();
+        live.told = Some(told);
+        let conversation = Conversation {
+            id: connection,
+            peer,
+            direction,
+            dial,
+            link,
+            queue,
+            reports: self.reports.clone(),
+            events: self.events.clone(),
+            told: when_told,
+            drained: live.handle.drained.clone(),
+            shared: self.shared.clone(),
+        };
+        let task = self.tasks.spawn(conversation.run(acceptor, queued));
+        self.task_names.insert(task.id(), connection);
+    }
+
+    fn greeted(&mut self, connection: ConnectionId, greeted: Box<Greeted>) {
+        let (incarnation, dial) = (greeted.hello.incarnation, greeted.hello.dial);
+        if let Some(live) = self.live.get_mut(&connection) {
+            live.greeted = Some(greeted);
+            self.decide(Event::Hello { connection, incarnation, dial });
+        }
+    }
+
+    /// A task that ended well has reported so; one that broke must not leave its connection behind.
+    fn task_ended(&mut self, ended: Result<(Id, ()), JoinError>) {
+        let id = match &ended {
+            Ok((id, ())) => *id,
+            Err(error) => error.id(),
+        };
+        let name = self.task_names.remove(&id);
+        if let (Some(connection), Err(error)) = (name, ended) {
+            self.close(connection, CloseCode::Normal);
+            let cause = LinkError::Transport(format!("the task of the connection broke: {error}"));
+            self.forget(connection, cause);
+        }
+    }
+
+    fn send(&mut self, connection: ConnectionId, message: Control) {
+        if let Some(live) = self.live.get(&connection) {
+            live.handle.control.send(message);
+        }
+    }
+
+    fn close(&mut self, connection: ConnectionId, code: CloseCode) {
+        let Some(live) = self.live.get(&connection) else { return };
+        live.handle.link.close(code);
+        if live.link.is_some() {
+            // It has no task that would report its end, and the state has forgotten it.
+            self.live.remove(&connection);
+        }
+    }
+
+    fn up(&mut self, connection: ConnectionId) {
+        let Some(live) = self.live.get_mut(&connection) else { return };
+        let (Some(greeted), Some(told)) = (live.greeted.take(), live.told.take()) else { return };
+        let (peer, direction) = (live.handle.peer, live.handle.direction);
+        tracing::info!(%peer, ?direction, connection = connection.0, "connected");
+        self.teller.up(live.handle.clone(), greeted, told);
+    }
+
+    fn down(&mut self, connection: ConnectionId, cause: LinkError) {
+        if let Some(live) = self.live.get(&connection) {
+            tracing::info!(peer = %live.handle.peer, connection = connection.0, %cause, "disconnected");
+            self.teller.down(connection, live.handle.peer, cause);
+        }
+    }
+
+    fn forget(&mut self, connection: ConnectionId, cause: LinkError) {
+        self.decide(Event::Closed { connection, cause });
+    }
+
+    fn tell(&mut self, permit: OwnedPermit<ConnectionEvent>) {
+        if let Some((event, told)) = self.teller.next() {
+            permit.send(event);
+            if let Some(told) = told {
+                let _ = told.send(());
+            }
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Dial { to, reply } => {
+                let connection = self.name();
+                self.waiting.entry(to.peer).or_default().push(reply);
+                self.target = Some(to);
+                self.decide(Event::DialRequested { connection, peer: to.peer });
+                self.target = None;
+            }
+            Command::Close { peer, code } => self.decide(Event::CloseRequested { peer, code }),
+            Command::SetLevel { peer, level } => self.decide(Event::SetLevel { peer, level }),
+            Command::Peers { reply } => drop(reply.send(self.peers())),
+            Command::Status { reply } => drop(reply.send(self.status())),
+            Command::Shutdown { until, reply } => self.shutdown(until, reply),
+        }
+    }
+
+    fn shutdown(&mut self, until: Instant, reply: oneshot::Sender<()>) {
+        let stopping = self.stopping.get_or_insert_with(|| Stopping { until, replies: Vec::new() });
+        stopping.until = stopping.until.min(until);
+        stopping.replies.push(reply);
+        self.decide(Event::Shutdown);
+    }
+
+    fn is_done(&self) -> bool {
+        let gone = || self.state.connections.is_empty() && self.teller.is_empty();
+        self.stopping.as_ref().is_some_and(|stopping| gone() || stopping.until <= Instant::now())
+    }
+
+    /// Closes what is left; the tasks end with the actor.
+    fn end(self) {
+        for live in self.live.values() {
+            live.handle.link.close(CloseCode::Shutdown);
+        }
+        for reply in self.stopping.into_iter().flat_map(|stopping| stopping.replies) {
+            let _ = reply.send(());
+        }
+    }
+
+    fn peers(&self) -> BTreeMap<PeerId, PeerStatus> {
+        let mut peers = BTreeMap::new();
+        for (id, connection) in self.state.connections.iter().filter(|(_, c)| c.told) {
+            let peer = connection.peer;
+            let level = self.state.level(&peer);
+            let status = peers.entry(peer).or_insert_with(|| PeerStatus { peer, level, connections: Vec::new() });
+            status.connections.push(ConnectionStatus {
+                id: *id,
+                direction: connection.direction,
+                remote: self.live.get(id).and_then(|live| live.handle.link.remote_address().ok()),
+                incarnation: connection.incarnation.unwrap_or_default(),
+                age: connection.up_since.map_or(Duration::ZERO, |since| self.now().saturating_sub(since)),
+                draining: matches!(connection.stage, Stage::Draining(_)),
+            });
+        }
+        peers
+    }
+
+    fn status(&self) -> ManagerStatus {
+        ManagerStatus {
+            peers: self.state.places_taken(),
+            max_peers: self.state.limits.max_peers,
+            pending: self.state.pending(),
+            dials: self.state.dials(),
+            counts: self.state.counts,
+        }
+    }
+}
+
+impl From<DialError> for DialFailure {
+    fn from(error: DialError) -> Self {
+        match error {
+            DialError::WrongPeer { expected, found, address } => Self::WrongPeer { address, expected, found },
+            DialError::Timeout { .. } => Self::Timeout,
+            DialError::OwnId(_) => Self::local(CloseCode::SelfDial),
+            DialError::Closing => Self::Stopping,
+            other => Self::Handshake(other.to_string()),
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! Hello and admission: which of several connections of a peer stays, and who gets a place.
+
+use std::time::Duration;
+
+use super::{Action, Connection, Stage, State};
+use crate::connection::limits::{HELLO_TIMEOUT, PROBE_TIMEOUT};
+use crate::connection::{ConnectionId, DialFailure};
+use crate::peer::PeerId;
+use crate::transport::{Direction, LinkError};
+use crate::wire::{CloseCode, Control, WIRE_VERSION};
+
+/// What an older connection means for one whose hello has just come.
+#[derive(Debug, PartialEq, Eq)]
+enum Older {
+    /// Nothing.
+    Beside,
+    /// It goes at once.
+    Replaced(CloseCode),
+    /// It stays; the newcomer goes.
+    Stays,
+    /// It must be resolved first.
+    Blocks,
+}
+
+impl State {
+    pub(super) fn hello(&mut self, id: ConnectionId, incarnation: u64, dial: u64, now: Duration) {
+        let Some(new) = self.connections.get_mut(&id).filter(|c| c.stage == Stage::Greeting) else { return };
+        new.incarnation = Some(incarnation);
+        new.deadline = Some(now + HELLO_TIMEOUT);
+        if new.direction == Direction::Inbound {
+            new.dial = Some(dial);
+        }
+        let new = new.clone();
+        if new.peer == self.me {
+            return self.refuse(id, CloseCode::SelfDial, CloseCode::SelfDial.to_string(), now);
+        }
+        let mut stays = false;
+        for other in self.of(&new.peer).filter(|other| *other != id) {
+            match self.weigh(&new, &self.connections[&other]) {
+                Older::Beside | Older::Blocks => {}
+                Older::Stays => stays = true,
+                Older::Replaced(code) => {
+                    self.counts.replaced += 1;
+                    self.fail(other, code, DialFailure::local(code));
+                }
+            }
+        }
+        if stays {
+            return self.refuse(id, CloseCode::Duplicate, "a later dial of the same node is connected".into(), now);
+        }
+        self.edit(id, |c| c.stage = Stage::Waiting);
+        self.probe_older(id, now);
+        self.settle(new.peer, now);
+    }
+
+    /// Compares a connection whose hello has just come with another one of the same peer.
+    ///
+    /// Why the two sides agree when both dial at once, whatever overtakes what: call the side with the greater id
+    /// G, its dial g, and the dial of the other side l. G says hello on g only while it has not answered l, and
+    /// from then on leaves l waiting for as long as g may still be admitted. So when the hello on g comes to the
+    /// lesser side before `Admitted` came on l, then l will not be admitted unless g is dead at G, and l may go.
+    fn weigh(&self, new: &Connection, old: &Connection) -> Older {
+        if matches!(old.stage, Stage::Closing(_) | Stage::Dialing) {
+            return Older::Beside;
+        }
+        if old.incarnation.is_some_and(|of_old| Some(of_old) != new.incarnation) {
+            return Older::Replaced(CloseCode::Replaced);
+        }
+        if matches!(old.stage, Stage::Draining(_)) {
+            return Older::Beside;
+        }
+        if old.direction == new.direction {
+            return match (old.dial, new.dial) {
+                (Some(older), Some(newer)) if older < newer => Older::Replaced(CloseCode::Replaced),
+                (Some(_), Some(_)) if old.incarnation.is_some() => Older::Stays,
+                // Its own hello decides when it comes.
+                _ => Older::Beside,
+            };
+        }
+        match (old.direction, old.stage) {
+            (_, Stage::Up | Stage::Ready) => Older::Blocks,
+            (Direction::Inbound, Stage::Greeting | Stage::Waiting) => Older::Beside,
+            (Direction::Outbound, _) if self.me < new.peer => Older::Replaced(CloseCode::Duplicate),
+            _ => Older::Blocks,
+        }
+    }
+
+    fn blocks(&self, new: ConnectionId, old: ConnectionId) -> bool {
+        new != old && self.weigh(&self.connections[&new], &self.connections[&old]) == Older::Blocks
+    }
+
+    /// Makes everything that stands in the way of `id` prove that it is alive.
+    fn probe_older(&mut self, id: ConnectionId, now: Duration) {
+        let peer = self.connections[&id].peer;
+        for other in self.of(&peer) {
+            if !self.blocks(id, other) || self.connections[&other].probe.is_some() {
+                continue;
+            }
+            self.last_probe += 1;
+            let number = self.last_probe;
+            self.edit(other, |c| c.probe = Some((number, now + PROBE_TIMEOUT)));
+            // One that is not up yet proves itself by becoming it: the peer may have given it up already, and
+            // then an answer would say nothing.
+            if self.connections[&other].stage == Stage::Up {
+                self.actions.push(Action::Send { connection: other, message: Control::Ping(number) });
+            }
+        }
+    }
+
+    /// Decides about the waiting connection of a peer, if nothing stands in its way any more.
+    pub(super) fn settle(&mut self, peer: PeerId, now: Duration) {
+        for id in self.of(&peer) {
+            let waiting = self.connections.get(&id).is_some_and(|c| c.stage == Stage::Waiting);
+            if waiting && !self.of(&peer).any(|other| self.blocks(id, other)) {
+                self.admit(id, now);
+            }
+        }
+        self.raise(peer, now);
+    }
+
+    /// The one step that checks the limits and takes the place.
+    fn admit(&mut self, id: ConnectionId, now: Duration) {
+        let peer = self.connections[&id].peer;
+        let has_place = self.of(&peer).any(|other| self.connections[&other].holds_place());
+        if !has_place && self.places_taken() >= self.limits.max_peers && !self.make_room(peer, now) {
+            let (taken, limit) = (self.places_taken(), self.limits.max_peers);
+            let whose = if self.necessary.contains(&peer) { ", all necessary" } else { "" };
+            let reason = format!("node has {taken} of {limit} peers{whose}; raise `limits.max_peers`");
+            return self.refuse(id, CloseCode::Full, reason, now);
+        }
+        self.last_admission += 1;
+        let admission = self.last_admission;
+        let mut both = false;
+        self.edit(id, |c| {
+            both = c.admitted_by_peer;
+            (c.stage, c.admission) = (Stage::Answered, admission);
+            c.deadline = Some(now + HELLO_TIMEOUT);
+        });
+        self.actions.push(Action::Send { connection: id, message: Control::Admitted });
+        if both {
+            self.agreed(id, now);
+        }
+    }
+
+    /// Frees a place for a necessary peer: the newest ordinary peer goes (`lifo`).
+    fn make_room(&mut self, newcomer: PeerId, now: Duration) -> bool {
+        if !self.necessary.contains(&newcomer) {
+            return false;
+        }
+        let ordinary = |c: &&Connection| c.holds_place() && !self.necessary.contains(&c.peer);
+        let newest = self.connections.values().filter(ordinary).max_by_key(|c| c.admission).map(|c| c.peer);
+        let Some(evicted) = newest else { return false };
+        self.counts.evicted += 1;
+        self.close_peer(evicted, CloseCode::Evicted, now);
+        true
+    }
+
+    pub(super) fn admitted(&mut self, id: ConnectionId, now: Duration) {
+        let mut answered = false;
+        self.edit(id, |c| {
+            c.admitted_by_peer = true;
+            answered = c.stage == Stage::Answered;
+        });
+        if answered {
+            self.agreed(id, now);
+        }
+    }
+
+    /// Both sides said `Admitted`: what still waits for this peer goes.
+    fn agreed(&mut self, id: ConnectionId, now: Duration) {
+        let until = Some(now + HELLO_TIMEOUT);
+        self.edit(id, |c| (c.stage, c.deadline, c.probe) = (Stage::Ready, until, None));
+        let peer = self.connections[&id].peer;
+        self.refuse_waiting(peer, now);
+        self.raise(peer, now);
+    }
+
+    fn refuse_waiting(&mut self, peer: PeerId, now: Duration) {
+        for other in self.of(&peer) {
+            if self.connections[&other].stage == Stage::Waiting {
+                self.refuse(other, CloseCode::Duplicate, "another connection between the two is alive".into(), now);
+            }
+        }
+    }
+
+    /// Tells a ready connection upward, as soon as the layers above have lost the one before it. They so see
+    /// one session of a peer end before the next begins.
+    fn raise(&mut self, peer: PeerId, now: Duration) {
+        let mine = self.of(&peer);
+        if mine.clone().any(|id| self.connections[&id].told) {
+            return;
+        }
+        let Some(id) = mine.into_iter().find(|id| self.connections[id].stage == Stage::Ready) else { return };
+        self.counts.admitted += 1;
+        self.edit(id, |c| {
+            (c.stage, c.told, c.up_since) = (Stage::Up, true, Some(now));
+            (c.deadline, c.probe) = (None, None);
+        });
+        self.refuse_waiting(peer, now);
+        self.actions.push(Action::Up { connection: id });
+        if self.dials.remove(&peer) {
+            self.actions.push(Action::DialDone { peer, result: Ok(id) });
+        }
+    }
+
+    pub(super) fn pong(&mut self, id: ConnectionId, number: u64, now: Duration) {
+        let mut alive = None;
+        self.edit(id, |c| {
+            if c.stage == Stage::Up && c.probe.is_some_and(|(asked, _)| asked == number) {
+                c.probe = None;
+                alive = Some(c.peer);
+            }
+        });
+        if let Some(peer) = alive {
+            self.refuse_waiting(peer, now);
+        }
+    }
+
+    pub(super) fn wrong_version(&mut self, id: ConnectionId, theirs: u16, now: Duration) {
+        let reason = format!("this node speaks wire version {WIRE_VERSION}, the peer {theirs}; run the same release");
+        self.refuse(id, CloseCode::Version, reason, now);
+    }
+
+    pub(super) fn tick(&mut self, now: Duration) {
+        let due = |at: Option<Duration>| at.is_some_and(|at| at <= now);
+        let late: Vec<ConnectionId> = self.connections.iter().filter(|(_, c)| due(c.deadline)).map(|(id, _)| *id).collect();
+        for id in late {
+            self.overdue(id);
+        }
+        let silent: Vec<ConnectionId> =
+            self.connections.iter().filter(|(_, c)| due(c.probe.map(|p| p.1))).map(|(id, _)| *id).collect();
+        for id in silent {
+            self.edit(id, |c| c.probe = None);
+            self.counts.replaced += 1;
+            self.fail(id, CloseCode::Silent, DialFailure::Timeout);
+        }
+        let peers: Vec<PeerId> = self.by_peer.keys().copied().collect();
+        for peer in peers {
+            self.settle(peer, now);
+        }
+    }
+
+    pub(super) fn closed(&mut self, id: ConnectionId, cause: LinkError, now: Duration) {
+        let Some(gone) = self.remove(id) else { return };
+        if gone.told {
+            self.actions.push(Action::Down { connection: id, cause: cause.clone() });
+        }
+        // One that was refused or closed from here has said so already, with a better reason.
+        if gone.is_hopeful() {
+            self.dial_ended(gone.peer, cause.into());
+        }
+        self.settle(gone.peer, now);
+    }
+}

@@ -1,0 +1,105 @@
+//! The end of a connection: refusals, closes at once, and deliberate closes that drain first.
+
+use std::time::Duration;
+
+use super::{Action, Drain, Stage, State};
+use crate::connection::limits::REFUSAL_LINGER;
+use crate::connection::{ConnectionId, DialFailure};
+use crate::peer::PeerId;
+use crate::wire::{CloseCode, Control};
+
+impl State {
+    /// Says why and leaves the peer a moment to read it: it closes when it has.
+    pub(super) fn refuse(&mut self, id: ConnectionId, code: CloseCode, reason: String, now: Duration) {
+        let Some(refused) = self.connections.get_mut(&id).filter(|c| c.is_hopeful()) else { return };
+        (refused.stage, refused.deadline, refused.probe) = (Stage::Closing(code), Some(now + REFUSAL_LINGER), None);
+        let peer = refused.peer;
+        self.counts.refused += 1;
+        let message = Control::Refused { code, reason: reason.clone() };
+        self.actions.push(Action::Send { connection: id, message });
+        self.dial_ended(peer, DialFailure::NotAdmitted { code, reason });
+    }
+
+    /// Closes at once; a dial that led here ends with `failure` unless another way is open.
+    pub(super) fn fail(&mut self, id: ConnectionId, code: CloseCode, failure: DialFailure) {
+        let Some(closing) = self.connections.get_mut(&id) else { return };
+        let (before, peer) = (closing.stage, closing.peer);
+        (closing.stage, closing.deadline, closing.probe) = (Stage::Closing(code), None, None);
+        match before {
+            Stage::Dialing => {
+                self.remove(id);
+                self.actions.push(Action::CancelDial { connection: id });
+            }
+            _ => self.actions.push(Action::Close { connection: id, code }),
+        }
+        self.dial_ended(peer, failure);
+    }
+
+    /// The peer lets this connection not in.
+    pub(super) fn refused(&mut self, id: ConnectionId, code: CloseCode, reason: String, now: Duration) {
+        self.fail(id, code, DialFailure::Refused { code, reason });
+        if let Some(peer) = self.connections.get(&id).map(|c| c.peer) {
+            self.settle(peer, now);
+        }
+    }
+
+    /// A deadline has passed.
+    pub(super) fn overdue(&mut self, id: ConnectionId) {
+        match self.connections.get(&id).map(|c| c.stage) {
+            Some(Stage::Draining(Drain { code, .. }) | Stage::Closing(code)) => {
+                self.fail(id, code, DialFailure::local(code));
+            }
+            Some(Stage::Greeting | Stage::Waiting | Stage::Answered | Stage::Ready) => {
+                self.counts.hello_timeouts += 1;
+                self.fail(id, CloseCode::HelloTimeout, DialFailure::Timeout);
+            }
+            _ => {}
+        }
+    }
+
+    /// Closes all connections of a peer: those that carry traffic drain first.
+    pub(super) fn close_peer(&mut self, peer: PeerId, code: CloseCode, now: Duration) {
+        for id in self.of(&peer) {
+            match self.connections[&id].stage {
+                Stage::Up => {
+                    self.actions.push(Action::Send { connection: id, message: Control::Drain { code } });
+                    self.start_drain(id, code, true, now);
+                }
+                Stage::Draining(_) | Stage::Closing(_) => {}
+                _ => self.fail(id, code, DialFailure::local(code)),
+            }
+        }
+    }
+
+    pub(super) fn peer_drain(&mut self, id: ConnectionId, code: CloseCode, now: Duration) {
+        if self.connections.get(&id).is_some_and(|c| c.stage == Stage::Up) {
+            self.start_drain(id, code, false, now);
+            // A newcomer that waited for this one needs to wait no more.
+            let peer = self.connections[&id].peer;
+            self.settle(peer, now);
+        }
+    }
+
+    fn start_drain(&mut self, id: ConnectionId, code: CloseCode, initiator: bool, now: Duration) {
+        let drain = Drain { code, initiator, own: false, theirs: false };
+        self.edit(id, |c| {
+            (c.stage, c.probe) = (Stage::Draining(drain), None);
+            c.deadline = Self::drain_deadline(now, initiator);
+        });
+        self.actions.push(Action::Draining { connection: id });
+    }
+
+    /// One side has finished; the side that began closes when both have.
+    pub(super) fn drained(&mut self, id: ConnectionId, own: bool) {
+        let Some(Stage::Draining(drain)) = self.connections.get_mut(&id).map(|c| &mut c.stage) else { return };
+        if own && !drain.own {
+            self.actions.push(Action::Send { connection: id, message: Control::Drained });
+        }
+        drain.own |= own;
+        drain.theirs |= !own;
+        let drain = *drain;
+        if drain.initiator && drain.own && drain.theirs {
+            self.fail(id, drain.code, DialFailure::local(drain.code));
+        }
+    }
+}

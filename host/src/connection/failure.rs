@@ -1,0 +1,77 @@
+//! Why a dial did not end in an admitted connection.
+
+use std::net::SocketAddr;
+
+use crate::peer::PeerId;
+use crate::transport::LinkError;
+use crate::wire::CloseCode;
+
+/// Why a dial did not end in an admitted connection. The text completes "failed to connect: ".
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DialFailure {
+    /// The peer has an admitted connection.
+    #[error("the peer is connected already")]
+    AlreadyConnected,
+    /// Another key answered at the address.
+    #[error(
+        "at {address} answers {found}, not {expected}; if the node got a new key, remove the old peer and add the new one"
+    )]
+    WrongPeer {
+        /// What was dialed.
+        address: SocketAddr,
+        /// Who should be there.
+        expected: PeerId,
+        /// Who is.
+        found: PeerId,
+    },
+    /// No answer in time: the handshake, the hello or the decision.
+    #[error("no answer in time; is the node running, and does a firewall let UDP through?")]
+    Timeout,
+    /// The handshake failed.
+    #[error("{0}")]
+    Handshake(String),
+    /// The peer refused or closed.
+    #[error("the peer refused: {reason}")]
+    Refused {
+        /// Why.
+        code: CloseCode,
+        /// The peer's own words.
+        reason: String,
+    },
+    /// This node refused or closed.
+    #[error("this node refused: {reason}")]
+    NotAdmitted {
+        /// Why.
+        code: CloseCode,
+        /// Scope, limit and value.
+        reason: String,
+    },
+    /// The connection broke before both sides had admitted it.
+    #[error("lost before it was admitted: {0}")]
+    Lost(LinkError),
+    /// The node stops.
+    #[error("this node is stopping")]
+    Stopping,
+}
+
+impl DialFailure {
+    /// A refusal by this node with the code's own words.
+    pub(super) fn local(code: CloseCode) -> Self {
+        match code {
+            CloseCode::HelloTimeout => Self::Timeout,
+            CloseCode::Shutdown => Self::Stopping,
+            _ => Self::NotAdmitted { code, reason: code.to_string() },
+        }
+    }
+}
+
+impl From<LinkError> for DialFailure {
+    fn from(cause: LinkError) -> Self {
+        match cause {
+            LinkError::Closed { code, local: false } => Self::Refused { code, reason: code.to_string() },
+            LinkError::Closed { code, local: true } => Self::local(code),
+            LinkError::TimedOut => Self::Timeout,
+            other => Self::Lost(other),
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Rules one by one, then two nodes on a simulated network with everything that can go wrong.
+
+use super::*;
+use crate::connection::limits::PROBE_TIMEOUT;
+
+#[path = "state_sim.rs"]
+mod sim;
+
+const ZERO: Duration = Duration::ZERO;
+
+fn peer(byte: u8) -> PeerId {
+    PeerId::from_bytes([byte; 32])
+}
+
+fn id(number: u64) -> ConnectionId {
+    ConnectionId(number)
+}
+
+/// A node with id 5 and places for `max_peers`.
+fn node(max_peers: usize) -> State {
+    State::new(peer(5), ConnectionLimits { max_peers, max_pending: 8 })
+}
+
+fn inbound(state: &mut State, number: u64, from: u8, incarnation: u64, dial: u64, now: Duration) -> Vec<Action> {
+    let linked = Event::Linked { connection: id(number), peer: peer(from), direction: Direction::Inbound };
+    let mut actions = state.handle(linked, now);
+    actions.extend(state.handle(Event::Hello { connection: id(number), incarnation, dial }, now));
+    actions
+}
+
+fn bring_up(state: &mut State, number: u64, from: u8) {
+    inbound(state, number, from, 1, 1, ZERO);
+    let actions = state.handle(Event::Admitted { connection: id(number) }, ZERO);
+    assert!(actions.contains(&Action::Up { connection: id(number) }), "{actions:?}");
+}
+
+fn refusal(actions: &[Action], number: u64) -> Option<(CloseCode, String)> {
+    actions.iter().find_map(|action| match action {
+        Action::Send { connection, message: Control::Refused { code, reason } } if *connection == id(number) => {
+            Some((*code, reason.clone()))
+        }
+        _ => None,
+    })
+}
+
+fn says_admitted(actions: &[Action], number: u64) -> bool {
+    actions.contains(&Action::Send { connection: id(number), message: Control::Admitted })
+}
+
+fn gone(state: &mut State, number: u64) -> Vec<Action> {
+    state.handle(Event::Closed { connection: id(number), cause: LinkError::TimedOut }, ZERO)
+}
+
+#[test]
+fn a_full_node_refuses_with_scope_limit_and_key() {
+    let mut state = node(1);
+    bring_up(&mut state, 1, 1);
+    let actions = inbound(&mut state, 2, 2, 1, 1, ZERO);
+    let reason = "node has 1 of 1 peers; raise `limits.max_peers`".to_owned();
+    assert_eq!(refusal(&actions, 2), Some((CloseCode::Full, reason)));
+}
+
+#[test]
+fn two_newcomers_never_share_the_last_place() {
+    let mut state = node(1);
+    assert!(says_admitted(&inbound(&mut state, 1, 1, 1, 1, ZERO), 1));
+    // The first has not even answered yet.
+    assert_eq!(refusal(&inbound(&mut state, 2, 2, 1, 1, ZERO), 2).map(|r| r.0), Some(CloseCode::Full));
+    assert_eq!(state.places_taken(), 1);
+}
+
+#[test]
+fn a_necessary_peer_displaces_the_newest_ordinary_one() {
+    let mut state = node(2);
+    bring_up(&mut state, 1, 1);
+    bring_up(&mut state, 2, 2);
+    state.handle(Event::SetLevel { peer: peer(3), level: Level::Necessary }, ZERO);
+    let actions = inbound(&mut state, 3, 3, 1, 1, ZERO);
+    assert!(says_admitted(&actions, 3));
+    let evicted = Control::Drain { code: CloseCode::Evicted };
+    assert!(actions.contains(&Action::Send { connection: id(2), message: evicted }), "{actions:?}");
+    assert_eq!(state.places_taken(), 2);
+    state.handle(Event::SetLevel { peer: peer(1), level: Level::Necessary }, ZERO);
+    state.handle(Event::SetLevel { peer: peer(4), level: Level::Necessary }, ZERO);
+    let full = refusal(&inbound(&mut state, 4, 4, 1, 1, ZERO), 4);
+    assert!(full.is_some_and(|(code, reason)| code == CloseCode::Full && reason.contains("all necessary")));
+}
+
+#[test]
+fn a_new_incarnation_replaces_its_ghost_at_once() {
+    let mut state = node(1);
+    bring_up(&mut state, 1, 1);
+    let actions = inbound(&mut state, 2, 1, 2, 1, ZERO);
+    assert!(actions.contains(&Action::Close { connection: id(1), code: CloseCode::Replaced }), "{actions:?}");
+    assert!(says_admitted(&actions, 2));
+    // The session of the ghost ends before the new one begins.
+    assert_eq!(state.handle(Event::Admitted { connection: id(2) }, ZERO), []);
+    let actions = gone(&mut state, 1);
+    assert!(matches!(actions[..], [Action::Down { connection: ConnectionId(1), .. }, Action::Up { connection: ConnectionId(2) }]));
+}
+
+#[test]
+fn a_later_dial_of_the_same_dialer_replaces_and_an_earlier_one_does_not() {
+    let mut state = node(1);
+    inbound(&mut state, 1, 1, 1, 7, ZERO);
+    assert_eq!(refusal(&inbound(&mut state, 2, 1, 1, 6, ZERO), 2).map(|r| r.0), Some(CloseCode::Duplicate));
+    let actions = inbound(&mut state, 3, 1, 1, 8, ZERO);
+    assert!(actions.contains(&Action::Close { connection: id(1), code: CloseCode::Replaced }), "{actions:?}");
+    assert!(says_admitted(&actions, 3));
+}
+
+fn up_outbound(state: &mut State, number: u64, to: u8) {
+    state.handle(Event::DialRequested { connection: id(number), peer: peer(to) }, ZERO);
+    let linked = Event::Linked { connection: id(number), peer: peer(to), direction: Direction::Outbound };
+    state.handle(linked, ZERO);
+    state.handle(Event::Hello { connection: id(number), incarnation: 1, dial: 0 }, ZERO);
+    let actions = state.handle(Event::Admitted { connection: id(number) }, ZERO);
+    assert!(actions.contains(&Action::DialDone { peer: peer(to), result: Ok(id(number)) }), "{actions:?}");
+}
+
+#[test]
+fn an_old_connection_of_the_other_direction_is_asked_whether_it_lives() {
+    for alive in [true, false] {
+        let mut state = node(4);
+        up_outbound(&mut state, 1, 9);
+        let actions = inbound(&mut state, 2, 9, 1, 3, ZERO);
+        let ping = actions.iter().find_map(|a| match a {
+            Action::Send { connection: ConnectionId(1), message: Control::Ping(number) } => Some(*number),
+            _ => None,
+        });
+        let number = ping.expect("the old one is pinged");
+        assert_eq!(state.deadline(), Some(PROBE_TIMEOUT));
+        if alive {
+            let actions = state.handle(Event::Pong { connection: id(1), number }, ZERO);
+            assert_eq!(refusal(&actions, 2).map(|r| r.0), Some(CloseCode::Duplicate));
+        } else {
+            let actions = state.handle(Event::Tick, PROBE_TIMEOUT);
+            assert!(actions.contains(&Action::Close { connection: id(1), code: CloseCode::Silent }));
+            assert!(says_admitted(&actions, 2));
+        }
+    }
+}
+
+#[test]
+fn a_dial_of_oneself_and_of_a_connected_peer_are_told_apart() {
+    let mut state = node(4);
+    let dial = |state: &mut State, to| state.handle(Event::DialRequested { connection: id(90), peer: peer(to) }, ZERO);
+    let own = dial(&mut state, 5);
+    assert!(
+        matches!(&own[..], [Action::DialDone { result: Err(DialFailure::NotAdmitted { code: CloseCode::SelfDial, .. }), .. }])
+    );
+    bring_up(&mut state, 1, 1);
+    let twice = dial(&mut state, 1);
+    assert!(matches!(&twice[..], [Action::DialDone { result: Err(DialFailure::AlreadyConnected), .. }]));
+}
+
+#[test]
+fn a_dial_that_meets_an_answered_inbound_succeeds_with_that_one() {
+    let mut state = node(4);
+    state.handle(Event::DialRequested { connection: id(1), peer: peer(9) }, ZERO);
+    inbound(&mut state, 2, 9, 1, 1, ZERO);
+    let linked = Event::Linked { connection: id(1), peer: peer(9), direction: Direction::Outbound };
+    let actions = state.handle(linked, ZERO);
+    assert_eq!(actions, [Action::Close { connection: id(1), code: CloseCode::Duplicate }]);
+    let actions = state.handle(Event::Admitted { connection: id(2) }, ZERO);
+    assert!(actions.contains(&Action::DialDone { peer: peer(9), result: Ok(id(2)) }), "{actions:?}");
+}
+
+#[test]
+fn silent_clients_cost_a_bounded_number_of_pending_places_and_a_bounded_time() {
+    let mut state = node(4);
+    for number in 0..9 {
+        let linked = Event::Linked { connection: id(number), peer: peer(9), direction: Direction::Inbound };
+        let actions = state.handle(linked, ZERO);
+        let refused = actions == [Action::Close { connection: id(number), code: CloseCode::Full }];
+        assert_eq!(refused, number == 8, "{actions:?}");
+    }
+    let closed = state.handle(Event::Tick, HELLO_TIMEOUT);
+    assert_eq!(closed.len(), 8);
+    assert!(closed.iter().all(|a| matches!(a, Action::Close { code: CloseCode::HelloTimeout, .. })));
+}
+
+#[test]
+fn a_deliberate_close_drains_both_sides_and_closes_once() {
+    let mut state = node(4);
+    bring_up(&mut state, 1, 1);
+    let code = CloseCode::Removed;
+    let actions = state.handle(Event::CloseRequested { peer: peer(1), code }, ZERO);
+    let drain = Action::Send { connection: id(1), message: Control::Drain { code } };
+    assert_eq!(actions, [drain, Action::Draining { connection: id(1) }]);
+    let actions = state.handle(Event::OwnDrained { connection: id(1) }, ZERO);
+    assert_eq!(actions, [Action::Send { connection: id(1), message: Control::Drained }]);
+    let actions = state.handle(Event::PeerDrained { connection: id(1) }, ZERO);
+    assert_eq!(actions, [Action::Close { connection: id(1), code }]);
+    assert!(state.handle(Event::CloseRequested { peer: peer(1), code }, ZERO).is_empty());
+    assert!(matches!(gone(&mut state, 1)[..], [Action::Down { .. }]));
+    assert_eq!((state.connections.len(), state.by_peer.len(), state.deadline()), (0, 0, None));
+}
+
+#[test]
+fn a_drain_ends_after_two_seconds_whatever_the_peer_does() {
+    let mut state = node(4);
+    bring_up(&mut state, 1, 1);
+    let code = CloseCode::Removed;
+    state.handle(Event::CloseRequested { peer: peer(1), code }, ZERO);
+    assert_eq!(state.deadline(), Some(DRAIN_TIMEOUT));
+    assert_eq!(state.handle(Event::Tick, DRAIN_TIMEOUT), [Action::Close { connection: id(1), code }]);
+}
