@@ -1,6 +1,6 @@
 //! What comes in: from a stream's header to its handler, and from frames to what a handler takes.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -15,12 +15,12 @@ use crate::stream::{Delivery, Inlet, Opening, OutFrame, Outlet};
 use crate::wire::{Failure, Frame, FrameKind, StopCode, StreamHeader};
 
 /// The way in, as the stream layer knows it.
-pub(super) struct Entrance(pub Arc<Inner>);
+pub(super) struct Entrance(pub Weak<Inner>);
 
 impl Inlet for Entrance {
     fn open<'a>(&'a self, peer: PeerId, header: &'a StreamHeader) -> Opening<'a> {
         Box::pin(async move {
-            let node = &self.0;
+            let node = self.0.upgrade().ok_or(StopCode::Closing)?;
             let mut applied = node.pairs.peer(&peer).ok_or(StopCode::Closing)?.applied.subscribe();
             // The sending end goes with the peer, so nobody waits for one that is gone; the stream layer has a
             // deadline for one that is there.
@@ -32,7 +32,7 @@ impl Inlet for Entrance {
                 return Err(StopCode::Unregistered);
             }
             let asker = Asker { peer, protocol: registration.id.clone() };
-            Ok(Arc::new(Door { node: node.clone(), pair, asker }) as Arc<dyn Outlet>)
+            Ok(Arc::new(Door { node, pair, asker }) as Arc<dyn Outlet>)
         })
     }
 }

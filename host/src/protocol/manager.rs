@@ -22,11 +22,11 @@ use super::registry::{Registration, Registry};
 use super::requests::{Asker, Requests};
 use super::state::{Action, SetError, State};
 use super::{AskError, Handler, News, ProtocolId, ProtocolSpec, RegisterError};
-use crate::connection::{ConnectionEvent, ConnectionHandle, ConnectionId};
+use crate::connection::{ConnectionEvent, ConnectionHandle, ConnectionId, LocalHello};
 use crate::peer::PeerId;
-use crate::stream::{Lanes, ReceiveStreamManager, SendStreamPoolManager};
+use crate::stream::{Lanes, ReceivePolicy, ReceiveStats, ReceiveStreamManager, SendStreamPoolManager};
 use crate::transport::LinkAcceptor;
-use crate::wire::{CloseCode, Control, Hello, SetChange};
+use crate::wire::{CloseCode, Control, Hello, ProtocolEntry, SetChange};
 
 /// How often deadlines of asks, requests and pushes are looked at.
 const TICK: Duration = Duration::from_millis(50);
@@ -71,7 +71,11 @@ pub(super) struct Inner {
     pub(super) requests: Mutex<Requests>,
     pub(super) last_ask: AtomicU64,
     pub(super) closed: AtomicBool,
-    streams: Streams,
+    lanes: Arc<Lanes>,
+    pools: Arc<SendStreamPoolManager>,
+    receive: ReceiveStreamManager,
+    sequence: Arc<AtomicU64>,
+    tasks: TaskTracker,
     core: Mutex<Core>,
 }
 
@@ -81,11 +85,11 @@ pub struct Streams {
     pub lanes: Arc<Lanes>,
     /// The send-stream pools of all connections.
     pub pools: Arc<SendStreamPoolManager>,
-    /// The receive streams of all connections.
-    pub receive: ReceiveStreamManager,
+    /// How many receive streams there may be.
+    pub receive: ReceivePolicy,
     /// The sequence of the local protocol set, which lanes put into their headers; kept here.
     pub sequence: Arc<AtomicU64>,
-    /// Where draining runs.
+    /// Where readers and draining run.
     pub tasks: TaskTracker,
 }
 
@@ -96,6 +100,8 @@ struct Core {
 
 struct PeerLink {
     connection: ConnectionHandle,
+    /// The peer's.
+    incarnation: u64,
     exchanger: Exchanger,
 }
 
@@ -104,9 +110,10 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl ProtocolManager {
-    /// A manager without protocols.
+    /// A manager without protocols; its readers run on the current tokio runtime.
     pub fn new(node: PeerId, incarnation: u64, policy: ProtocolPolicy, streams: Streams) -> Self {
-        let inner = Inner {
+        let Streams { lanes, pools, receive, sequence, tasks } = streams;
+        let inner = Arc::new_cyclic(|inner| Inner {
             node,
             incarnation,
             policy,
@@ -116,10 +123,19 @@ impl ProtocolManager {
             requests: Mutex::default(),
             last_ask: AtomicU64::new(0),
             closed: AtomicBool::new(false),
-            streams,
+            lanes,
+            pools,
+            receive: ReceiveStreamManager::new(
+                Arc::new(Entrance(inner.clone())),
+                receive,
+                tasks.clone(),
+                tokio::runtime::Handle::current(),
+            ),
+            sequence,
+            tasks,
             core: Mutex::new(Core { state: State::default(), links: BTreeMap::new() }),
-        };
-        Self { inner: Arc::new(inner) }
+        });
+        Self { inner }
     }
 
     /// Runs the deadlines of asks, requests and pushes until `stop`.
@@ -163,10 +179,9 @@ impl ProtocolManager {
         lock(&self.inner.core).state.peers_supporting(protocols)
     }
 
-    /// The local set and its sequence, for a hello.
-    pub fn local_set(&self) -> (u64, Vec<crate::wire::ProtocolEntry>) {
-        let core = lock(&self.inner.core);
-        (core.state.sequence(), core.state.local_set())
+    /// The receive streams that are open.
+    pub fn receive_stats(&self) -> ReceiveStats {
+        self.inner.receive.stats()
     }
 
     /// Refuses everything from now on; open asks end as closed.
@@ -175,6 +190,13 @@ impl ProtocolManager {
         for registration in self.inner.registry.all() {
             self.inner.unregister(&registration.id);
         }
+    }
+}
+
+impl LocalHello for ProtocolManager {
+    fn protocols(&self) -> (u64, Vec<ProtocolEntry>) {
+        let core = lock(&self.inner.core);
+        (core.state.sequence(), core.state.local_set())
     }
 }
 
@@ -223,7 +245,7 @@ impl Inner {
 
     /// Carries out what the state decided; asks that end with a pair end with `why`.
     fn apply(self: &Arc<Self>, core: &mut Core, actions: Vec<Action>, why: AskError) {
-        self.streams.sequence.store(core.state.sequence(), Ordering::Release);
+        self.sequence.store(core.state.sequence(), Ordering::Release);
         for action in actions {
             match action {
                 Action::Open { peer, protocol, registration, max_message } => {
@@ -240,7 +262,7 @@ impl Inner {
             return;
         };
         let closed = registration.closed.child_token();
-        let lane = self.streams.lanes.open(peer, remote_registration, Notices::of(peer, &registration));
+        let lane = self.lanes.open(peer, remote_registration, Notices::of(peer, &registration));
         let pair = Pair { registration: registration.clone(), remote_registration, max_message, lane, closed };
         of_peer.insert(protocol.clone(), pair);
         debug!(%peer, %protocol, "peer supports the protocol");
@@ -302,25 +324,35 @@ impl Inner {
                 return;
             }
         };
-        self.streams.pools.add(&connection, hello.max_streams);
+        self.pools.add(&connection, hello.max_streams);
+        self.forget_predecessor(&mut core, peer, incarnation);
         let (shut, open): (Vec<_>, Vec<_>) =
             actions.into_iter().partition(|action| matches!(action, Action::Shut { .. }));
         self.apply(&mut core, shut, AskError::NotConnected);
         let of_peer = self.pairs.admit(peer, incarnation);
         self.apply(&mut core, open, AskError::Unsupported);
         of_peer.applied.send_replace(core.state.applied(&peer).unwrap_or(0));
-        self.streams.receive.add(&connection, acceptor, incarnation, Arc::new(Entrance(self.clone())));
+        self.receive.add(connection.clone(), acceptor, incarnation);
         let mut exchanger = Exchanger::new(sent_sequence);
         let give = exchanger.changed(core.state.sequence(), Instant::now().into_std());
         self.give(&core.state, &connection, give);
-        core.links.insert(id, PeerLink { connection, exchanger });
+        core.links.insert(id, PeerLink { connection, incarnation, exchanger });
+    }
+
+    /// Ends the streams of a peer's earlier incarnation: its lane numbers mean nothing any more.
+    fn forget_predecessor(&self, core: &mut Core, peer: PeerId, incarnation: u64) {
+        let of_predecessor = |link: &PeerLink| link.connection.peer == peer && link.incarnation != incarnation;
+        for (id, _) in core.links.extract_if(.., |_, link| of_predecessor(link)) {
+            self.receive.remove(id);
+            self.pools.remove(id);
+        }
     }
 
     fn connection_down(self: &Arc<Self>, connection: ConnectionId, peer: PeerId, last: bool) {
         let mut core = lock(&self.core);
         core.links.remove(&connection);
-        self.streams.receive.remove(connection);
-        self.streams.pools.remove(connection);
+        self.receive.remove(connection);
+        self.pools.remove(connection);
         if last {
             let actions = core.state.peer_down(&peer);
             self.apply(&mut core, actions, AskError::NotConnected);
@@ -340,10 +372,10 @@ impl Inner {
                 let give = link.exchanger.applied(sequence, state.sequence(), Instant::now().into_std());
                 self.give(state, &link.connection, give);
             }
-            Control::Abandon { stream } => self.streams.receive.abandon(connection, stream),
-            Control::StreamProgress { stream, frames } => self.streams.pools.progress(connection, stream, frames),
+            Control::Abandon { stream } => self.receive.abandon(connection, stream),
+            Control::StreamProgress { stream, frames } => self.pools.progress(connection, stream, frames),
             Control::StreamEnded { stream, frames, outcome } => {
-                self.streams.pools.ended(connection, stream, frames, outcome);
+                self.pools.ended(connection, stream, frames, outcome);
             }
             _ => {}
         }
@@ -383,10 +415,10 @@ impl Inner {
         let Some(connection) = lock(&self.core).links.get(&connection).map(|link| link.connection.clone()) else {
             return;
         };
-        let pools = self.streams.pools.clone();
+        let pools = self.pools.clone();
         let lanes = self.pairs.lanes_of(&connection.peer);
         // The connection layer sets the deadline; when it closes, lanes and pool are done, too.
-        self.streams.tasks.spawn(async move {
+        self.tasks.spawn(async move {
             for lane in lanes {
                 lane.flush().await;
             }

@@ -2,4 +2,6 @@
 
 mod state;
 
-pub(super) use state::{Exchanger, Give, PUSH_TIMEOUT};
+#[cfg(test)]
+pub(super) use state::PUSH_TIMEOUT;
+pub(super) use state::{Exchanger, Give};
