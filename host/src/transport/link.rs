@@ -1,14 +1,20 @@
 //! One authenticated QUIC connection and its streams, in Weir's words.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use s2n_quic::application;
 use s2n_quic::connection::{self, StreamAcceptor};
 use s2n_quic::stream;
 
+use super::windows::MAX_CHUNK;
 use crate::peer::PeerId;
 use crate::wire::{CloseCode, StopCode};
+
+/// Chunks that [`ReceiveStream::read_many`] takes at once. A chunk is at most 64 KiB, and mostly a packet.
+pub const READ_CHUNKS: usize = 16;
 
 /// Who dialed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -40,25 +46,16 @@ pub enum LinkError {
 
 impl From<connection::Error> for LinkError {
     fn from(error: connection::Error) -> Self {
-        use s2n_quic_core_location::is_local;
         match error {
             connection::Error::Closed { initiator, .. } => {
-                Self::Closed { code: CloseCode::Normal, local: is_local(initiator) }
+                Self::Closed { code: CloseCode::Normal, local: initiator.is_local() }
             }
             connection::Error::Application { error, initiator, .. } => {
-                let code = u32::try_from(u64::from(*error)).unwrap_or(u32::MAX).into();
-                Self::Closed { code, local: is_local(initiator) }
+                Self::Closed { code: code_of(error).into(), local: initiator.is_local() }
             }
             connection::Error::IdleTimerExpired { .. } => Self::TimedOut,
             other => Self::Transport(other.to_string()),
         }
-    }
-}
-
-/// s2n-quic names the side that closed by a type it does not export; its text does.
-mod s2n_quic_core_location {
-    pub(super) fn is_local(initiator: impl std::fmt::Debug) -> bool {
-        format!("{initiator:?}") == "Local"
     }
 }
 
@@ -70,7 +67,7 @@ pub enum StreamError {
     Stopped(StopCode),
     /// Its connection is gone.
     #[error("the connection is gone: {0}")]
-    Link(LinkError),
+    Link(#[from] LinkError),
     /// It was used after its end.
     #[error("used after its end: {0}")]
     Ended(String),
@@ -79,17 +76,16 @@ pub enum StreamError {
 impl From<stream::Error> for StreamError {
     fn from(error: stream::Error) -> Self {
         match error {
-            stream::Error::StreamReset { error, .. } => {
-                Self::Stopped(u32::try_from(u64::from(*error)).unwrap_or(u32::MAX).into())
-            }
+            stream::Error::StreamReset { error, .. } => Self::Stopped(code_of(error).into()),
             stream::Error::ConnectionError { error, .. } => Self::Link(error.into()),
             other => Self::Ended(other.to_string()),
         }
     }
 }
 
-fn application_code(code: u32) -> application::Error {
-    code.into()
+/// Weir's codes have 32 bits, QUIC's 62; a larger one is nothing this version knows.
+fn code_of(error: application::Error) -> u32 {
+    u32::try_from(u64::from(error)).unwrap_or(u32::MAX)
 }
 
 /// An authenticated connection that nobody uses yet.
@@ -107,9 +103,12 @@ pub struct Link {
 
 impl Link {
     /// Wraps a connection whose peer is proven.
-    pub(super) fn new(peer: PeerId, direction: Direction, connection: s2n_quic::Connection) -> Self {
+    pub(super) fn new(peer: PeerId, direction: Direction, mut connection: s2n_quic::Connection) -> Self {
+        // Fails only when the connection is gone already, and then its first use says so.
+        let _ = connection.keep_alive(true);
         let (handle, acceptor) = connection.split();
-        Self { peer, direction, handle: LinkHandle(handle), acceptor: LinkAcceptor(acceptor) }
+        let handle = LinkHandle(handle);
+        Self { peer, direction, handle: handle.clone(), acceptor: LinkAcceptor { streams: acceptor, handle } }
     }
 }
 
@@ -140,50 +139,70 @@ impl LinkHandle {
         Ok(ControlStream { send: SendStream(send), receive: ReceiveStream(receive) })
     }
 
-    /// Where the peer's packets come from now. A port that a peer dialed from is not where it listens.
+    /// Where the peer's packets come from now; it may change while the connection lives, and is still known when it
+    /// is closed. A port that a peer dialed from is not where it listens.
     ///
     /// # Errors
     /// When the connection is gone.
     pub fn remote_address(&self) -> Result<SocketAddr, LinkError> {
-        Ok(self.0.remote_addr()?)
+        let address = self.0.remote_addr()?;
+        // An IPv4 peer of a socket that listens on IPv6 too comes as an IPv4-mapped address.
+        Ok(SocketAddr::new(address.ip().to_canonical(), address.port()))
     }
 
-    /// Makes QUIC keep the connection from going idle.
+    /// Sends a QUIC PING, which a live peer acknowledges: it resets the idle timer on both sides.
     ///
     /// # Errors
     /// When the connection is gone.
-    pub fn keep_alive(&mut self) -> Result<(), LinkError> {
-        Ok(self.0.keep_alive(true)?)
+    pub fn ping(&mut self) -> Result<(), LinkError> {
+        Ok(self.0.ping()?)
     }
 
     /// Closes at once; what is in flight is lost.
     pub fn close(&self, code: CloseCode) {
-        self.0.close(application_code(code.into()));
+        self.0.close(u32::from(code).into());
     }
 }
 
 /// Takes the streams that the peer opens.
 #[derive(Debug)]
-pub struct LinkAcceptor(StreamAcceptor);
+pub struct LinkAcceptor {
+    streams: StreamAcceptor,
+    handle: LinkHandle,
+}
 
 impl LinkAcceptor {
-    /// The next data stream; `None` when the connection closed without an error. Cancel safe.
+    /// The next data stream; `None` when the connection closed without a code. Cancel safe.
     ///
     /// # Errors
     /// When the connection is gone.
     pub async fn accept_receive_stream(&mut self) -> Result<Option<ReceiveStream>, LinkError> {
-        Ok(self.0.accept_receive_stream().await?.map(ReceiveStream))
+        match self.streams.accept_receive_stream().await? {
+            Some(stream) => Ok(Some(ReceiveStream(stream))),
+            None => self.end(),
+        }
     }
 
-    /// The control stream that the dialing side opens; `None` when the connection closed. Cancel safe.
+    /// The control stream that the dialing side opens; `None` when the connection closed without a code. Cancel safe.
     ///
     /// # Errors
     /// When the connection is gone.
     pub async fn accept_control_stream(&mut self) -> Result<Option<ControlStream>, LinkError> {
-        Ok(self.0.accept_bidirectional_stream().await?.map(|stream| {
-            let (receive, send) = stream.split();
-            ControlStream { send: SendStream(send), receive: ReceiveStream(receive) }
-        }))
+        match self.streams.accept_bidirectional_stream().await? {
+            Some(stream) => {
+                let (receive, send) = stream.split();
+                Ok(Some(ControlStream { send: SendStream(send), receive: ReceiveStream(receive) }))
+            }
+            None => self.end(),
+        }
+    }
+
+    /// s2n-quic's acceptor says `None` for an idle timeout too; the connection itself knows better.
+    fn end<T>(&mut self) -> Result<Option<T>, LinkError> {
+        match self.handle.ping() {
+            Err(LinkError::Closed { code: CloseCode::Normal, .. }) | Ok(()) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -210,15 +229,33 @@ impl SendStream {
         self.0.id()
     }
 
-    /// Writes all chunks, in order, as one gather write; waits while the send buffer is full. The chunks
-    /// that were taken are left empty.
+    /// Writes all chunks, in order; waits while the send buffer is full. Chunks up to [`MAX_CHUNK`] go to QUIC as
+    /// they are, larger ones piece by piece as copies.
     ///
-    /// Cancel safe in this sense: a dropped call has taken whole chunks only, and those are the empty ones.
+    /// Cancel safe: what is left in `chunks` when the call is dropped or fails is what QUIC has not taken, to the
+    /// byte, and calling again with it goes on. After success all are empty.
     ///
     /// # Errors
     /// When the peer stopped the stream or the connection is gone.
     pub async fn write(&mut self, chunks: &mut [Bytes]) -> Result<(), StreamError> {
-        Ok(self.0.send_vectored(chunks).await?)
+        poll_fn(|cx| self.poll_write(chunks, cx)).await
+    }
+
+    fn poll_write(&mut self, chunks: &mut [Bytes], cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        let mut next = 0;
+        while let Some(rest) = chunks.get_mut(next..).filter(|rest| !rest.is_empty()) {
+            let small = rest.iter().take_while(|chunk| chunk.len() <= MAX_CHUNK).count();
+            if small > 0 {
+                next += ready!(self.0.poll_send_vectored(&mut rest[..small], cx))?;
+            } else {
+                // Only with room at hand, so that no piece is copied in vain.
+                ready!(self.0.poll_send_ready(cx))?;
+                let mut piece = [Bytes::copy_from_slice(&rest[0][..MAX_CHUNK])];
+                ready!(self.0.poll_send_vectored(&mut piece, cx))?;
+                rest[0].advance(MAX_CHUNK);
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Says that nothing follows. What was written is still delivered.
@@ -230,6 +267,9 @@ impl SendStream {
     }
 
     /// Waits until the peer's QUIC has acknowledged everything; its reader may still not have read it.
+    ///
+    /// A dropped call loses nothing, but until its wait would have been over, a write that finds the buffer full
+    /// waits for an empty buffer instead of for the first room (s2n-quic 1.91 remembers the wish to flush).
     ///
     /// # Errors
     /// When the peer stopped the stream or the connection is gone: also the way to wait for a STOP_SENDING.
@@ -256,10 +296,28 @@ impl ReceiveStream {
         Ok(self.0.receive().await?)
     }
 
+    /// Appends all that has come to `out`, at most [`READ_CHUNKS`] chunks, and waits for the first when there is none:
+    /// one wake-up for all of them. `false` when the stream has ended; what came last may still be in `out`.
+    ///
+    /// Cancel safe: a dropped call has taken nothing.
+    ///
+    /// # Errors
+    /// When the peer reset the stream or the connection is gone.
+    pub async fn read_many(&mut self, out: &mut Vec<Bytes>) -> Result<bool, StreamError> {
+        poll_fn(|cx| {
+            // s2n-quic wants empty places to put chunks into.
+            let mut chunks = [const { Bytes::new() }; READ_CHUNKS];
+            let (count, open) = ready!(self.0.poll_receive_vectored(&mut chunks, cx))?;
+            out.extend(chunks.into_iter().take(count));
+            Poll::Ready(Ok(open))
+        })
+        .await
+    }
+
     /// Asks the sender to stop (STOP_SENDING). What it had sent is dropped unread, and the connection's
     /// window gets its bytes back.
     pub fn stop(&mut self, code: StopCode) {
         // Fails only where there is nothing left to stop.
-        let _ = self.0.stop_sending(application_code(code.into()));
+        let _ = self.0.stop_sending(u32::from(code).into());
     }
 }

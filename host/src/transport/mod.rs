@@ -1,7 +1,33 @@
-//! QUIC: endpoints, handshakes and streams. The only module that names s2n-quic.
+//! QUIC: endpoints, handshakes and streams. The only module that names s2n-quic and rustls.
+//!
+//! A [`Transport`] listens and dials. What comes out of either is a [`Link`]: a connection whose peer has proven
+//! its key before a byte of ours went to it. Everything above works on links and streams and knows nothing of QUIC's
+//! packets, TLS or sockets.
 
+mod admission;
+mod dials;
+mod endpoint;
+mod error;
+mod events;
+mod incoming;
 mod link;
+mod start;
+mod tls;
+mod windows;
 
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use endpoint::{Io, Transport, TransportConfig};
+pub use error::{BindError, DialError};
+pub use incoming::Incoming;
 pub use link::{
-    ControlStream, Direction, Link, LinkAcceptor, LinkError, LinkHandle, ReceiveStream, SendStream, StreamError,
+    ControlStream, Direction, Link, LinkAcceptor, LinkError, LinkHandle, READ_CHUNKS, ReceiveStream, SendStream,
+    StreamError,
+};
+pub use windows::{
+    CONTROL_WINDOW, LimitsError, MAX_CHUNK, MAX_PACKET, MemoryBound, MemoryDemand, MemoryTerm, RECEIVE_BUFFER,
+    StreamLimits, Windows,
 };
