@@ -127,6 +127,7 @@ impl Actor {
 
     fn take(&mut self, input: Input) {
         match input {
+            Input::Report(Report::Event(Event::Closed { connection, cause })) => self.forget(connection, cause),
             Input::Report(Report::Event(event)) => self.decide(event),
             Input::Report(Report::Greeted { connection, greeted }) => self.greeted(connection, greeted),
             Input::Command(Some(command)) => self.command(command),
@@ -320,6 +321,7 @@ impl Actor {
 
     fn forget(&mut self, connection: ConnectionId, cause: LinkError) {
         self.decide(Event::Closed { connection, cause });
+        self.live.remove(&connection);
     }
 
     fn tell(&mut self, permit: OwnedPermit<ConnectionEvent>) {

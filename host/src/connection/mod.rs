@@ -3,15 +3,24 @@
 //! [`ConnectionManager`] is the handle. Behind it one actor owns the pure state (`state.rs`), each connection has
 //! one task that reads its control stream and one that writes it, and each dial has a task.
 
+mod actor;
 mod failure;
 mod handle;
 mod limits;
+mod manager;
 mod state;
+mod task;
+mod teller;
+#[cfg(test)]
+mod tests;
 
 pub use failure::DialFailure;
 pub use handle::{ConnectionHandle, ConnectionId, ControlSender};
 pub use limits::{
     ConnectionLimits, DIAL_TIMEOUT, DRAIN_TIMEOUT, HELLO_TIMEOUT, PROBE_TIMEOUT, REFUSAL_LINGER, WRITE_TIMEOUT,
+};
+pub use manager::{
+    AddressSource, ConnectionConfig, ConnectionManager, ConnectionStatus, ManagerStatus, PeerStatus,
 };
 pub use state::ConnectionCounts;
 
