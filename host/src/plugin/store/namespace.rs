@@ -139,7 +139,7 @@ impl Namespace {
         loop {
             shared.ready().await?;
             if let Some(epoch) = self.try_commit(&mut batch, durability)? {
-                return shared.ticket(epoch, durability);
+                return Ok(shared.ticket(epoch, durability));
             }
         }
     }
