@@ -34,7 +34,7 @@ impl Client {
 
     /// Runs a plugin's command. An error of the command is an outcome; an error here means that the node did not answer.
     pub fn try_call(&self, plugin: &str, command: &str, arguments: &Value) -> Result<Outcome> {
-        let path = format!("/v1/plugins/{plugin}/call/{command}");
+        let path = format!("/v1/call/{plugin}/{command}");
         let answer = self.exchange("POST", &path, arguments.to_string().as_bytes())?;
         let body = value(&answer.body);
         Ok(match (answer.status, body) {
