@@ -1,5 +1,6 @@
 //! `cargo xtask demo`: the whole of Weir once, with two real nodes.
 
+mod checksum;
 mod client;
 mod http;
 mod node;
@@ -7,6 +8,7 @@ mod ping;
 mod scenario;
 mod source;
 mod summary;
+mod text;
 mod wait;
 
 use std::path::PathBuf;

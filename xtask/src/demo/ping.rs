@@ -1,75 +1,102 @@
 //! The ping plugin's commands as the demo uses them; the only file that knows their names and shapes.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use super::client::{Client, Outcome};
-use super::summary::Requests;
+use super::text::base64;
 
 /// The plugin's name in the node.
 pub const PLUGIN: &str = "ping";
+/// Bytes of a body that the plugin fills itself, with the flood's number and the message's index.
+pub const HEADER: usize = 16;
 
-/// What one instance of the plugin has counted since its data was first made.
+/// What a node counted of one flood of one peer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    pub sent: u64,
-    pub received: u64,
+pub struct Received {
+    /// Messages of the flood.
+    pub messages: u64,
+    /// Over their payloads, in the order in which they came.
+    pub checksum: String,
+    /// Of all floods of the peer: those that did not come although later ones did.
+    pub lost: u64,
     pub reordered: u64,
     pub duplicated: u64,
-    /// Over all bodies sent, in their order.
-    pub sent_checksum: String,
-    /// Over all bodies received, in the order they came.
-    pub received_checksum: String,
 }
 
-/// `ping`: that many requests, one after the other, with bodies of `size` bytes.
-pub fn ping(client: &Client, peer: &str, count: u64, size: u64) -> Result<Requests> {
+/// Where a flood stands at its sender.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flood {
+    /// Its name in the receiver's counts.
+    pub name: String,
+    /// Messages that the node has taken.
+    pub total: u64,
+    /// Over their payloads.
+    pub checksum: String,
+}
+
+/// `ping` with `count` requests, one after the other: how many were answered, and the mean round trip as the plugin
+/// measured it.
+pub fn ping(client: &Client, peer: &str, count: u64, size: usize) -> Result<(u64, Duration)> {
     let answer = client.call(PLUGIN, "ping", &json!({"peer": peer, "count": count, "size": size}))?;
-    requests(&answer).with_context(|| format!("read the answer to `ping`: {answer}"))
+    read("ping", &answer, |answer| Ok((number(answer, "answered")?, millis(answer, "mean_ms")?)))
 }
 
-/// `ping` of one request that is expected to fail: what it came to, in words.
+/// `ping` with one request: how long it took an app from its call to the node's answer, none if the peer did not answer.
+pub fn timed_ping(client: &Client, peer: &str, size: usize) -> Result<Option<Duration>> {
+    let started = Instant::now();
+    let (answered, _) = ping(client, peer, 1, size)?;
+    Ok((answered == 1).then(|| started.elapsed()))
+}
+
+/// `send`: data cut into messages with `payload` bytes each, going on with `flood` where one is named. The node answers
+/// when it has taken them all.
+pub fn send(client: &Client, peer: &str, payload: usize, data: &[u8], flood: Option<&Flood>) -> Result<Flood> {
+    let mut arguments = json!({"peer": peer, "size": payload + HEADER, "data": base64(data)});
+    if let Some(flood) = flood {
+        arguments["flood"] = json!(flood.name);
+    }
+    let answer = client.call(PLUGIN, "send", &arguments)?;
+    read("send", &answer, |answer| {
+        Ok(Flood { name: text(answer, "flood")?, total: number(answer, "total")?, checksum: text(answer, "checksum")? })
+    })
+}
+
+/// `send` of one message that is expected to fail as unsupported: the error if it does so, none while it is still taken.
 pub fn refused(client: &Client, peer: &str) -> Result<Option<String>> {
-    let outcome = client.try_call(PLUGIN, "ping", &json!({"peer": peer, "count": 1, "size": 16}))?;
-    Ok(match outcome {
-        Outcome::Error(error) if mentions_unsupported(&error) => Some(error_text(&error)),
-        Outcome::Answer(answer) if mentions_unsupported(&answer) => Some(answer.to_string()),
-        Outcome::Error(_) | Outcome::Answer(_) => None,
-    })
+    let arguments = json!({"peer": peer, "size": 64, "encoding": "text", "data": "is anyone there?"});
+    match client.try_call(PLUGIN, "send", &arguments)? {
+        Outcome::Answer(_) => Ok(None),
+        Outcome::Error(error) if is_unsupported(&error) => Ok(Some(error_text(&error))),
+        Outcome::Error(error) => bail!("sending failed, but not as unsupported: {error}"),
+    }
 }
 
-/// `send`: `bodies`, cut into messages of `size` bytes. Returns how many of them the node took, from the first on; fewer
-/// than all means that the lane is full for now.
-pub fn send(client: &Client, peer: &str, size: usize, bodies: &[u8]) -> Result<u64> {
-    let answer = client.call(PLUGIN, "send", &json!({"peer": peer, "size": size, "data": hex(bodies)}))?;
-    number(&answer, "sent").with_context(|| format!("read the answer to `send`: {answer}"))
-}
-
-/// `stats`: the plugin's counts.
-pub fn stats(client: &Client) -> Result<Stats> {
+/// `stats` of the receiver: what it counted of the sender's flood. Nothing yet is all zero.
+pub fn received(client: &Client, sender: &str, flood: &str) -> Result<Received> {
     let answer = client.call(PLUGIN, "stats", &json!({}))?;
-    read_stats(&answer).with_context(|| format!("read the answer to `stats`: {answer}"))
+    read("stats", &answer, |answer| read_received(answer, sender, flood))
 }
 
-fn read_stats(answer: &Value) -> Result<Stats> {
-    Ok(Stats {
-        sent: number(answer, "sent")?,
-        received: number(answer, "received")?,
-        reordered: number(answer, "reordered")?,
-        duplicated: number(answer, "duplicated")?,
-        sent_checksum: text(answer, "sent_checksum")?,
-        received_checksum: text(answer, "received_checksum")?,
-    })
+fn read<T>(command: &str, answer: &Value, parse: impl FnOnce(&Value) -> Result<T>) -> Result<T> {
+    parse(answer).with_context(|| format!("read the answer to `{command}`: {answer}"))
 }
 
-fn requests(answer: &Value) -> Result<Requests> {
-    Ok(Requests {
-        asked: number(answer, "count")?,
-        answered: number(answer, "answered")?,
-        p50: micros(answer, "p50_us")?,
-        p99: micros(answer, "p99_us")?,
+fn read_received(stats: &Value, sender: &str, flood: &str) -> Result<Received> {
+    let peers = stats["per_peer"].as_array().context("`per_peer` is missing or no list")?;
+    let Some(peer) = peers.iter().find(|peer| peer["peer"] == sender) else { return Ok(Received::default()) };
+    let counted = Received {
+        lost: number(peer, "lost")?,
+        reordered: number(peer, "reordered")?,
+        duplicated: number(peer, "duplicated")?,
+        ..Received::default()
+    };
+    let floods = peer["floods"].as_array().context("`floods` is missing or no list")?;
+    Ok(match floods.iter().find(|one| one["flood"] == flood) {
+        Some(one) => Received { messages: number(one, "messages")?, checksum: text(one, "checksum")?, ..counted },
+        None => counted,
     })
 }
 
@@ -77,36 +104,24 @@ fn number(answer: &Value, key: &str) -> Result<u64> {
     answer[key].as_u64().with_context(|| format!("`{key}` is missing or not a whole number"))
 }
 
-fn micros(answer: &Value, key: &str) -> Result<Duration> {
-    let micros = answer[key].as_f64().filter(|micros| micros.is_finite() && *micros >= 0.0);
-    Ok(Duration::from_secs_f64(micros.with_context(|| format!("`{key}` is missing or no time"))? / 1e6))
+fn millis(answer: &Value, key: &str) -> Result<Duration> {
+    let millis = answer[key].as_f64().and_then(|millis| Duration::try_from_secs_f64(millis / 1e3).ok());
+    millis.with_context(|| format!("`{key}` is missing or no time"))
 }
 
-/// A checksum is compared, not computed with, so it may be a number or text.
 fn text(answer: &Value, key: &str) -> Result<String> {
-    match &answer[key] {
-        Value::Null => anyhow::bail!("`{key}` is missing"),
-        Value::String(text) => Ok(text.clone()),
-        other => Ok(other.to_string()),
-    }
+    answer[key].as_str().map(str::to_owned).with_context(|| format!("`{key}` is missing or no text"))
 }
 
-fn mentions_unsupported(value: &Value) -> bool {
-    value.to_string().to_lowercase().contains("unsupported")
+fn is_unsupported(error: &Value) -> bool {
+    error.to_string().to_lowercase().contains("unsupported")
 }
 
 fn error_text(error: &Value) -> String {
-    let part = |key: &str| error[key].as_str();
-    match (part("code"), part("message")) {
+    match (error["code"].as_str(), error["message"].as_str()) {
         (Some(code), Some(message)) => format!("{code}: {message}"),
         _ => error.to_string(),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 #[cfg(test)]
@@ -114,23 +129,33 @@ mod tests {
     use super::*;
 
     #[test]
+    fn counts_are_those_of_the_sender_and_its_flood() {
+        let flood =
+            |name: &str, messages| json!({"flood": name, "messages": messages, "next": messages, "checksum": name});
+        let stats = json!({"version": "0.1.0", "messages": 9, "per_peer": [
+            {"peer": "x", "lost": 7, "reordered": 7, "duplicated": 7, "floods": [flood("f", 1)]},
+            {"peer": "a", "lost": 1, "reordered": 2, "duplicated": 3, "floods": [flood("e", 4), flood("f", 5)]},
+        ]});
+        let counted = Received { messages: 5, checksum: "f".into(), lost: 1, reordered: 2, duplicated: 3 };
+        assert_eq!(read_received(&stats, "a", "f").expect("it is whole"), counted);
+        assert_eq!(read_received(&stats, "nobody", "f").expect("it is whole"), Received::default());
+        let without = Received { messages: 0, checksum: String::new(), ..counted };
+        assert_eq!(read_received(&stats, "a", "later").expect("it is whole"), without);
+    }
+
+    #[test]
     fn what_is_missing_in_an_answer_is_named() {
-        let error = read_stats(&json!({"sent": 1, "received": "two"})).expect_err("it is incomplete");
-        assert!(error.to_string().contains("received"), "{error}");
-        let error = requests(&json!({"count": 1, "answered": 1, "p50_us": -1})).expect_err("no time is negative");
-        assert!(error.to_string().contains("p50_us"), "{error}");
+        let stats = json!({"per_peer": [{"peer": "a", "lost": 0, "reordered": "two"}]});
+        let error = read_received(&stats, "a", "f").expect_err("it is incomplete");
+        assert!(error.to_string().contains("reordered"), "{error}");
+        assert!(millis(&json!({"mean_ms": -1.0}), "mean_ms").is_err());
     }
 
     #[test]
     fn unsupported_is_recognised_in_code_and_text() {
-        assert!(mentions_unsupported(&json!({"code": "unsupported", "message": "…"})));
-        assert!(mentions_unsupported(&json!({"message": "send failed: Unsupported"})));
-        assert!(!mentions_unsupported(&json!({"code": "busy"})));
+        assert!(is_unsupported(&json!({"code": "unsupported", "message": "…"})));
+        assert!(is_unsupported(&json!({"message": "send failed: Unsupported"})));
+        assert!(!is_unsupported(&json!({"code": "busy"})));
         assert_eq!(error_text(&json!({"code": "unsupported", "message": "no such"})), "unsupported: no such");
-    }
-
-    #[test]
-    fn bytes_travel_as_hex() {
-        assert_eq!(hex(&[0, 0x1f, 0xff]), "001fff");
     }
 }

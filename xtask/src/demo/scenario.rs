@@ -8,26 +8,41 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 use weir_guest_build::Progress;
 
+use super::checksum::Checksum;
 use super::node::Node;
-use super::ping::{self, Stats};
+use super::ping::{self, Flood, Received};
 use super::source::Source;
-use super::summary::{Messages, Requests, Summary, Upgrade, grouped};
+use super::summary::{Messages, Requests, Summary, Upgrade, grouped, percentile};
 use crate::guests::Ping;
 use crate::interrupt;
 use crate::progress::Shown;
 
 /// Bytes in a message, as in the figures the project holds itself to.
 const SIZE: usize = 256;
-/// Messages in one call of the command that sends: 64 KiB, so that the calls cost little beside the messages.
-const AT_ONCE: u64 = 256;
-/// Requests, one after the other.
+/// Bytes of the file in a message.
+const PAYLOAD: usize = SIZE - ping::HEADER;
+/// Messages in one call of the command that sends: 120 KB of the file, so that the calls cost little beside the messages,
+/// and well below what the admin API takes at once.
+const AT_ONCE: u64 = 512;
+/// Requests, one after the other: so many in one command, and as many with a command each.
 const REQUESTS: u64 = 1_000;
 /// Connecting and telling each other about protocols takes milliseconds on one machine.
 const SOON: Duration = Duration::from_secs(20);
 /// A flood that stands still for so long will not go on.
 const STANDSTILL: Duration = Duration::from_secs(15);
-/// How long to wait before a full lane is tried again.
-const FULL: Duration = Duration::from_millis(1);
+/// The sender's side of the flood.
+struct Sending {
+    /// None before the first message.
+    flood: Option<Flood>,
+    /// Over what was read from the file.
+    expected: Checksum,
+}
+
+impl Sending {
+    fn flood(&self) -> Result<&Flood> {
+        self.flood.as_ref().context("the flood has no message")
+    }
+}
 
 /// Two nodes and what they play with. `a` sends, `b` receives and is upgraded.
 pub struct Scenario {
@@ -45,7 +60,7 @@ impl Scenario {
         let shown = Shown::new();
         shown.step("starting two nodes");
         // The node's own binary is a real file of some size that is always there.
-        let source = Source::open(weir, SIZE)?;
+        let source = Source::open(weir, PAYLOAD)?;
         let start = |name| {
             let node = Node::start(weir, folder, name)?;
             shown.fact(&format!("node {name}: {} (pid {})", node.peer_address(), node.pid().unwrap_or_default()));
@@ -83,69 +98,74 @@ impl Scenario {
     }
 
     fn ask(&self) -> Result<Requests> {
-        self.shown.step(&format!("{} requests from a to b, one after the other", grouped(REQUESTS)));
-        let requests = ping::ping(&self.a.client, &self.b.peer_id, REQUESTS, SIZE as u64)
-            .with_context(|| self.a.with_log("the requests failed"))?;
-        let (p50, p99) = (requests.p50.as_micros(), requests.p99.as_micros());
-        self.shown.fact(&format!("{} answered, p50 {p50} µs, p99 {p99} µs", grouped(requests.answered)));
-        Ok(requests)
+        self.shown.step(&format!("{} requests from a to b, one after the other", grouped(2 * REQUESTS)));
+        let failed = || self.a.with_log("the requests failed");
+        let (client, peer) = (&self.a.client, &self.b.peer_id);
+        let (answered, mean) = ping::ping(client, peer, REQUESTS, SIZE).with_context(failed)?;
+        let mut took = Vec::new();
+        for _ in 0..REQUESTS {
+            interrupt::check()?;
+            took.extend(ping::timed_ping(client, peer, SIZE).with_context(failed)?);
+        }
+        let answered = answered + took.len() as u64;
+        let (p50, p99) = (percentile(&mut took, 50), percentile(&mut took, 99));
+        self.shown.fact(&format!("{} answered, mean {} µs between the plugins", grouped(answered), mean.as_micros()));
+        Ok(Requests { asked: 2 * REQUESTS, answered, mean, p50, p99 })
     }
 
     /// The flood. The upgrade is begun when half is sent, by a thread of its own, so that the flood does not pause for it.
     fn flood(&self) -> Result<(Messages, Upgrade)> {
         self.shown
             .step(&format!("{} messages of {SIZE} bytes, and an upgrade of b to ping 0.2", grouped(self.messages)));
-        let (sender, receiver) = (self.stats(&self.a)?, self.stats(&self.b)?);
+        let mut sending = Sending { flood: None, expected: Checksum::new() };
         let started = Instant::now();
+        let half = self.messages / 2;
+        self.send(&mut sending, 0..half)?;
+        let name = sending.flood()?.name.clone();
         let upgrade = thread::scope(|scope| {
-            self.send(0..self.messages / 2)?;
-            let upgrade = scope.spawn(|| self.upgrade(receiver.received));
-            self.send(self.messages / 2..self.messages)?;
-            upgrade.join().map_err(|_| anyhow!("the thread that upgrades panicked"))?
+            let upgrade = scope.spawn(|| self.upgrade(&name));
+            let sent = self.send(&mut sending, half..self.messages);
+            let upgraded = upgrade.join().map_err(|_| anyhow!("the thread that upgrades panicked"))?;
+            sent.and(upgraded)
         })?;
-        let now = self.arrived(receiver.received)?;
-        let took = started.elapsed();
-        self.shown.settle();
-        let sent = self.stats(&self.a)?;
+        let now = self.arrived(&name)?;
+        let flood = sending.flood()?;
         let messages = Messages {
             size: SIZE as u64,
-            sent: sent.sent.saturating_sub(sender.sent),
-            received: now.received.saturating_sub(receiver.received),
-            reordered: now.reordered.saturating_sub(receiver.reordered),
-            duplicated: now.duplicated.saturating_sub(receiver.duplicated),
-            same_content: now.received_checksum == sent.sent_checksum,
-            took,
+            sent: flood.total,
+            received: now.messages,
+            reordered: now.reordered,
+            duplicated: now.duplicated,
+            gaps: now.lost,
+            same_content: now.checksum == flood.checksum && now.checksum == sending.expected.hex(),
+            took: started.elapsed(),
         };
-        if messages.sent != self.messages {
-            bail!(self.a.with_log(&format!("it counted {} messages sent of {}", messages.sent, self.messages)));
-        }
+        self.shown.settle();
         self.shown.fact(&format!("{} sent, {} received", grouped(messages.sent), grouped(messages.received)));
         Ok((messages, upgrade))
     }
 
-    fn send(&self, mut numbers: std::ops::Range<u64>) -> Result<()> {
-        let mut moved = Instant::now();
+    /// Sends the messages with these numbers. The node answers when its lane has taken them, so that it sets the pace.
+    fn send(&self, sending: &mut Sending, mut numbers: std::ops::Range<u64>) -> Result<()> {
         while !numbers.is_empty() {
             interrupt::check()?;
-            let bodies = self.source.messages(numbers.start..numbers.end.min(numbers.start + AT_ONCE));
-            let taken = ping::send(&self.a.client, &self.b.peer_id, SIZE, bodies)
+            let data = self.source.messages(numbers.start..numbers.end.min(numbers.start + AT_ONCE));
+            let flood = ping::send(&self.a.client, &self.b.peer_id, PAYLOAD, data, sending.flood.as_ref())
                 .with_context(|| self.a.with_log(&format!("sending failed at message {}", numbers.start)))?;
-            if taken > 0 {
-                moved = Instant::now();
-            } else if moved.elapsed() > STANDSTILL {
-                bail!(self.a.with_log(&format!("its lane took nothing for {} s", STANDSTILL.as_secs())));
-            } else {
-                thread::sleep(FULL);
+            data.chunks(PAYLOAD).for_each(|payload| sending.expected.update(payload));
+            numbers.start += (data.len() / PAYLOAD) as u64;
+            if flood.total != numbers.start {
+                bail!(self.a.with_log(&format!("it took {} messages of {}", flood.total, numbers.start)));
             }
-            numbers.start += taken;
-            self.shown.state(&format!("{} of {} messages", grouped(numbers.start), grouped(self.messages)));
+            self.shown.state(&format!("{} of {} messages", grouped(flood.total), grouped(self.messages)));
+            sending.flood = Some(flood);
         }
         Ok(())
     }
 
-    fn upgrade(&self, before: u64) -> Result<Upgrade> {
+    fn upgrade(&self, flood: &str) -> Result<Upgrade> {
         let from = version(&self.b)?;
-        let at = self.stats(&self.b)?.received.saturating_sub(before);
+        let at = self.received(flood)?.messages;
         let answer = self.b.weir(&["plugin", "upgrade", ping::PLUGIN, text(&self.plugins.new)?])?;
         let upgrade = Upgrade { from, to: version(&self.b)?, at, pause: pause(&answer) };
         if upgrade.from == upgrade.to {
@@ -156,17 +176,16 @@ impl Scenario {
     }
 
     /// Waits until all have come, or nothing comes any more: then the counts tell what is missing.
-    fn arrived(&self, before: u64) -> Result<Stats> {
+    fn arrived(&self, flood: &str) -> Result<Received> {
         let mut last = (0, Instant::now());
         // Each message that comes moves the standstill on, so this limit is only for a node that counts for ever.
         let limit = Duration::from_secs(60) + Duration::from_millis(self.messages);
         self.b.until("the last message", limit, || {
-            let stats = self.stats(&self.b)?;
-            if stats.received != last.0 {
-                last = (stats.received, Instant::now());
+            let now = self.received(flood)?;
+            if now.messages != last.0 {
+                last = (now.messages, Instant::now());
             }
-            let done = stats.received.saturating_sub(before) >= self.messages || last.1.elapsed() > STANDSTILL;
-            Ok(done.then_some(stats))
+            Ok((now.messages >= self.messages || last.1.elapsed() > STANDSTILL).then_some(now))
         })
     }
 
@@ -202,8 +221,9 @@ impl Scenario {
         Ok(())
     }
 
-    fn stats(&self, node: &Node) -> Result<Stats> {
-        ping::stats(&node.client).with_context(|| node.with_log("it did not tell its counts"))
+    fn received(&self, flood: &str) -> Result<Received> {
+        let counted = ping::received(&self.b.client, &self.a.peer_id, flood);
+        counted.with_context(|| self.b.with_log("it did not tell its counts"))
     }
 
     /// The protocols `node` knows of its connected peer `other`, if they are as `wanted`.

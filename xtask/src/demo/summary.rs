@@ -24,7 +24,9 @@ pub struct Messages {
     pub received: u64,
     pub reordered: u64,
     pub duplicated: u64,
-    /// Whether sender and receiver computed the same checksum over all bodies in their order.
+    /// What the receiver counted as missing between messages that came.
+    pub gaps: u64,
+    /// Whether file, sender and receiver have the same checksum over all payloads in their order.
     pub same_content: bool,
     pub took: Duration,
 }
@@ -34,6 +36,9 @@ pub struct Messages {
 pub struct Requests {
     pub asked: u64,
     pub answered: u64,
+    /// As the plugin measured it, over many requests one after the other.
+    pub mean: Duration,
+    /// As an app sees it that calls the plugin's command for one request: the way over the admin API included.
     pub p50: Duration,
     pub p99: Duration,
 }
@@ -50,8 +55,9 @@ pub struct Upgrade {
 }
 
 impl Messages {
+    /// What did not come, by our counting or by the receiver's, whichever is worse.
     pub fn lost(&self) -> u64 {
-        self.sent.saturating_sub(self.received.saturating_sub(self.duplicated))
+        self.sent.saturating_sub(self.received.saturating_sub(self.duplicated)).max(self.gaps)
     }
 
     fn rate(&self) -> f64 {
@@ -103,8 +109,9 @@ impl Summary {
                 format!("{} messages/s over {:.2} s", grouped(messages.rate() as u64), messages.took.as_secs_f64()),
             ),
             ("requests", format!("{} of {} answered", self.requests.answered, self.requests.asked)),
-            ("round trip p50", micros(self.requests.p50)),
-            ("round trip p99", micros(self.requests.p99)),
+            ("round trip mean", format!("{} between the plugins", micros(self.requests.mean))),
+            ("round trip p50", format!("{} for an app, over the admin API", micros(self.requests.p50))),
+            ("round trip p99", format!("{} for an app, over the admin API", micros(self.requests.p99))),
             (
                 "upgrade",
                 format!("{} → {} after {} messages", self.upgrade.from, self.upgrade.to, grouped(self.upgrade.at)),
@@ -137,6 +144,7 @@ impl Summary {
             "requests": {
                 "asked": self.requests.asked,
                 "answered": self.requests.answered,
+                "mean_us": whole_micros(self.requests.mean),
                 "p50_us": whole_micros(self.requests.p50),
                 "p99_us": whole_micros(self.requests.p99),
             },
@@ -150,6 +158,13 @@ impl Summary {
             "elapsed_us": whole_micros(self.elapsed),
         })
     }
+}
+
+/// The value that `percent` of the samples do not exceed (nearest rank); zero of none.
+pub fn percentile(samples: &mut [Duration], percent: usize) -> Duration {
+    samples.sort_unstable();
+    let rank = (samples.len() * percent).div_ceil(100).max(1);
+    samples.get(rank - 1).copied().unwrap_or_default()
 }
 
 fn whole_micros(duration: Duration) -> u64 {
@@ -217,6 +232,21 @@ mod tests {
             summary.messages.received = 1000;
         });
         assert_eq!(texts, ["3 messages were lost", "3 messages came twice"]);
+    }
+
+    #[test]
+    fn a_gap_the_receiver_saw_is_a_loss() {
+        assert_eq!(failures(|summary| summary.messages.gaps = 2), ["2 messages were lost"]);
+    }
+
+    #[test]
+    fn percentiles_are_of_the_nearest_rank() {
+        let mut samples: Vec<_> = (1..=200).rev().map(Duration::from_micros).collect();
+        assert_eq!(percentile(&mut samples, 50), Duration::from_micros(100));
+        assert_eq!(percentile(&mut samples, 99), Duration::from_micros(198));
+        assert_eq!(percentile(&mut samples, 100), Duration::from_micros(200));
+        assert_eq!(percentile(&mut samples[..1], 50), Duration::from_micros(1));
+        assert_eq!(percentile(&mut [], 50), Duration::ZERO);
     }
 
     #[test]
