@@ -1,2 +1,57 @@
 //! What a developer runs: set-up, tests, the demo.
-fn main() {}
+
+mod ci;
+mod demo;
+mod guests;
+mod interrupt;
+mod progress;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+/// What a developer of Weir runs. The wasm toolchain is found or made where a command needs it.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Two real nodes on this machine, a plugin upgraded under load, and a table of what came of it.
+    Demo(demo::Arguments),
+    /// Everything that is tested: builds the guests and `weir`, then runs the tests of the workspace.
+    Test(test::Arguments),
+    /// Builds the plugins and the tests' guests for wasm and prints where they lie.
+    Guests,
+    /// What has to pass before a merge: formatting, lints, tests and, where it is installed, `cargo deny`.
+    Ci,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    interrupt::listen()?;
+    let workspace = Workspace::locate()?;
+    match arguments.command {
+        Command::Demo(arguments) => return demo::run(&workspace, &arguments),
+        Command::Test(arguments) => test::run(&workspace, &arguments)?,
+        Command::Guests => guests::print(&workspace)?,
+        Command::Ci => ci::run(&workspace)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

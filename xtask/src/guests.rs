@@ -1,0 +1,107 @@
+//! Builds every guest for wasm and gathers the files under the names that tests and the demo know.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use weir_guest_build::{GuestBuild, PackageInstall, Progress, Search, Toolchain};
+
+use crate::progress::Shown;
+use crate::workspace::Workspace;
+
+const PING: &str = "weir-plugin-ping";
+/// Turns ping 0.1 into ping 0.2.
+const PING_NEXT: &str = "v0-2";
+const TEST_GUESTS: &str = "weir-test-guests";
+
+/// The ping plugin as two files.
+pub struct Ping {
+    pub old: PathBuf,
+    pub new: PathBuf,
+}
+
+/// Builds everything and prints the folder.
+#[expect(clippy::print_stdout, reason = "the folder is what the command is for")]
+pub fn print(workspace: &Workspace) -> Result<()> {
+    println!("{}", all(workspace)?.display());
+    Ok(())
+}
+
+/// Builds ping and the tests' guests. Returns the folder they lie in.
+pub fn all(workspace: &Workspace) -> Result<PathBuf> {
+    let builder = Builder::new(workspace)?;
+    builder.ping()?;
+    let examples = builder.build(&builder.package(TEST_GUESTS).examples())?;
+    for file in &examples {
+        let name = file.file_name().context("cargo names files")?;
+        builder.keep(file, &workspace.guests_out().join(name))?;
+    }
+    builder.progress.fact(&format!("{} test guests and ping in {}", examples.len(), workspace.guests_out().display()));
+    Ok(workspace.guests_out())
+}
+
+/// Builds ping in both versions.
+pub fn ping(workspace: &Workspace) -> Result<Ping> {
+    Builder::new(workspace)?.ping()
+}
+
+struct Builder<'a> {
+    workspace: &'a Workspace,
+    toolchain: Toolchain,
+    progress: Shown,
+}
+
+impl<'a> Builder<'a> {
+    fn new(workspace: &'a Workspace) -> Result<Self> {
+        let progress = Shown::new();
+        progress.step("looking for a wasm toolchain");
+        let search = Search {
+            directory: workspace.root.clone(),
+            scratch: workspace.guests(),
+            packages: PackageInstall::Allowed,
+        };
+        let toolchain = Toolchain::find(&search, &progress)?;
+        progress.fact(&toolchain.describe());
+        Ok(Self { workspace, toolchain, progress })
+    }
+
+    fn package(&self, name: &str) -> GuestBuild {
+        GuestBuild::package(name, &self.workspace.root, self.workspace.guests().join("target"))
+    }
+
+    fn build(&self, guest: &GuestBuild) -> Result<Vec<PathBuf>> {
+        let files = self.toolchain.build(guest, &self.progress);
+        self.progress.settle();
+        Ok(files?)
+    }
+
+    fn ping(&self) -> Result<Ping> {
+        let out = self.workspace.guests_out();
+        let ping = Ping { old: out.join("ping-0.1.wasm"), new: out.join("ping-0.2.wasm") };
+        // Both have the same name in cargo's folder, so the first is taken away before the second is built.
+        self.one(&self.package(PING), &ping.old)?;
+        self.one(&self.package(PING).feature(PING_NEXT), &ping.new)?;
+        Ok(ping)
+    }
+
+    fn one(&self, guest: &GuestBuild, kept: &Path) -> Result<()> {
+        let files = self.build(guest)?;
+        let [file] = files.as_slice() else { bail!("{} made {} files instead of one", guest.package, files.len()) };
+        self.keep(file, kept)
+    }
+
+    /// Copies a finished file so that a reader sees the old one or the new one whole, and an unchanged one stays as it is.
+    fn keep(&self, file: &Path, kept: &Path) -> Result<()> {
+        let bytes = fs::read(file).with_context(|| format!("read {}", file.display()))?;
+        if fs::read(kept).is_ok_and(|before| before == bytes) {
+            return Ok(());
+        }
+        let write = || -> std::io::Result<()> {
+            fs::create_dir_all(self.workspace.guests_out())?;
+            let partial = kept.with_extension("partial");
+            fs::write(&partial, bytes)?;
+            fs::rename(partial, kept)
+        };
+        write().with_context(|| format!("write {}", kept.display()))
+    }
+}
