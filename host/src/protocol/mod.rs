@@ -5,6 +5,8 @@ mod exchange;
 mod handler;
 mod id;
 mod inbound;
+#[cfg(test)]
+mod loopback_tests;
 mod manager;
 mod native;
 mod network;

@@ -41,9 +41,7 @@ pub(super) struct Pairs(DashMap<PeerId, Arc<PeerPairs>>);
 impl Pairs {
     /// Makes the peer known, of this incarnation, with nothing open, unless it is.
     pub(super) fn admit(&self, peer: PeerId, incarnation: u64) -> Arc<PeerPairs> {
-        let fresh = || {
-            Arc::new(PeerPairs { incarnation, applied: watch::Sender::new(0), open: DashMap::new() })
-        };
+        let fresh = || Arc::new(PeerPairs { incarnation, applied: watch::Sender::new(0), open: DashMap::new() });
         let mut entry = self.0.entry(peer).or_insert_with(fresh);
         if entry.incarnation != incarnation {
             *entry = fresh();
