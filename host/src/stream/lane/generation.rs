@@ -42,9 +42,7 @@ impl Generation {
         let pure = |count: &Count| count.messages == 0 || count.messages == count.frames;
         let full = self.runs.len() >= MAX_RUNS;
         match self.runs.back_mut() {
-            Some(last)
-                if full || (pure(last) && pure(&count) && (last.messages == 0) == (count.messages == 0)) =>
-            {
+            Some(last) if full || (pure(last) && pure(&count) && (last.messages == 0) == (count.messages == 0)) => {
                 last.frames += count.frames;
                 last.messages += count.messages;
             }

@@ -12,13 +12,27 @@ const LIMITS: LaneLimits = LaneLimits { soft: 4000, hard: 20_000 };
 
 #[derive(Debug, Clone)]
 enum Step {
-    Push { count: usize, size: usize, ask: bool },
+    Push {
+        count: usize,
+        size: usize,
+        ask: bool,
+    },
     /// The writer gets a stream (its parked one or a fresh one) and writes; only so many pieces are taken.
-    Write { taken: usize, outcome: Option<StopCode> },
+    Write {
+        taken: usize,
+        outcome: Option<StopCode>,
+    },
     Park,
     PoolFinishes,
-    Report { at: usize, more: u64 },
-    End { at: usize, more: u64, code: Option<StopCode> },
+    Report {
+        at: usize,
+        more: u64,
+    },
+    End {
+        at: usize,
+        more: u64,
+        code: Option<StopCode>,
+    },
     Lose,
     Retarget,
     Close,

@@ -189,12 +189,8 @@ impl PoolState {
     }
 
     pub(super) fn stats(&self) -> PoolStats {
-        let mut stats = PoolStats {
-            opening: self.opening,
-            waiters: self.waiters.len(),
-            max: self.max,
-            ..PoolStats::default()
-        };
+        let mut stats =
+            PoolStats { opening: self.opening, waiters: self.waiters.len(), max: self.max, ..PoolStats::default() };
         for slot in self.slots.values() {
             match slot {
                 Slot::Idle => stats.idle += 1,

@@ -190,9 +190,7 @@ impl Counts {
     pub(super) fn take(&mut self, peer: PeerId, connection: ConnectionId, policy: &ReceivePolicy) -> bool {
         let of_peer = self.peers.get(&peer).copied().unwrap_or(0);
         let of_connection = self.connections.get(&connection).copied().unwrap_or(0);
-        let fits = self.node < policy.per_node
-            && of_peer < policy.per_peer
-            && of_connection < policy.per_connection;
+        let fits = self.node < policy.per_node && of_peer < policy.per_peer && of_connection < policy.per_connection;
         if fits {
             self.node += 1;
             self.peers.insert(peer, of_peer + 1);
