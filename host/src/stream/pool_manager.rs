@@ -1,7 +1,7 @@
 //! All send-stream pools of the node, by peer and by connection.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock};
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -29,7 +29,7 @@ struct Pools {
 }
 
 impl SendStreamPoolManager {
-    /// No pools yet; theirs tasks will run on `runtime`, tracked by `tasks`. A pool's task ends when its
+    /// No pools yet; their tasks will run on `runtime`, tracked by `tasks`. A pool's task ends when its
     /// connection was removed.
     pub fn new(policy: PoolPolicy, tasks: TaskTracker, runtime: Handle) -> Self {
         let (added, _) = watch::channel(0);

@@ -136,40 +136,43 @@ impl Reader {
 
     async fn frames(&mut self, outlet: &dyn Outlet, first: Bytes) -> Result<End, End> {
         let mut decoder = FrameDecoder::new(outlet.max_message());
-        let mut reported = 0;
-        let mut next = Some(first);
-        while let Some(chunk) = next {
+        let (mut chunks, mut reported, mut open) = (vec![first], 0, true);
+        loop {
             let mut frames = Vec::new();
-            let decoded = decoder.decode(chunk, &mut frames);
+            let decoded = chunks.drain(..).try_for_each(|chunk| decoder.decode(chunk, &mut frames));
             if !frames.is_empty() {
                 let count = frames.len() as u64;
                 outlet.deliver(frames).await.map_err(End::Stop)?;
                 self.slot.frames += count;
             }
             decoded.map_err(|error| wire(&error))?;
+            if !open {
+                break;
+            }
             if self.slot.frames - reported >= self.slot.shared.policy.progress_frames {
                 reported = self.slot.frames;
                 self.slot.progress();
             }
-            next = self.next(&mut reported).await?;
+            open = self.next(&mut chunks, &mut reported).await?;
         }
         // Nothing is left to stop: the sender has finished it, in the wrong place.
         decoder.finish().map_err(|_| End::Broken(StopCode::Malformed))?;
         Ok(End::Finished)
     }
 
-    /// The next bytes. When they are long in coming, the sender is told first what was handed over.
-    async fn next(&mut self, reported: &mut u64) -> Result<Option<Bytes>, End> {
+    /// The next bytes; `false` when none follow. When they are long in coming, the sender is told first what was
+    /// handed over.
+    async fn next(&mut self, chunks: &mut Vec<Bytes>, reported: &mut u64) -> Result<bool, End> {
         if self.slot.frames > *reported {
             let delay = self.slot.shared.policy.progress_delay;
             tokio::select! {
                 biased;
-                read = self.stream.read() => return Ok(read?),
+                read = self.stream.read_many(chunks) => return Ok(read?),
                 () = tokio::time::sleep(delay) => {}
             }
             *reported = self.slot.frames;
             self.slot.progress();
         }
-        Ok(self.stream.read().await?)
+        Ok(self.stream.read_many(chunks).await?)
     }
 }

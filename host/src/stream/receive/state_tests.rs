@@ -151,7 +151,7 @@ fn a_refused_stream_takes_no_place() {
     let policy = ReceivePolicy { per_connection: 2, per_peer: 3, per_node: 4, ..ReceivePolicy::default() };
     let (peer, other, third) = (PeerId::from_bytes([1; 32]), PeerId::from_bytes([2; 32]), PeerId::from_bytes([3; 32]));
     let mut counts = Counts::default();
-    let mut take = |counts: &mut Counts, peer, connection| counts.take(peer, ConnectionId(connection), &policy);
+    let take = |counts: &mut Counts, peer, connection| counts.take(peer, ConnectionId(connection), &policy);
     let taken = [1, 1, 1, 2, 2].map(|connection| take(&mut counts, peer, connection));
     assert_eq!(taken, [true, true, false, true, false], "two of a connection, three of a peer");
     assert!(take(&mut counts, other, 3));
