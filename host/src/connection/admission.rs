@@ -223,7 +223,8 @@ impl State {
 
     pub(super) fn tick(&mut self, now: Duration) {
         let due = |at: Option<Duration>| at.is_some_and(|at| at <= now);
-        let late: Vec<ConnectionId> = self.connections.iter().filter(|(_, c)| due(c.deadline)).map(|(id, _)| *id).collect();
+        let late: Vec<ConnectionId> =
+            self.connections.iter().filter(|(_, c)| due(c.deadline)).map(|(id, _)| *id).collect();
         for id in late {
             self.overdue(id);
         }

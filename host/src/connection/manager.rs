@@ -10,9 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::actor::Actor;
-use super::{
-    ConnectionCounts, ConnectionEvent, ConnectionId, ConnectionLimits, DialFailure, Level, LocalHello,
-};
+use super::{ConnectionCounts, ConnectionEvent, ConnectionId, ConnectionLimits, DialFailure, Level, LocalHello};
 use crate::peer::{PeerAddr, PeerId};
 use crate::runtime::{Clock, Runtime};
 use crate::transport::{Direction, Incoming, Transport};

@@ -19,9 +19,7 @@ pub use handle::{ConnectionHandle, ConnectionId, ControlSender};
 pub use limits::{
     ConnectionLimits, DIAL_TIMEOUT, DRAIN_TIMEOUT, HELLO_TIMEOUT, PROBE_TIMEOUT, REFUSAL_LINGER, WRITE_TIMEOUT,
 };
-pub use manager::{
-    AddressSource, ConnectionConfig, ConnectionManager, ConnectionStatus, ManagerStatus, PeerStatus,
-};
+pub use manager::{AddressSource, ConnectionConfig, ConnectionManager, ConnectionStatus, ManagerStatus, PeerStatus};
 pub use state::ConnectionCounts;
 
 use crate::peer::PeerId;

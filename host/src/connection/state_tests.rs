@@ -96,7 +96,10 @@ fn a_new_incarnation_replaces_its_ghost_at_once() {
     // The session of the ghost ends before the new one begins.
     assert_eq!(state.handle(Event::Admitted { connection: id(2) }, ZERO), []);
     let actions = gone(&mut state, 1);
-    assert!(matches!(actions[..], [Action::Down { connection: ConnectionId(1), .. }, Action::Up { connection: ConnectionId(2) }]));
+    assert!(matches!(
+        actions[..],
+        [Action::Down { connection: ConnectionId(1), .. }, Action::Up { connection: ConnectionId(2) }]
+    ));
 }
 
 #[test]
@@ -146,9 +149,10 @@ fn a_dial_of_oneself_and_of_a_connected_peer_are_told_apart() {
     let mut state = node(4);
     let dial = |state: &mut State, to| state.handle(Event::DialRequested { connection: id(90), peer: peer(to) }, ZERO);
     let own = dial(&mut state, 5);
-    assert!(
-        matches!(&own[..], [Action::DialDone { result: Err(DialFailure::NotAdmitted { code: CloseCode::SelfDial, .. }), .. }])
-    );
+    assert!(matches!(
+        &own[..],
+        [Action::DialDone { result: Err(DialFailure::NotAdmitted { code: CloseCode::SelfDial, .. }), .. }]
+    ));
     bring_up(&mut state, 1, 1);
     let twice = dial(&mut state, 1);
     assert!(matches!(&twice[..], [Action::DialDone { result: Err(DialFailure::AlreadyConnected), .. }]));

@@ -87,11 +87,7 @@ impl Conversation {
     }
 
     /// Returns `Ok` when it closed the connection because the peer broke the protocol.
-    async fn converse(
-        &mut self,
-        mut acceptor: LinkAcceptor,
-        queued: mpsc::Receiver<Control>,
-    ) -> Result<(), LinkError> {
+    async fn converse(&mut self, mut acceptor: LinkAcceptor, queued: mpsc::Receiver<Control>) -> Result<(), LinkError> {
         let stream = match self.direction {
             Direction::Outbound => self.link.open_control_stream().await?,
             Direction::Inbound => match acceptor.accept_control_stream().await? {

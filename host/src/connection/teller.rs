@@ -71,7 +71,11 @@ impl Teller {
             Entry::Draining { connection, peer } => (ConnectionEvent::Draining { connection, peer }, None),
             Entry::Down { connection, peer, cause } => {
                 let left = self.told.get(&peer).map_or(0, |count| count.saturating_sub(1));
-                if left == 0 { self.told.remove(&peer) } else { self.told.insert(peer, left) };
+                if left == 0 {
+                    self.told.remove(&peer)
+                } else {
+                    self.told.insert(peer, left)
+                };
                 let reason = cause.to_string();
                 (ConnectionEvent::Down { connection, peer, cause, reason, last: left == 0 }, None)
             }

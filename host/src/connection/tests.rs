@@ -55,8 +55,7 @@ fn start(key: Arc<NodeKey>, max_peers: usize) -> Node {
         addresses: vec![address.address],
     };
     config.address = Some(Arc::new(move || Some(SignedAddressRecord::sign(&record, |bytes| key.sign(bytes)))));
-    let manager =
-        ConnectionManager::start(config, transport.clone(), incoming, Arc::new(Protocols), &runtime, sender);
+    let manager = ConnectionManager::start(config, transport.clone(), incoming, Arc::new(Protocols), &runtime, sender);
     Node { manager, events, transport, address }
 }
 
@@ -97,7 +96,9 @@ async fn both_sides_admit_and_talk_on_the_control_stream() {
         at_a.control.send(Control::Abandon { stream });
         if stream % 50 == 0 {
             let got = b.event().await;
-            assert!(matches!(got, ConnectionEvent::Control { connection, message: Control::Abandon { .. }, .. } if connection == at_b.id));
+            assert!(
+                matches!(got, ConnectionEvent::Control { connection, message: Control::Abandon { .. }, .. } if connection == at_b.id)
+            );
         } else {
             let _ = b.event().await;
         }
