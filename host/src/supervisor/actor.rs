@@ -9,10 +9,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::state::{Event, Outcome, RetryPolicy, State};
 use super::{Command, MAX_WATCHED, Note, Notes, Reach, WatchError, WatchedPeer};
-use crate::connection::{DialFailure, Level};
+use crate::connection::{ConnectionId, DialFailure, Level};
 use crate::peer::{PeerAddr, PeerId};
 use crate::runtime::Entropy;
-use crate::wire::CloseCode;
 
 /// How often what the notifications said is compared with who is connected.
 const LOOK: Duration = Duration::from_secs(5);
@@ -42,7 +41,7 @@ pub(super) struct Actor<R> {
     started: Instant,
     tasks: JoinSet<Done>,
     looking: bool,
-    /// A notification came since the look began, so what it saw is old.
+    /// Something came since the look began, so what it saw may be old.
     stale: bool,
 }
 
@@ -77,7 +76,10 @@ impl<R: Reach> Actor<R> {
         match input {
             Input::Command(command) => self.command(command),
             Input::Notes => self.take_notes(),
-            Input::Done(Done::Dialed(to, outcome)) => self.decide(Event::Dialed { to, outcome }),
+            Input::Done(Done::Dialed(to, outcome)) => {
+                self.stale = true;
+                self.decide(Event::Dialed { to, outcome });
+            }
             Input::Done(Done::Looked(connected)) => {
                 self.looking = false;
                 if !self.stale {
@@ -105,12 +107,7 @@ impl<R: Reach> Actor<R> {
             match note {
                 Note::Up => self.decide(Event::Up { peer }),
                 Note::Down { refused } => self.decide(Event::Down { peer, refused }),
-                Note::DownUp { refused } => {
-                    // One step for the state: a dial between the two would find the peer connected.
-                    let now = self.started.elapsed();
-                    let _ = self.state.handle(Event::Up { peer }, now, 0);
-                    tracing::debug!(peer = %peer.short(), ?refused, "connected again already");
-                }
+                Note::Again => self.decide(Event::Again { peer }),
             }
         }
     }
@@ -171,15 +168,14 @@ impl<R: Reach> Actor<R> {
     }
 }
 
-fn outcome(to: PeerAddr, result: Result<crate::connection::ConnectionId, DialFailure>) -> Outcome {
+fn outcome(to: PeerAddr, result: Result<ConnectionId, DialFailure>) -> Outcome {
     let failure = match result {
         Ok(_) | Err(DialFailure::AlreadyConnected) => return Outcome::Connected,
         Err(failure) => failure,
     };
     let text = format!("{}: {failure}", to.address);
     match failure {
-        DialFailure::NotAdmitted { code: CloseCode::SelfDial, .. } | DialFailure::Stopping => Outcome::Refused(text),
-        DialFailure::NotAdmitted { .. } | DialFailure::Refused { .. } => Outcome::Refused(text),
+        DialFailure::Stopping | DialFailure::NotAdmitted { .. } | DialFailure::Refused { .. } => Outcome::Refused(text),
         _ => Outcome::Unreachable(text),
     }
 }

@@ -22,6 +22,7 @@ pub use state::RetryPolicy;
 use crate::connection::{ConnectionId, ConnectionManager, DialFailure, Level};
 use crate::peer::{PeerAddr, PeerId};
 use crate::runtime::Entropy;
+use crate::transport::LinkError;
 use crate::wire::CloseCode;
 
 /// Commands that may wait; callers wait beyond it.
@@ -92,10 +93,8 @@ enum Note {
     Down {
         refused: Option<String>,
     },
-    /// Down, and up again: both count.
-    DownUp {
-        refused: Option<String>,
-    },
+    /// Down, and up again.
+    Again,
 }
 
 /// Notifications, coalesced to one per peer; as many as peers come and go between two looks of the actor, which
@@ -110,7 +109,7 @@ impl Notes {
     fn add(&self, peer: PeerId, note: Note) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let note = match (waiting.remove(&peer), note) {
-            (Some(Note::Down { refused } | Note::DownUp { refused }), Note::Up) => Note::DownUp { refused },
+            (Some(Note::Down { .. } | Note::Again), Note::Up) => Note::Again,
             (_, note) => note,
         };
         waiting.insert(peer, note);
@@ -148,7 +147,11 @@ impl ConnectionSupervisor {
         let until = stop.clone();
         tokio::spawn(async move {
             // Dropping the actor ends its dials too.
-            let _ = until.run_until_cancelled(actor.run(received)).await;
+            tokio::select! {
+                biased;
+                () = until.cancelled() => {}
+                () = actor.run(received) => {}
+            }
         });
         Self { commands, notes, stop }
     }
@@ -176,10 +179,17 @@ impl ConnectionSupervisor {
         self.notes.add(peer, Note::Up);
     }
 
-    /// The peer has lost its last connection; `code` is the one it was closed with, if it was. Never waits.
-    pub fn peer_down(&self, peer: PeerId, code: Option<CloseCode>) {
-        let unwanted = |code: &CloseCode| matches!(code, CloseCode::Full | CloseCode::Evicted | CloseCode::Blocked);
-        self.notes.add(peer, Note::Down { refused: code.filter(unwanted).map(|code| code.to_string()) });
+    /// The peer has lost its last connection. Never waits.
+    ///
+    /// An eviction counts as a failure however long the connection lived, so that two nodes do not push each other
+    /// out in a loop.
+    pub fn peer_down(&self, peer: PeerId, cause: &LinkError) {
+        let unwanted = |code: CloseCode| matches!(code, CloseCode::Full | CloseCode::Evicted | CloseCode::Blocked);
+        let refused = match cause {
+            LinkError::Closed { code, .. } if unwanted(*code) => Some(cause.to_string()),
+            _ => None,
+        };
+        self.notes.add(peer, Note::Down { refused });
     }
 
     /// Stops at once: no dial is started and those under way are left. May be called twice.
@@ -188,6 +198,9 @@ impl ConnectionSupervisor {
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+        if self.stop.is_cancelled() {
+            return None;
+        }
         let (reply, answer) = oneshot::channel();
         self.commands.send(command(reply)).await.ok()?;
         answer.await.ok()

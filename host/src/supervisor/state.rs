@@ -73,6 +73,8 @@ pub(super) enum Event {
     Up { peer: PeerId },
     /// The peer has lost its last one; `refused` names the reason when the peer or the node did not want it.
     Down { peer: PeerId, refused: Option<String> },
+    /// The peer has lost its last connection and has a new one already.
+    Again { peer: PeerId },
     /// A dial ended.
     Dialed { to: PeerAddr, outcome: Outcome },
     /// Who is connected, as the manager has it: puts right what a notification missed.
@@ -116,6 +118,10 @@ impl State {
             Event::Remove { peer } => drop(self.watched.remove(&peer)),
             Event::Up { peer } => self.up(peer, now),
             Event::Down { peer, refused } => self.down(peer, refused, now, random),
+            Event::Again { peer } => {
+                self.connected.remove(&peer);
+                self.up(peer, now);
+            }
             Event::Dialed { to, outcome } => self.dialed(to, outcome, now, random),
             Event::Look { connected } => self.look(&connected, now, random),
             Event::Tick => {}

@@ -68,7 +68,7 @@ async fn stop_is_at_once_and_twice_is_once() {
     assert_eq!(supervisor.add(somebody(), true).await, Err(WatchError::Stopped));
     assert!(supervisor.peers().await.is_empty());
     supervisor.peer_up(somebody().peer);
-    supervisor.peer_down(somebody().peer, None);
+    supervisor.peer_down(somebody().peer, &LinkError::TimedOut);
 }
 
 #[tokio::test(start_paused = true)]
@@ -80,7 +80,7 @@ async fn a_disconnect_of_a_settled_peer_is_dialed_at_once() {
     tokio::time::sleep(Duration::from_millis(1)).await;
     supervisor.add(somebody(), true).await.expect("room");
     assert_eq!(reach.dials.load(Ordering::Relaxed), 0, "it is connected");
-    supervisor.peer_down(somebody().peer, None);
+    supervisor.peer_down(somebody().peer, &LinkError::TimedOut);
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_ne!(reach.dials.load(Ordering::Relaxed), 0);
 }
