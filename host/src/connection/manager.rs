@@ -169,7 +169,7 @@ impl ConnectionManager {
     /// Cancel safe: the attempt goes on without the caller.
     ///
     /// # Errors
-    /// See [`DialFailure`]; comes after 20 s at the latest.
+    /// See [`DialFailure`]; comes after 30 s at the latest.
     pub async fn dial(&self, to: PeerAddr) -> Result<ConnectionId, DialFailure> {
         self.ask(|reply| Command::Dial { to, reply }).await.unwrap_or(Err(DialFailure::Stopping))
     }
