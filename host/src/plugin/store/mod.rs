@@ -147,8 +147,8 @@ impl Store {
     /// A store in memory without a thread, for simulations and tests: the same calls give the same result.
     ///
     /// Relaxed turns stay in the overlay until a strict turn, a full overlay or [`Store::sync`]; nothing is
-    /// written by the passing of time, nor when the store is dropped without [`Store::close`]. What `disk` has then is what survives [`MemoryDisk::crash`]. Opening it
-    /// again closes the store that had it before.
+    /// written by the passing of time, nor when the store is dropped without [`Store::close`]. What `disk` has
+    /// then is what survives [`MemoryDisk::crash`]. Opening it again ends the store that had it before.
     pub fn in_memory(disk: &MemoryDisk) -> Self {
         let (backend, namespaces) = disk.attach();
         let snapshot = backend.live();
