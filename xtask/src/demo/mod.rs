@@ -32,7 +32,7 @@ pub struct Arguments {
     /// Leave the nodes running at the end and print the commands to play with.
     #[arg(long)]
     hold: bool,
-    /// Messages in the flood.
+    /// Messages in the flood, at least; it goes on while the upgrade does.
     #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1_000..))]
     messages: u64,
 }
