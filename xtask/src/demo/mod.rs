@@ -20,6 +20,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::guests;
+use crate::interrupt;
 use crate::workspace::Workspace;
 use scenario::Scenario;
 use summary::Summary;
@@ -73,7 +74,7 @@ fn play(workspace: &Workspace, arguments: &Arguments) -> Result<Summary> {
         }
         Ok(summary)
     });
-    if arguments.hold || outcome.is_err() {
+    if outcome.as_ref().map_or(!interrupt::requested(), |_| arguments.hold) {
         keep(folder);
     }
     Ok(Summary { elapsed: started.elapsed(), ..outcome? })
