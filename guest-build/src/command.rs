@@ -24,7 +24,7 @@ const TAIL: usize = 40;
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
     /// It could not be started at all.
-    #[error("start `{program}`: {source}")]
+    #[error("start `{program}`")]
     Start {
         /// The program as it was named.
         program: String,

@@ -23,8 +23,8 @@ pub enum ToolchainError {
 /// Why a plugin was not built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// The compiler, or cargo, said no. The message ends with what it said.
-    #[error("build plugin package {package}: {source}")]
+    /// The compiler, or cargo, said no; the source has what it said.
+    #[error("build plugin package {package}")]
     Cargo {
         /// The package that was asked for.
         package: String,

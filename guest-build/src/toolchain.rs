@@ -97,6 +97,8 @@ impl From<CommandError> for Setback {
     fn from(error: CommandError) -> Self {
         match error {
             CommandError::Cancelled { .. } => Self::Cancelled,
+            // The report is text, so what caused it has to be said here.
+            CommandError::Start { program, source } => Self::Failed(format!("start `{program}`: {source}")),
             other => Self::Failed(other.to_string()),
         }
     }

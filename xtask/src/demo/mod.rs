@@ -20,6 +20,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::guests;
+use crate::interrupt;
 use crate::workspace::Workspace;
 use scenario::Scenario;
 use summary::Summary;
@@ -32,7 +33,7 @@ pub struct Arguments {
     /// Leave the nodes running at the end and print the commands to play with.
     #[arg(long)]
     hold: bool,
-    /// Messages in the flood.
+    /// Messages in the flood, at least; it goes on while the upgrade does.
     #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1_000..))]
     messages: u64,
 }
@@ -73,7 +74,7 @@ fn play(workspace: &Workspace, arguments: &Arguments) -> Result<Summary> {
         }
         Ok(summary)
     });
-    if arguments.hold || outcome.is_err() {
+    if outcome.as_ref().map_or(!interrupt::requested(), |_| arguments.hold) {
         keep(folder);
     }
     Ok(Summary { elapsed: started.elapsed(), ..outcome? })

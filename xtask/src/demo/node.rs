@@ -100,7 +100,9 @@ impl Node {
 
     /// Waits for something in this node, for at most `limit`, and shows its log if it does not come.
     pub fn until<T>(&self, what: &str, limit: Duration, look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
-        wait::until(what, limit, look).with_context(|| self.with_log("it did not come to this"))
+        let found = wait::until(what, limit, look);
+        // Who pressed Ctrl-C does not ask what the node was doing.
+        if interrupt::requested() { found } else { found.with_context(|| self.with_log("it did not come to this")) }
     }
 
     /// Leaves the process running when this value is dropped.

@@ -114,21 +114,27 @@ impl Scenario {
     }
 
     /// The flood. The upgrade is begun when half is sent, by a thread of its own, so that the flood does not pause for it.
+    /// The flood goes on for as long as the upgrade takes and for a quarter after it: what is asked for may be sent faster
+    /// than a plugin is compiled, and then the upgrade would not be in the middle.
     fn flood(&self) -> Result<(Messages, Upgrade)> {
         self.shown
             .step(&format!("{} messages of {SIZE} bytes, and an upgrade of b to ping 0.2", grouped(self.messages)));
         let mut sending = Sending { flood: None, expected: Checksum::new() };
         let started = Instant::now();
-        let half = self.messages / 2;
-        self.send(&mut sending, 0..half)?;
+        self.send(&mut sending, self.messages / 2)?;
         let name = sending.flood()?.name.clone();
         let upgrade = thread::scope(|scope| {
             let upgrade = scope.spawn(|| self.upgrade(&name));
-            let sent = self.send(&mut sending, half..self.messages);
+            let mut sent = Ok(());
+            while sent.is_ok() && !upgrade.is_finished() {
+                sent = self.send(&mut sending, AT_ONCE);
+            }
             let upgraded = upgrade.join().map_err(|_| anyhow!("the thread that upgrades panicked"))?;
             sent.and(upgraded)
         })?;
-        let now = self.arrived(&name)?;
+        let left = self.messages.saturating_sub(sending.flood()?.total);
+        self.send(&mut sending, left.max(self.messages / 4))?;
+        let now = self.arrived(&name, sending.flood()?.total)?;
         let flood = sending.flood()?;
         let messages = Messages {
             size: SIZE as u64,
@@ -145,8 +151,10 @@ impl Scenario {
         Ok((messages, upgrade))
     }
 
-    /// Sends the messages with these numbers. The node answers when its lane has taken them, so that it sets the pace.
-    fn send(&self, sending: &mut Sending, mut numbers: std::ops::Range<u64>) -> Result<()> {
+    /// Sends that many messages more. The node answers when its lane has taken them, so that it sets the pace.
+    fn send(&self, sending: &mut Sending, count: u64) -> Result<()> {
+        let start = sending.flood.as_ref().map_or(0, |flood| flood.total);
+        let mut numbers = start..start + count;
         while !numbers.is_empty() {
             interrupt::check()?;
             let data = self.source.messages(numbers.start..numbers.end.min(numbers.start + AT_ONCE));
@@ -176,16 +184,16 @@ impl Scenario {
     }
 
     /// Waits until all have come, or nothing comes any more: then the counts tell what is missing.
-    fn arrived(&self, flood: &str) -> Result<Received> {
+    fn arrived(&self, flood: &str, sent: u64) -> Result<Received> {
         let mut last = (0, Instant::now());
         // Each message that comes moves the standstill on, so this limit is only for a node that counts for ever.
-        let limit = Duration::from_secs(60) + Duration::from_millis(self.messages);
+        let limit = Duration::from_secs(60) + Duration::from_millis(sent);
         self.b.until("the last message", limit, || {
             let now = self.received(flood)?;
             if now.messages != last.0 {
                 last = (now.messages, Instant::now());
             }
-            Ok((now.messages >= self.messages || last.1.elapsed() > STANDSTILL).then_some(now))
+            Ok((now.messages >= sent || last.1.elapsed() > STANDSTILL).then_some(now))
         })
     }
 
