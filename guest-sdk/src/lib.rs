@@ -103,9 +103,9 @@ macro_rules! export {
         const _: () = {
             // Natively there is nobody to export to; the type is checked all the same.
             #[allow(dead_code, reason = "only wasm exports it")]
-            type Exported = $crate::guest::Guest<$plugin>;
+            type __WeirExported = $crate::guest::Guest<$plugin>;
             #[cfg(target_arch = "wasm32")]
-            $crate::bindings::__export_plugin!(Exported with_types_in $crate::bindings);
+            $crate::bindings::__export_plugin!(__WeirExported with_types_in $crate::bindings);
         };
     };
 }
