@@ -97,13 +97,7 @@ impl Context {
     }
 
     /// As [`Context::ask`], with these bytes.
-    pub fn ask_bytes(
-        &self,
-        to: PeerId,
-        protocol: ProtocolKey,
-        timeout_ms: u32,
-        body: &[u8],
-    ) -> Result<u64, SendError> {
+    pub fn ask_bytes(&self, to: PeerId, protocol: ProtocolKey, timeout_ms: u32, body: &[u8]) -> Result<u64, SendError> {
         self.counted(net::ask(to, protocol, timeout_ms, body))
     }
 

@@ -141,7 +141,9 @@ impl From<AskError> for Error {
             AskError::NotConnected => Error::new("not-connected", "the peer is not connected"),
             AskError::Unsupported => Error::new("unsupported", "the peer does not speak this protocol"),
             AskError::TimedOut => Error::new("timed-out", "the peer did not answer in time"),
-            AskError::TooLarge => Error::new("too-large", "the request or its answer is larger than the protocol allows"),
+            AskError::TooLarge => {
+                Error::new("too-large", "the request or its answer is larger than the protocol allows")
+            }
             AskError::Busy => Error::new("busy", "too many requests are open"),
             AskError::Refused(failure) => failure.into(),
             AskError::Other(what) => Error::new("other", what),

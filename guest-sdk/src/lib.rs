@@ -96,6 +96,11 @@ pub fn decode<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> Result<T> {
     Ok(postcard::from_bytes(bytes)?)
 }
 
+/// Random bytes without a [`Context`], for dependencies that bring their own idea of randomness.
+pub fn random_bytes(len: u32) -> Vec<u8> {
+    backend::random::bytes(len)
+}
+
 /// Makes a [`Plugin`] the plugin of this crate: `weir_sdk::export!(MyPlugin);`, once, anywhere in it.
 #[macro_export]
 macro_rules! export {
@@ -105,7 +110,7 @@ macro_rules! export {
             #[allow(dead_code, reason = "only wasm exports it")]
             type __WeirExported = $crate::guest::Guest<$plugin>;
             #[cfg(target_arch = "wasm32")]
-            $crate::bindings::__export_plugin!(__WeirExported with_types_in $crate::bindings);
+    $crate::bindings::__export_plugin!(__WeirExported with_types_in $crate::bindings);
         };
     };
 }

@@ -119,8 +119,7 @@ impl TryFrom<&[u8]> for PeerId {
     type Error = Error;
 
     fn try_from(bytes: &[u8]) -> Result<Self, Error> {
-        let bytes =
-            bytes.try_into().map_err(|_| Error::new("bad-peer", format!("{} bytes, not 32", bytes.len())))?;
+        let bytes = bytes.try_into().map_err(|_| Error::new("bad-peer", format!("{} bytes, not 32", bytes.len())))?;
         Ok(Self::from_bytes(bytes))
     }
 }

@@ -3,9 +3,7 @@
 //! Both have the same functions under the same paths, so nothing above knows which one it speaks to.
 
 #[cfg(target_arch = "wasm32")]
-pub(crate) use crate::bindings::weir::plugin::{
-    calls, clock, crypto, log, metrics, net, random, store, timers, turn,
-};
+pub(crate) use crate::bindings::weir::plugin::{calls, clock, crypto, log, metrics, net, random, store, timers, turn};
 
 #[cfg(not(target_arch = "wasm32"))]
 mod native;

@@ -355,11 +355,8 @@ impl TestHost {
     /// Replaces the revision by `Q`, with the snapshot. On an error the old one goes on.
     pub fn upgrade<Q: Plugin>(&mut self) -> Result<(), String> {
         let snapshot = self.snapshot().ok();
-        let predecessor = Predecessor {
-            version: self.manifest.version.clone(),
-            data_version: self.manifest.data_version,
-            snapshot,
-        };
+        let predecessor =
+            Predecessor { version: self.manifest.version.clone(), data_version: self.manifest.data_version, snapshot };
         let manifest = Q::manifest();
         if manifest.name != self.manifest.name {
             return Err(format!("the plugin is called `{}`, not `{}`", manifest.name, self.manifest.name));

@@ -4,5 +4,5 @@ mod host;
 mod node;
 
 pub use host::{Crash, TestHost};
-pub(crate) use node::{Effect, Node};
 pub use node::{Asked, CallMade, LogLine, Sent};
+pub(crate) use node::{Effect, Node};

@@ -3,9 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use crate::abi::{
-    Failure, Level, Limits, Page, PeerId, Protocol, ProtocolKey, Range, SendError, Verdict, WriteError,
-};
+use crate::abi::{Failure, Level, Limits, Page, PeerId, Protocol, ProtocolKey, Range, SendError, Verdict, WriteError};
 
 /// A message the plugin sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -309,7 +307,8 @@ impl Node {
             return Page { entries: Vec::new(), more: false };
         }
         let bounds = (Bound::Included(range.start.clone()), end);
-        let mut view: BTreeMap<_, _> = self.store.range(bounds.clone()).map(|(key, value)| (key, Some(value))).collect();
+        let mut view: BTreeMap<_, _> =
+            self.store.range(bounds.clone()).map(|(key, value)| (key, Some(value))).collect();
         view.extend(self.overlay.range(bounds).map(|(key, value)| (key, value.as_ref())));
         let mut entries: Vec<_> =
             view.into_iter().filter_map(|(key, value)| Some((key.clone(), value?.clone()))).collect();

@@ -106,16 +106,24 @@ pub struct FloodDone {
 
 /// The answer of `stats`: sums over all peers, then each peer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the names are those of `Counts`")]
 pub struct Stats {
+    /// The running version.
     pub version: String,
+    /// One-way messages received.
     pub messages: u64,
+    /// Their bytes.
     pub bytes: u64,
+    /// Requests answered.
     pub requests: u64,
+    /// Messages of floods that did not come, although later ones did.
     pub lost: u64,
+    /// Messages of floods that came after later ones.
     pub reordered: u64,
+    /// Messages of floods that came twice.
     pub duplicated: u64,
+    /// Messages of ours that did not arrive.
     pub undelivered: u64,
+    /// Messages that the host lost before this plugin saw them.
     pub missed: u64,
     /// From version 0.2 on: bytes of the largest message since then.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -123,22 +131,32 @@ pub struct Stats {
     /// From version 0.2 on: bytes by messages.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub mean_message: Option<f64>,
+    /// Each peer, by its id.
     pub per_peer: Vec<PeerStats>,
 }
 
 /// One peer in `stats`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the names are those of `Counts`")]
 pub struct PeerStats {
+    /// Who.
     pub peer: PeerId,
+    /// One-way messages received.
     pub messages: u64,
+    /// Their bytes.
     pub bytes: u64,
+    /// Requests answered.
     pub requests: u64,
+    /// Messages of floods that did not come, although later ones did.
     pub lost: u64,
+    /// Messages of floods that came after later ones.
     pub reordered: u64,
+    /// Messages of floods that came twice.
     pub duplicated: u64,
+    /// Messages of ours that did not arrive.
     pub undelivered: u64,
+    /// Messages that the host lost before this plugin saw them.
     pub missed: u64,
+    /// Its latest floods.
     pub floods: Vec<FlowStats>,
 }
 

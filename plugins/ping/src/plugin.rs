@@ -229,7 +229,8 @@ impl<R: Revision> Ping<R> {
     /// A peer's counts, which the end of the turn will store.
     fn counts(&mut self, peer: PeerId) -> &mut Counts {
         let peers = &mut self.memory.peers;
-        let peer = if peers.len() < MAX_PEERS || peers.contains_key(&peer) { peer } else { PeerId::from_bytes([0; 32]) };
+        let peer =
+            if peers.len() < MAX_PEERS || peers.contains_key(&peer) { peer } else { PeerId::from_bytes([0; 32]) };
         if self.last_dirty != Some(peer) {
             self.dirty.insert(peer);
             self.last_dirty = Some(peer);
@@ -300,10 +301,14 @@ impl<R: Revision> Ping<R> {
 
     /// Where a flood stands that nobody is sending right now.
     fn position(&self, flood: &str, peer: PeerId) -> Result<Position> {
-        let unknown = || Error::new("unknown-flood", format!("there is no flood {flood} to this peer: leave `flood` out"));
+        let unknown =
+            || Error::new("unknown-flood", format!("there is no flood {flood} to this peer: leave `flood` out"));
         let number = u64::from_str_radix(flood, 16).map_err(|_| unknown())?;
         if self.memory.floods.iter().any(|job| job.position.flood == number) {
-            return Err(Error::new("flood-under-way", format!("wait for the answer to the last piece of flood {flood}")));
+            return Err(Error::new(
+                "flood-under-way",
+                format!("wait for the answer to the last piece of flood {flood}"),
+            ));
         }
         let mut known = self.memory.positions.iter();
         known.find(|position| position.flood == number && position.peer == peer).copied().ok_or_else(unknown)
