@@ -4,7 +4,7 @@ mod handler;
 mod id;
 mod network;
 
-pub use handler::{Handler, HandlerGone, InBatch, Inbound, News, RequestToken};
+pub use handler::{Delivered, Handler, HandlerGone, InBatch, Inbound, News, RequestToken};
 pub use id::{InvalidProtocolId, MAX_PROTOCOL_ID, ProtocolId};
 pub use network::{
     AskError, AskId, AskReply, Delivery, LaneStatus, Network, Outgoing, ProtocolSpec, Reachable, RegisterError,
