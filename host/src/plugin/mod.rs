@@ -8,11 +8,14 @@
 //! do no I/O; `actor` and `commit` join them; `plugins` is the handle.
 
 mod abi;
+mod actor;
 mod calls;
+mod commit;
 mod cpu;
 mod crash;
 mod engine;
 mod error;
+mod events;
 mod grants;
 mod home;
 mod imports;
@@ -25,11 +28,14 @@ mod mailbox;
 mod manifest;
 mod meter;
 mod metrics;
+mod plugins;
 mod policy;
+mod recover;
 mod revision;
 mod ticker;
 mod timers;
 mod turn;
+mod upgrade;
 
 pub mod store;
 
@@ -39,6 +45,7 @@ pub use self::grants::Grants;
 pub use self::info::{Counters, PluginInfo, PluginState, UpgradeReport};
 pub use self::mailbox::Caller;
 pub use self::metrics::Metric;
+pub use self::plugins::{Plugins, PluginsConfig};
 pub use self::policy::{PluginPolicy, Preemption};
 pub use self::revision::{PluginSettings, PluginSource};
 

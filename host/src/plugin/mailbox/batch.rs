@@ -98,6 +98,32 @@ impl Batch {
         self.bodies.get(start..start + place.len as usize).unwrap_or_default()
     }
 
+    /// A batch of one of the items, with its body alone.
+    pub(in crate::plugin) fn single(&self, item: &Item) -> Self {
+        let mut item = item.clone();
+        let mut single = Self::default();
+        match &mut item {
+            Item::Message { lane, .. } | Item::Request { lane, .. } => {
+                single.lanes.extend(self.lanes.get(*lane as usize).cloned());
+                *lane = 0;
+            }
+            _ => {}
+        }
+        match &mut item {
+            Item::Message { body, .. }
+            | Item::Request { body, .. }
+            | Item::Command(_, body)
+            | Item::Response { outcome: Ok(body), .. }
+            | Item::Called { outcome: Ok(body), .. } => {
+                single.bodies = self.body(*body).to_vec();
+                body.at = 0;
+            }
+            _ => {}
+        }
+        single.items.push(item);
+        single
+    }
+
     /// The peer behind an item.
     pub(in crate::plugin) fn peer(&self, item: &Item) -> Option<PeerId> {
         match item {
