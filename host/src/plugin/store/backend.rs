@@ -37,10 +37,29 @@ pub(super) trait Snapshot: Send + Sync {
     /// The length of a key's value.
     fn value_len(&self, namespace: u32, key: &[u8]) -> Result<Option<usize>, BackendError>;
     /// Shows the entries of a range that is not empty, in its direction.
-    fn visit(
-        &self,
-        namespace: u32,
-        range: ScanRange<'_>,
-        out: &mut Visit<'_>,
-    ) -> Result<ControlFlow<()>, BackendError>;
+    fn visit(&self, namespace: u32, range: ScanRange<'_>, out: &mut Visit<'_>)
+    -> Result<ControlFlow<()>, BackendError>;
+}
+
+/// What is left to read when the store is closed.
+pub(super) struct ClosedDisk;
+
+impl ClosedDisk {
+    fn error<T>() -> Result<T, BackendError> {
+        Err(BackendError::new("it is closed"))
+    }
+}
+
+impl Snapshot for ClosedDisk {
+    fn get(&self, _: u32, _: &[u8]) -> Result<Option<Vec<u8>>, BackendError> {
+        Self::error()
+    }
+
+    fn value_len(&self, _: u32, _: &[u8]) -> Result<Option<usize>, BackendError> {
+        Self::error()
+    }
+
+    fn visit(&self, _: u32, _: ScanRange<'_>, _: &mut Visit<'_>) -> Result<ControlFlow<()>, BackendError> {
+        Self::error()
+    }
 }

@@ -146,11 +146,7 @@ impl Queue {
     pub(super) fn due(&self, now: Instant) -> Due {
         let Some(open) = &self.open else { return Due::Idle };
         let left = self.bounds.commit_after.saturating_sub(now.saturating_duration_since(open.oldest));
-        if self.urgent || left.is_zero() || open.bytes >= self.bounds.max_bytes / 2 {
-            Due::Now
-        } else {
-            Due::In(left)
-        }
+        if self.urgent || left.is_zero() || open.bytes >= self.bounds.max_bytes / 2 { Due::Now } else { Due::In(left) }
     }
 
     /// Takes the open group to write it.

@@ -21,10 +21,12 @@ mod group;
 mod memory;
 mod namespace;
 mod overlay;
+mod registry;
 mod scan;
 mod shared;
 mod staged;
 mod thread;
+mod ticket;
 
 #[cfg(test)]
 mod tests;
@@ -38,8 +40,8 @@ pub use self::error::{BackendError, StoreError};
 pub use self::memory::MemoryDisk;
 pub use self::namespace::Namespace;
 pub use self::scan::{Page, ScanRange};
-pub use self::shared::CommitTicket;
 pub use self::staged::{Mark, PutError, StagedWrites, StoreLimits};
+pub use self::ticket::CommitTicket;
 
 use self::disk::Disk;
 use self::shared::Shared;
@@ -145,7 +147,7 @@ impl Store {
     /// A store in memory without a thread, for simulations and tests: the same calls give the same result.
     ///
     /// Relaxed turns stay in the overlay until a strict turn, a full overlay or [`Store::sync`]; nothing is
-    /// written by the passing of time. What `disk` has then is what survives [`MemoryDisk::crash`]. Opening it
+    /// written by the passing of time, nor when the store is dropped without [`Store::close`]. What `disk` has then is what survives [`MemoryDisk::crash`]. Opening it
     /// again closes the store that had it before.
     pub fn in_memory(disk: &MemoryDisk) -> Self {
         let (backend, namespaces) = disk.attach();
@@ -154,11 +156,7 @@ impl Store {
     }
 
     /// A store whose thread writes `backend`.
-    fn start(
-        backend: Box<dyn backend::Backend>,
-        policy: StorePolicy,
-        place: &str,
-    ) -> Result<Self, BackendError> {
+    fn start(backend: Box<dyn backend::Backend>, policy: StorePolicy, place: &str) -> Result<Self, BackendError> {
         let shared = Arc::new(Shared::threaded(backend.snapshot()?, backend.namespaces()?, policy, place));
         thread::spawn(shared.clone(), backend)?;
         Ok(Self(Arc::new(Handle { shared })))
@@ -175,12 +173,12 @@ impl Store {
     }
 
     fn named(&self, name: &str) -> Namespace {
-        Namespace::new(self.clone(), self.0.shared.namespace(name))
+        Namespace::new(self.clone(), self.0.shared.namespaces.namespace(name))
     }
 
     /// All plugins that have anything in the store, by name.
     pub fn namespaces(&self) -> Vec<NamespaceUsage> {
-        let all = self.0.shared.usage();
+        let all = self.0.shared.namespaces.usage();
         let plugins = all.into_iter().filter_map(|(name, used)| {
             let name = name.strip_prefix(PLUGIN_PREFIX)?.to_owned();
             Some(NamespaceUsage { name, used })

@@ -8,7 +8,8 @@ use super::error::StoreError;
 use super::group::{Group, Turn};
 use super::overlay::{Look, Overlay};
 use super::scan::{Page, PageFiller, ScanRange, Visit, merge};
-use super::shared::{CommitTicket, Shared};
+use super::shared::Shared;
+use super::ticket::CommitTicket;
 use super::{Durability, Store};
 
 /// How many keys are forgotten under one lock, so that the plugin's reads wait for no more.
@@ -139,7 +140,7 @@ impl Namespace {
         loop {
             shared.ready().await?;
             if let Some(epoch) = self.try_commit(&mut batch, durability)? {
-                return shared.ticket(epoch, durability);
+                return Ok(shared.ticket(epoch, durability));
             }
         }
     }

@@ -1,18 +1,16 @@
 //! What the handles of a store and its thread share: the queue of turns, and what is on the disk.
 
-use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::backend::{Backend, NamespaceRow, Snapshot};
+use super::backend::{Backend, ClosedDisk, NamespaceRow, Snapshot};
 use super::error::{BackendError, StoreError};
 use super::group::{Bounds, Due, Group, Queue, Turn};
-use super::namespace::NamespaceState;
-use super::scan::{ScanRange, Visit};
+use super::registry::Registry;
+use super::ticket::CommitTicket;
 use super::{Durability, StorePolicy};
 
 /// What waiting turns are told.
@@ -34,8 +32,8 @@ struct State {
     failure: Option<StoreError>,
 }
 
-/// Locks are taken in this order: `inline`, a namespace's overlay, `state`. `snapshot` and `namespaces` are held
-/// for a moment only, with nothing taken inside.
+/// Locks are taken in this order: `inline`, a namespace's overlay, `state`. `snapshot` and the list in
+/// `namespaces` are held for a moment only, with nothing taken inside.
 pub(super) struct Shared {
     place: Arc<str>,
     patience: Duration,
@@ -43,7 +41,7 @@ pub(super) struct Shared {
     /// The thread waits here for turns.
     wake: Condvar,
     snapshot: RwLock<Arc<dyn Snapshot>>,
-    namespaces: RwLock<BTreeMap<Arc<str>, Arc<NamespaceState>>>,
+    pub(super) namespaces: Registry,
     progress: watch::Sender<Progress>,
     /// The medium, if there is no thread.
     inline: Option<Mutex<Box<dyn Backend>>>,
@@ -74,11 +72,8 @@ impl Shared {
     /// Written by whoever needs it written, on the caller's thread. Time plays no part.
     pub(super) fn inline(backend: Box<dyn Backend>, snapshot: Arc<dyn Snapshot>, rows: Vec<NamespaceRow>) -> Self {
         let policy = StorePolicy::default();
-        let bounds = Bounds {
-            max_bytes: policy.max_pending_bytes,
-            max_age: Duration::MAX,
-            commit_after: Duration::MAX,
-        };
+        let bounds =
+            Bounds { max_bytes: policy.max_pending_bytes, max_age: Duration::MAX, commit_after: Duration::MAX };
         Self::new(snapshot, rows, bounds, policy.patience, "in memory", Some(Mutex::new(backend)))
     }
 
@@ -90,14 +85,13 @@ impl Shared {
         place: &str,
         inline: Option<Mutex<Box<dyn Backend>>>,
     ) -> Self {
-        let states = rows.iter().map(|row| Arc::new(NamespaceState::new(row.id, &row.name, row.used, true)));
         Self {
             place: place.into(),
             patience,
             state: Mutex::new(State { queue: Queue::new(bounds), stopping: false, failure: None }),
             wake: Condvar::new(),
             snapshot: RwLock::new(snapshot),
-            namespaces: RwLock::new(states.map(|state| (state.name.clone(), state)).collect()),
+            namespaces: Registry::new(&rows),
             progress: watch::Sender::new(Progress::default()),
             inline,
         }
@@ -126,36 +120,6 @@ impl Shared {
 
     fn closed(&self) -> StoreError {
         StoreError::Closed { place: self.place.clone() }
-    }
-
-    /// Finds a namespace or makes one that is on the disk with its first write.
-    pub(super) fn namespace(&self, name: &str) -> Arc<NamespaceState> {
-        let mut namespaces = self.namespaces.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = namespaces.get(name) {
-            return known.clone();
-        }
-        let id = namespaces.values().map(|known| known.id + 1).max().unwrap_or(0);
-        let state = Arc::new(NamespaceState::new(id, name, 0, false));
-        namespaces.insert(state.name.clone(), state.clone());
-        state
-    }
-
-    fn known(&self, name: &str) -> Option<Arc<NamespaceState>> {
-        self.namespaces.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
-    }
-
-    /// Names and sizes of the namespaces that exist, by name.
-    pub(super) fn usage(&self) -> Vec<(String, u64)> {
-        let known: Vec<_> =
-            self.namespaces.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
-        let mut all = Vec::new();
-        for namespace in known {
-            let overlay = namespace.read();
-            if overlay.exists() {
-                all.push((namespace.name.to_string(), overlay.used()));
-            }
-        }
-        all
     }
 
     /// Whether a turn may join now.
@@ -195,11 +159,12 @@ impl Shared {
     }
 
     /// The ticket of a turn that was just committed.
-    pub(super) fn ticket(self: &Arc<Self>, epoch: u64, durability: Durability) -> Result<CommitTicket, StoreError> {
+    pub(super) fn ticket(self: &Arc<Self>, epoch: u64, durability: Durability) -> CommitTicket {
         if durability == Durability::Strict {
-            self.write_inline()?;
+            // A failure is the ticket's to tell, as it is when a thread writes.
+            let _ = self.write_inline();
         }
-        Ok(CommitTicket { shared: self.clone(), epoch })
+        CommitTicket::new(self.clone(), epoch)
     }
 
     /// The ticket of a turn that wrote nothing: a strict one waits for everything before it.
@@ -216,7 +181,7 @@ impl Shared {
                 }
             }
         };
-        self.ticket(epoch, durability)
+        Ok(self.ticket(epoch, durability))
     }
 
     /// Waits until a turn may join.
@@ -294,7 +259,7 @@ impl Shared {
         self.replace_disk(snapshot);
         self.progress.send_modify(|progress| progress.durable = group.epoch);
         for part in group.parts.values() {
-            if let Some(namespace) = self.known(&part.name) {
+            if let Some(namespace) = self.namespaces.known(&part.name) {
                 namespace.landed(group);
             }
         }
@@ -350,63 +315,22 @@ impl Shared {
             None => Ok(()),
         }
     }
-}
 
-/// What is left to read when the store is closed.
-struct ClosedDisk;
-
-impl ClosedDisk {
-    fn error<T>() -> Result<T, BackendError> {
-        Err(BackendError::new("it is closed"))
-    }
-}
-
-impl Snapshot for ClosedDisk {
-    fn get(&self, _: u32, _: &[u8]) -> Result<Option<Vec<u8>>, BackendError> {
-        Self::error()
+    /// Waits until all groups up to `epoch` are on the disk.
+    pub(super) async fn durable(&self, epoch: u64) -> Result<(), StoreError> {
+        let mut progress = self.progress.subscribe();
+        while !self.is_durable(&progress.borrow_and_update(), epoch)? {
+            self.next(&mut progress).await?;
+        }
+        Ok(())
     }
 
-    fn value_len(&self, _: u32, _: &[u8]) -> Result<Option<usize>, BackendError> {
-        Self::error()
-    }
-
-    fn visit(&self, _: u32, _: ScanRange<'_>, _: &mut Visit<'_>) -> Result<ControlFlow<()>, BackendError> {
-        Self::error()
-    }
-}
-
-/// Says when a committed turn is on the disk. Dropping it changes nothing.
-#[derive(Debug, Clone)]
-pub struct CommitTicket {
-    shared: Arc<Shared>,
-    epoch: u64,
-}
-
-impl CommitTicket {
-    /// Waits until the turn, and with it all turns before, is on the disk.
-    ///
-    /// Only a strict turn makes the disk hurry. Needs a tokio runtime with its time driver.
-    ///
-    /// Cancel safe.
-    ///
-    /// # Errors
-    /// When the store failed, stalled or was closed first: the turn may be lost after a restart.
-    pub async fn durable(self) -> Result<(), StoreError> {
-        let mut progress = self.shared.progress.subscribe();
-        loop {
-            {
-                let progress = progress.borrow_and_update();
-                if progress.durable >= self.epoch {
-                    return Ok(());
-                }
-                if let Some(failure) = &progress.failure {
-                    return Err(failure.clone());
-                }
-                if progress.closed {
-                    return Err(self.shared.closed());
-                }
-            }
-            self.shared.next(&mut progress).await?;
+    fn is_durable(&self, progress: &Progress, epoch: u64) -> Result<bool, StoreError> {
+        match &progress.failure {
+            _ if progress.durable >= epoch => Ok(true),
+            Some(failure) => Err(failure.clone()),
+            None if progress.closed => Err(self.closed()),
+            None => Ok(false),
         }
     }
 }

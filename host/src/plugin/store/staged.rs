@@ -8,7 +8,7 @@ use super::batch::WriteBatch;
 use super::error::StoreError;
 use super::namespace::Namespace;
 use super::overlay::entry_bytes;
-use super::scan::{Page, PageFiller, ScanRange, merge};
+use super::scan::{Page, PageFiller, ScanRange, Visit, merge};
 
 /// What a staged write counts beside its key and value: a map entry and a line of the journal.
 const WRITE_BYTES: usize = 128;
@@ -129,7 +129,7 @@ impl StagedWrites {
         let mut filler = PageFiller::new(limit, max_bytes);
         if !range.is_empty() {
             let top = range.of(&self.writes).map(|(key, value)| (key, value.as_deref()));
-            let below = |out: &mut _| self.below.visit(range, out);
+            let below = |out: &mut Visit<'_>| self.below.visit(range, out);
             let _ = merge(top, range.reverse, below, &mut |key, value| filler.take(key, value))?;
         }
         Ok(filler.finish())
