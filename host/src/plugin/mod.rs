@@ -1,3 +1,56 @@
-//! (under construction)
+//! Plugins: WebAssembly components that handle protocols. The only module that names wasmtime.
+//!
+//! Each plugin is an actor with a bounded mailbox. A turn takes what waits, calls `handle` once, and carries out what
+//! was staged only after the call returned ok: first the store, then what leaves. Anything else discards the turn
+//! and the instance; a fresh one gets the batch again, one event at a time, and loses only what fails alone.
+//!
+//! `mailbox/state`, `mailbox/news`, `turn`, `ledger`, `timers`, `grants`, `manifest`, `crash` and `inspect` decide and
+//! do no I/O; `actor` and `commit` join them; `plugins` is the handle.
+
+mod abi;
+mod actor;
+mod calls;
+mod commit;
+mod cpu;
+mod crash;
+mod engine;
+mod error;
+mod events;
+mod grants;
+mod home;
+mod imports;
+mod info;
+mod inspect;
+mod instance;
+mod ledger;
+mod limiter;
+mod mailbox;
+mod manifest;
+mod meter;
+mod metrics;
+mod plugins;
+mod policy;
+mod recover;
+mod revision;
+mod ticker;
+mod timers;
+mod turn;
+mod upgrade;
 
 pub mod store;
+
+pub use self::crash::{CallFailure, CrashKind, CrashReport, PanicNote};
+pub use self::error::{CallError, PluginError};
+pub use self::grants::Grants;
+pub use self::info::{Counters, PluginInfo, PluginState, UpgradeReport};
+pub use self::mailbox::Caller;
+pub use self::metrics::Metric;
+pub use self::plugins::{Plugins, PluginsConfig};
+pub use self::policy::{PluginPolicy, Preemption};
+pub use self::revision::{PluginSettings, PluginSource};
+
+/// Signs with the node's key.
+pub trait Signer: Send + Sync + 'static {
+    /// An Ed25519 signature over the message as it is.
+    fn sign(&self, message: &[u8]) -> [u8; 64];
+}

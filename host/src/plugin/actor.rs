@@ -1,0 +1,319 @@
+//! The actor of one plugin: it alone calls its instance, one turn after the other.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::commit::{Registered, commit};
+use super::crash::{CallFailure, CrashBudget, CrashKind};
+use super::engine::WasmEngine;
+use super::events;
+use super::home::{Home, add};
+use super::instance::{Instance, TurnInput};
+use super::mailbox::{Batch, Item};
+use super::revision::Revision;
+use super::upgrade::Swap;
+use super::PluginError;
+use crate::peer::PeerId;
+use crate::protocol::{News, ProtocolId};
+use crate::wire::Failure;
+
+/// What the handle asks of the actor between two turns.
+pub(super) enum Control {
+    Upgrade { revision: Arc<Revision>, instance: Box<Instance>, reply: oneshot::Sender<Result<Swap, PluginError>> },
+    Stop { deadline: Instant, reply: oneshot::Sender<()> },
+}
+
+/// See the module.
+pub(super) struct Actor {
+    pub(super) engine: Arc<WasmEngine>,
+    pub(super) home: Arc<Home>,
+    pub(super) revision: Arc<Revision>,
+    /// None while quarantined.
+    pub(super) instance: Option<Instance>,
+    pub(super) registered: Registered,
+    /// Who is there, as the plugin was told in committed turns.
+    pub(super) told: BTreeMap<(PeerId, ProtocolId), u32>,
+    /// What a fresh instance has not been told yet. It comes before anything else.
+    pub(super) retell: VecDeque<News>,
+    pub(super) budget: CrashBudget<Instant>,
+    /// The date of the last turn.
+    pub(super) now: u64,
+}
+
+enum Next {
+    Control(Option<Control>),
+    Work,
+}
+
+impl Actor {
+    pub(super) fn new(engine: Arc<WasmEngine>, home: Arc<Home>, revision: Arc<Revision>) -> Self {
+        let budget = CrashBudget::new(home.policy().crash_budget, home.policy().crash_window);
+        let (registered, told, retell) = (Registered::new(), BTreeMap::new(), VecDeque::new());
+        Self { engine, home, revision, instance: None, registered, told, retell, budget, now: 0 }
+    }
+
+    /// Runs until it is told to stop.
+    pub(super) async fn run(mut self, mut control: mpsc::Receiver<Control>) {
+        loop {
+            match self.next(&mut control).await {
+                Next::Work => self.work().await,
+                Next::Control(Some(Control::Upgrade { revision, instance, reply })) => {
+                    // Nobody waits for the report when the caller gave up; the upgrade holds all the same.
+                    let _ = reply.send(self.upgrade(revision, *instance).await);
+                }
+                Next::Control(Some(Control::Stop { deadline, reply })) => {
+                    self.stop(deadline).await;
+                    let _ = reply.send(());
+                    return;
+                }
+                Next::Control(None) => return self.stop(Instant::now()).await,
+            }
+        }
+    }
+
+    async fn next(&self, control: &mut mpsc::Receiver<Control>) -> Next {
+        if self.instance.is_none() {
+            return Next::Control(control.recv().await);
+        }
+        if !self.retell.is_empty() {
+            return Next::Work;
+        }
+        let due = self.home.ledger().next_due();
+        let timer = async {
+            match due {
+                Some(due) => tokio::time::sleep_until(due).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            asked = control.recv() => Next::Control(asked),
+            () = self.home.mailbox.filled() => Next::Work,
+            () = timer => Next::Work,
+        }
+    }
+
+    async fn work(&mut self) {
+        if !self.retell.is_empty() {
+            if let Err(failure) = self.tell_all().await {
+                self.report("peer-supported", None, None, failure);
+                self.abandon(&Batch::default());
+                self.restart().await;
+            }
+            return;
+        }
+        self.tick();
+        let batch = self.gather();
+        if batch.items.is_empty() {
+            return;
+        }
+        let (batch, outcome) = self.turn(batch, false).await;
+        if let Err(failure) = outcome {
+            self.recover(batch, failure).await;
+        }
+    }
+
+    /// The date of the next turn: never less than in the turn before.
+    pub(super) fn tick(&mut self) {
+        self.now = self.now.max(self.home.services.runtime.clock.unix_ms());
+    }
+
+    /// Takes what the next turn handles.
+    fn gather(&mut self) -> Batch {
+        let now = Instant::now();
+        let overdue = self.home.ledger().overdue_calls(now);
+        for call in overdue {
+            // The waiter is this plugin itself, so the outcome is put into its own mailbox here.
+            self.home.services.desk.withdraw(call);
+            self.home.mailbox.called(call, Err(super::CallError::TimedOut));
+        }
+        let mut batch = self.home.mailbox.take();
+        let room = self.home.policy().batch_events.saturating_sub(batch.items.len()).max(1);
+        let due = self.home.ledger().timers.take_due(now, room);
+        batch.items.extend(due.into_iter().map(Item::Timer));
+        self.pass_over(&mut batch);
+        batch
+    }
+
+    /// Takes out what does not concern the instance, and notes what it will owe.
+    fn pass_over(&mut self, batch: &mut Batch) {
+        let Some(instance) = &self.instance else { return };
+        let mut ledger = self.home.ledger();
+        // An overdue call may have its answer in the mailbox beside the timeout: the first of them counts.
+        let mut seen = std::collections::BTreeSet::new();
+        let items = std::mem::take(&mut batch.items);
+        let (mut kept, mut refused) = (Vec::with_capacity(items.len()), Vec::new());
+        for item in items {
+            let twice = matches!(item, Item::Called { call, .. } if !seen.insert(call));
+            if twice || !events::concerns(&item, batch, &ledger, instance.state()) {
+                refused.extend(match item {
+                    Item::Request { token, .. } => Some(token),
+                    _ => None,
+                });
+                continue;
+            }
+            match &item {
+                Item::Request { token, .. } => drop(ledger.requests.insert(*token)),
+                Item::Command(head, _) => drop(ledger.commands.insert(head.id)),
+                _ => {}
+            }
+            kept.push(item);
+        }
+        batch.items = kept;
+        drop(ledger);
+        for token in refused {
+            let message = "the protocol is no longer served".to_owned();
+            self.home.network().respond(token, Err(Failure { code: "unsupported".to_owned(), message }));
+        }
+    }
+
+    /// One turn and its commit. On a failure the instance is gone and nothing has left.
+    pub(super) async fn turn(&mut self, mut batch: Batch, replay: bool) -> (Batch, Result<(), CallFailure>) {
+        let Some(instance) = self.instance.take() else { return (batch, Ok(())) };
+        let input = TurnInput {
+            events: events::write(&batch, instance.state()),
+            bodies: std::mem::take(&mut batch.bodies),
+            now: self.now,
+            replay,
+        };
+        let ((instance, outcome), _, bodies) = instance.handle(input).await;
+        batch.bodies = bodies;
+        let mut instance = match (instance, outcome) {
+            (Some(instance), Ok(())) => instance,
+            (_, outcome) => return (batch, outcome),
+        };
+        let outcome = commit(instance.state_mut(), &mut self.registered).await;
+        let outcome = outcome.map_err(|error| commit_failed(&error.to_string()));
+        if outcome.is_ok() {
+            self.instance = Some(instance);
+            self.settle(&batch);
+        } else {
+            add(&self.home.counts.crashes, 1);
+        }
+        (batch, outcome)
+    }
+
+    /// Notes what a committed turn heard.
+    fn settle(&mut self, batch: &Batch) {
+        let mut messages = 0;
+        let mut ledger = self.home.ledger();
+        for item in &batch.items {
+            match item {
+                Item::Message { .. } => messages += 1,
+                Item::Response { ask, .. } => drop(ledger.asks.remove(ask)),
+                Item::Called { call, .. } => drop(ledger.calls.remove(call)),
+                Item::CommandWithdrawn(id) => drop(ledger.commands.remove(id)),
+                Item::News(news) => match &**news {
+                    News::Supported { peer, protocol, max_message } => {
+                        self.told.insert((*peer, protocol.clone()), *max_message);
+                    }
+                    News::Unsupported { peer, protocol } => drop(self.told.remove(&(*peer, protocol.clone()))),
+                    News::Withdrawn(token) => drop(ledger.requests.remove(token)),
+                    _ => {}
+                },
+                _ => {}
+            }
+        }
+        drop(ledger);
+        add(&self.home.counts.messages, messages);
+        add(&self.home.counts.events, batch.items.len() as u64);
+    }
+
+    /// Tells a fresh instance who is there, in as many turns as that takes.
+    pub(super) async fn tell_all(&mut self) -> Result<(), CallFailure> {
+        while !self.retell.is_empty() {
+            let most = self.home.policy().batch_events.min(self.retell.len());
+            let items = self.retell.drain(..most).map(|news| Item::News(Box::new(news))).collect();
+            let mut batch = Batch { items, ..Batch::default() };
+            self.pass_over(&mut batch);
+            if !batch.items.is_empty() {
+                self.turn(batch, false).await.1?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The last turn, then the end of everything the plugin had. Bounded by the deadline.
+    async fn stop(&mut self, deadline: Instant) {
+        if self.instance.is_some() {
+            self.tick();
+            let batch = Batch { items: vec![Item::Stopping], ..Batch::default() };
+            if let Ok((_, Err(failure))) = tokio::time::timeout_at(deadline, self.turn(batch, false)).await {
+                self.report("stopping", None, None, failure);
+            }
+        }
+        self.instance = None;
+        self.leave();
+        self.home.update_info(|info| info.state = super::PluginState::Stopped);
+    }
+
+    /// Unregisters everything and fails whatever was open.
+    pub(super) fn leave(&mut self) {
+        for id in std::mem::take(&mut self.registered).into_keys() {
+            self.home.network().unregister(&id);
+        }
+        self.abandon(&Batch::default());
+        self.home.services.desk.leave(&self.home.name);
+        let (requests, _) = self.home.mailbox.close();
+        for token in requests {
+            self.home.network().respond(token, Err(gone()));
+        }
+        self.told.clear();
+        self.retell.clear();
+        self.home.update_info(|info| info.protocols.clear());
+    }
+
+    /// Ends what a dead instance had open, except what the batch holds, which will be heard again.
+    pub(super) fn abandon(&mut self, batch: &Batch) {
+        self.home.mailbox.resume_all();
+        let (requests, commands, asks, calls) = {
+            let mut ledger = self.home.ledger();
+            let mut kept = (std::collections::BTreeSet::new(), std::collections::BTreeSet::new());
+            for item in &batch.items {
+                match item {
+                    Item::Request { token, .. } => drop(kept.0.insert(*token)),
+                    Item::Command(head, _) => drop(kept.1.insert(head.id)),
+                    _ => {}
+                }
+            }
+            let requests: Vec<_> = ledger.requests.difference(&kept.0).copied().collect();
+            let commands: Vec<_> = ledger.commands.difference(&kept.1).copied().collect();
+            (ledger.requests, ledger.commands) = kept;
+            (requests, commands, std::mem::take(&mut ledger.asks), std::mem::take(&mut ledger.calls))
+        };
+        for ask in asks {
+            self.home.network().cancel(ask);
+        }
+        for call in calls.into_keys() {
+            self.home.services.desk.withdraw(call);
+        }
+        for token in requests {
+            self.home.network().respond(token, Err(gone()));
+        }
+        for command in commands {
+            self.home.services.desk.answer(command, Err(super::CallError::Gone), None);
+        }
+    }
+}
+
+fn commit_failed(reason: &str) -> CallFailure {
+    CallFailure {
+        kind: CrashKind::Commit,
+        reason: format!("its writes were not committed: {reason}"),
+        panic: None,
+        refused_memory: None,
+        backtrace: Vec::new(),
+    }
+}
+
+fn gone() -> Failure {
+    let message = "the plugin was restarted or unloaded before it answered".to_owned();
+    Failure { code: "gone".to_owned(), message }
+}
+
+/// Whether to go on.
+pub(super) type Flow = ControlFlow<()>;

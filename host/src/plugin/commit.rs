@@ -1,0 +1,152 @@
+//! Carries out what a turn staged: first the store, then everything else in the order it was staged.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::time::Instant;
+
+use super::calls::{Submission, Waiter};
+use super::home::{Home, add};
+use super::instance::InstanceState;
+use super::mailbox::Caller;
+use super::store::{CommitTicket, Durability, StoreError};
+use super::turn::{Commit, Effect, StagedLane};
+use super::CallError;
+use crate::protocol::{AskId, Handler, News, Outgoing, ProtocolId, ProtocolSpec};
+
+/// Protocols that are registered for a plugin.
+pub(super) type Registered = BTreeMap<ProtocolId, ProtocolSpec>;
+
+/// Commits the turn that ended ok.
+///
+/// # Errors
+/// When the store refused. Nothing has left then.
+pub(super) async fn commit(state: &mut InstanceState, registered: &mut Registered) -> Result<(), StoreError> {
+    let writes = state.staged.writes.take();
+    let commit = state.staged.take();
+    // An answer to a command is told when the disk has it, so such a turn makes the disk hurry.
+    let answers = commit.effects.iter().any(|effect| matches!(effect, Effect::Answer { .. }));
+    let durability = if answers { Durability::Strict } else { Durability::Relaxed };
+    let ticket = state.home.namespace.commit(writes, durability).await?;
+    let home = state.home.clone();
+    let mut leaving = Leaving::new(&home, registered, &ticket, &commit);
+    let Commit { effects, lanes, keys } = commit;
+    for effect in effects {
+        leaving.carry_out(effect, &lanes);
+    }
+    leaving.flush(&lanes);
+    let failed = leaving.failed;
+    for lane in lanes.iter().filter(|lane| lane.owes_relief()) {
+        home.mailbox.news(News::Relieved { peer: lane.peer, protocol: lane.protocol.clone() });
+    }
+    for (key, spec) in keys {
+        match spec {
+            Some(spec) if !failed.contains(&spec.id) => drop(state.protocols.insert(key, spec)),
+            _ => drop(state.protocols.remove(&key)),
+        }
+    }
+    add(&home.counts.turns, 1);
+    Ok(())
+}
+
+/// Effects on their way out. What goes to one lane leaves together.
+struct Leaving<'a> {
+    home: &'a Arc<Home>,
+    registered: &'a mut Registered,
+    ticket: &'a CommitTicket,
+    outgoing: Vec<Vec<Outgoing>>,
+    /// Protocols that another handler took since the turn looked.
+    failed: Vec<ProtocolId>,
+}
+
+impl<'a> Leaving<'a> {
+    fn new(home: &'a Arc<Home>, registered: &'a mut Registered, ticket: &'a CommitTicket, commit: &Commit) -> Self {
+        let outgoing = commit.lanes.iter().map(|_| Vec::new()).collect();
+        Self { home, registered, ticket, outgoing, failed: Vec::new() }
+    }
+
+    fn put(&mut self, lane: usize, what: Outgoing) {
+        if let Some(queue) = self.outgoing.get_mut(lane) {
+            queue.push(what);
+        }
+    }
+
+    fn flush(&mut self, lanes: &[StagedLane]) {
+        for (lane, queue) in lanes.iter().zip(&mut self.outgoing) {
+            if !queue.is_empty() {
+                self.home.network().commit(&lane.peer, &lane.protocol, std::mem::take(queue));
+            }
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect, lanes: &[StagedLane]) {
+        let home = self.home;
+        match effect {
+            Effect::Message { lane, body } => self.put(lane, Outgoing::Message(body)),
+            Effect::Messages { lanes, body } => {
+                lanes.into_iter().for_each(|lane| self.put(lane, Outgoing::Message(body.clone())));
+            }
+            Effect::Ask { lane, id, timeout, body } => {
+                home.ledger().asks.insert(id);
+                self.put(lane, Outgoing::Ask { id, timeout, body, reply: reply(home, id) });
+            }
+            Effect::Cancel(id) => {
+                self.flush(lanes);
+                if home.ledger().asks.remove(&id) {
+                    home.network().cancel(id);
+                }
+            }
+            Effect::Respond { token, outcome } => {
+                home.ledger().requests.remove(&token);
+                home.network().respond(token, outcome);
+            }
+            Effect::Register { spec, .. } => self.register(spec),
+            Effect::Unregister { id, .. } => {
+                self.flush(lanes);
+                if self.registered.remove(&id).is_some() {
+                    home.network().unregister(&id);
+                }
+            }
+            Effect::Pause { protocol, paused } => home.mailbox.pause(&protocol, paused),
+            Effect::Report => drop(home.counts.reports.fetch_add(1, Ordering::Relaxed)),
+            Effect::Write(_) => {}
+            Effect::TimerSet { id, after, .. } => home.ledger().timers.set(id, after, Instant::now()),
+            Effect::TimerCancel { id, .. } => home.ledger().timers.cancel(id),
+            Effect::Call { id, plugin, name, timeout, body } => {
+                home.ledger().calls.insert(id, Instant::now() + timeout);
+                let timeout_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+                let what = Submission { plugin, caller: Caller::Plugin(home.name.clone()), name, timeout_ms, body };
+                let waiter = Waiter::Plugin { mailbox: home.mailbox.clone(), call: id };
+                home.services.desk.submit(id, what, waiter);
+            }
+            Effect::Answer { command, outcome } => {
+                home.ledger().commands.remove(&command);
+                let outcome = outcome.map_err(CallError::Failed);
+                home.services.desk.answer(command, outcome, Some(self.ticket.clone()));
+            }
+        }
+    }
+
+    fn register(&mut self, spec: ProtocolSpec) {
+        // A protocol that an earlier instance registered stays as it is, streams and all.
+        if self.registered.contains_key(&spec.id) {
+            return;
+        }
+        let handler: Arc<dyn Handler> = self.home.mailbox.clone();
+        match self.home.network().register(spec.clone(), &self.home.name, handler) {
+            Ok(()) => drop(self.registered.insert(spec.id.clone(), spec)),
+            Err(error) => {
+                let plugin = self.home.name.as_str();
+                tracing::warn!(target: "weir::plugin", plugin, %error, "a protocol was not registered after all");
+                self.failed.push(spec.id);
+            }
+        }
+    }
+}
+
+/// Puts the outcome of an ask into the mailbox. One that nobody waits for any more is passed over there.
+fn reply(home: &Arc<Home>, id: AskId) -> crate::protocol::AskReply {
+    let mailbox = home.mailbox.clone();
+    Box::new(move |outcome| mailbox.response(id, outcome.as_deref().map_err(Clone::clone)))
+}

@@ -1,0 +1,225 @@
+//! Why a plugin cannot be loaded, upgraded or called, in a paragraph that says what to do.
+
+use super::crash::CrashReport;
+
+/// A failure an operator or author can act on. The text names the thing, the limit and the fix.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum PluginError {
+    /// Not WebAssembly at all: a text file, or something else.
+    #[error("{file} is no WebAssembly: {found}. A plugin is the .wasm file that `weir plugin build` makes; \
+             give that file instead")]
+    NotWasm {
+        /// The file as it was named.
+        file: String,
+        /// What it begins with.
+        found: String,
+    },
+    /// It starts like WebAssembly and is cut off or damaged.
+    #[error("{file} is damaged or cut off: {reason}. Copy or build it again and compare the sizes")]
+    Malformed {
+        /// The file as it was named.
+        file: String,
+        /// What the parser or the compiler says.
+        reason: String,
+    },
+    /// A component or module that is no plugin.
+    #[error("{file} is {found}, not a Weir plugin: it exports no `weir:plugin/handler`. Build it against the world \
+             `plugin` of weir:plugin@0.1 (with Rust: crate weir-sdk, `weir_sdk::export!`)")]
+    OtherWorld {
+        /// The file as it was named.
+        file: String,
+        /// What it is instead.
+        found: String,
+    },
+    /// Built for another version of the ABI.
+    #[error("{file} was built for weir:plugin@{found}; this node serves weir:plugin@{served}. Build it with an SDK \
+             of version {served}, or run a node that serves {found}")]
+    OtherVersion {
+        /// The file as it was named.
+        file: String,
+        /// The version the file names.
+        found: String,
+        /// The version the node serves.
+        served: String,
+    },
+    /// Imports or exports that this node cannot link.
+    #[error("{file} needs what this node does not have: {reason}. A plugin may import only the interfaces of \
+             weir:plugin@0.1; build it without WASI, for target wasm32-unknown-unknown")]
+    Unlinkable {
+        /// The file as it was named.
+        file: String,
+        /// The import or export in question.
+        reason: String,
+    },
+    /// Above the limit of size.
+    #[error("{file} has {size} bytes; a plugin may have {limit}. Strip it (`strip = true` in the release profile)")]
+    TooLarge {
+        /// The file as it was named.
+        file: String,
+        /// Its size in bytes.
+        size: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// `describe` failed or its manifest breaks a rule.
+    #[error("the manifest of {file} is refused: {reason}")]
+    Manifest {
+        /// The file as it was named.
+        file: String,
+        /// The rule and the fix.
+        reason: String,
+    },
+    /// Asked for capabilities that were not granted.
+    #[error("plugin {plugin} asks for {}; grant it with [plugins.{plugin}] grants = [{}] in weir.toml, or with \
+             grants = [{}] in {plugin}.toml beside the file", quoted(missing, " and "), quoted(all, ", "), quoted(all, ", "))]
+    MissingGrant {
+        /// The plugin.
+        plugin: String,
+        /// What is not granted.
+        missing: Vec<String>,
+        /// All it asks for: what the line must say.
+        all: Vec<String>,
+    },
+    /// A plugin of this name runs.
+    #[error("a plugin named {plugin} is loaded already; use `weir plugin upgrade {plugin} FILE` to replace it, or \
+             `weir plugin unload {plugin}` first")]
+    NameTaken {
+        /// The name.
+        plugin: String,
+    },
+    /// An upgrade with a file of another plugin.
+    #[error("the file is plugin {found}, not {expected}; an upgrade keeps the name. Load it beside with \
+             `weir plugin load`")]
+    NameMismatch {
+        /// The plugin to upgrade.
+        expected: String,
+        /// What the file calls itself.
+        found: String,
+    },
+    /// A protocol of it cannot be registered.
+    #[error("plugin {plugin} cannot be registered: {reason}")]
+    Protocol {
+        /// The plugin.
+        plugin: String,
+        /// Which protocol, and why.
+        reason: String,
+    },
+    /// The new revision cannot read what the old one wrote, or says so.
+    #[error("plugin {plugin} {version} reads stores of layout {reads_from} to {data_version}; the running revision \
+             writes layout {running}. Use a revision that reads it, or start over with `weir plugin unload`")]
+    DataVersion {
+        /// The plugin.
+        plugin: String,
+        /// The new version.
+        version: String,
+        /// The oldest layout the new one reads.
+        reads_from: u32,
+        /// The layout the new one writes.
+        data_version: u32,
+        /// The layout the running one writes.
+        running: u32,
+    },
+    /// `start` failed: an error it returned, a trap, or no end in time.
+    #[error("plugin {} did not start: {report}", report.plugin)]
+    Start {
+        /// What happened.
+        report: Box<CrashReport>,
+    },
+    /// The durable store refused.
+    #[error("the store of plugin {plugin} failed: {reason}")]
+    Store {
+        /// The plugin.
+        plugin: String,
+        /// What the store says.
+        reason: String,
+    },
+    /// No plugin of that name.
+    #[error("no plugin named {plugin} is loaded; `weir plugin list` shows what is")]
+    Unknown {
+        /// The name.
+        plugin: String,
+    },
+    /// The runtime itself could not be set up, or the node is stopping.
+    #[error("the plugin runtime is not available: {reason}")]
+    Runtime {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl PluginError {
+    /// The stable name of the case, for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotWasm { .. } => "not-wasm",
+            Self::Malformed { .. } => "malformed",
+            Self::OtherWorld { .. } => "other-world",
+            Self::OtherVersion { .. } => "other-abi-version",
+            Self::Unlinkable { .. } => "unlinkable",
+            Self::TooLarge { .. } => "file-too-large",
+            Self::Manifest { .. } => "bad-manifest",
+            Self::MissingGrant { .. } => "missing-grant",
+            Self::NameTaken { .. } => "name-taken",
+            Self::NameMismatch { .. } => "name-mismatch",
+            Self::Protocol { .. } => "protocol-refused",
+            Self::DataVersion { .. } => "data-version",
+            Self::Start { .. } => "start-failed",
+            Self::Store { .. } => "store-failed",
+            Self::Unknown { .. } => "unknown-plugin",
+            Self::Runtime { .. } => "runtime-unavailable",
+        }
+    }
+}
+
+/// `"a" and "b"`.
+fn quoted(names: &[String], between: &str) -> String {
+    names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(between)
+}
+
+/// Why a command was not answered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// No plugin of that name.
+    #[error("no plugin named {0} is loaded; `weir plugin list` shows what is")]
+    UnknownPlugin(String),
+    /// No answer within the time the caller gave.
+    #[error("no answer in time")]
+    TimedOut,
+    /// The plugin has too many commands waiting.
+    #[error("the plugin has too many commands waiting; try again")]
+    Busy,
+    /// The plugin was restarted, upgraded without its memory, or unloaded before it answered.
+    #[error("the plugin was restarted or unloaded before it answered; try again")]
+    Gone,
+    /// The plugin answered with a failure.
+    #[error("{} ({})", .0.message, .0.code)]
+    Failed(crate::wire::Failure),
+}
+
+impl CallError {
+    /// The stable name of the case, for programs; for [`CallError::Failed`] the plugin's own code.
+    pub fn code(&self) -> &str {
+        match self {
+            Self::UnknownPlugin(_) => "unknown-plugin",
+            Self::TimedOut => "timed-out",
+            Self::Busy => "busy",
+            Self::Gone => "gone",
+            Self::Failed(failure) => &failure.code,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_grant_prints_the_line_to_add() {
+        let (missing, all) = (vec!["call:bank".to_owned()], vec!["call:bank".to_owned()]);
+        let error = PluginError::MissingGrant { plugin: "staking".to_owned(), missing, all };
+        let text = error.to_string();
+        let start = "plugin staking asks for \"call:bank\"; grant it with [plugins.staking] grants = [\"call:bank\"]";
+        assert!(text.starts_with(start), "{text}");
+        assert!(text.contains("in staking.toml beside the file"), "{text}");
+    }
+}

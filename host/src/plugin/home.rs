@@ -1,0 +1,114 @@
+//! What every instance of one plugin shares: the node's services, its ledger and its counters.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::calls::CallDesk;
+use super::info::{Counters, PluginInfo};
+use super::ledger::Ledger;
+use super::mailbox::Mailbox;
+use super::metrics::{Metric, MetricBoard};
+use super::store::{Namespace, Store};
+use super::{PluginPolicy, Signer};
+use crate::protocol::Network;
+use crate::runtime::Runtime;
+
+/// The services all plugins of a node share.
+#[derive(Clone)]
+pub(super) struct Services {
+    pub(super) network: Arc<dyn Network>,
+    pub(super) runtime: Runtime,
+    pub(super) policy: Arc<PluginPolicy>,
+    pub(super) signer: Arc<dyn Signer>,
+    pub(super) store: Store,
+    pub(super) desk: Arc<CallDesk>,
+}
+
+/// See the module. It outlives instances and revisions.
+pub(super) struct Home {
+    pub(super) name: String,
+    pub(super) services: Services,
+    pub(super) mailbox: Arc<Mailbox>,
+    pub(super) namespace: Namespace,
+    pub(super) counts: Counts,
+    ledger: Mutex<Ledger>,
+    metrics: MetricBoard,
+    info: Mutex<PluginInfo>,
+}
+
+/// Counters the actor and the imports write.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) events: AtomicU64,
+    pub(super) messages: AtomicU64,
+    pub(super) turns: AtomicU64,
+    pub(super) crashes: AtomicU64,
+    pub(super) dropped: AtomicU64,
+    pub(super) reports: AtomicU64,
+    pub(super) log_lines_dropped: AtomicU64,
+    pub(super) memory: AtomicU64,
+}
+
+/// Adds to a counter that nobody synchronises by.
+pub(super) fn add(counter: &AtomicU64, by: u64) {
+    counter.fetch_add(by, Ordering::Relaxed);
+}
+
+impl Home {
+    pub(super) fn new(services: Services, mailbox: Arc<Mailbox>, info: PluginInfo) -> Self {
+        Self {
+            namespace: services.store.namespace(&info.name),
+            metrics: MetricBoard::new(services.policy.metrics),
+            name: info.name.clone(),
+            counts: Counts::default(),
+            ledger: Mutex::default(),
+            info: Mutex::new(info),
+            services,
+            mailbox,
+        }
+    }
+
+    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn network(&self) -> &dyn Network {
+        self.services.network.as_ref()
+    }
+
+    pub(super) fn policy(&self) -> &PluginPolicy {
+        &self.services.policy
+    }
+
+    pub(super) fn metrics(&self) -> &MetricBoard {
+        &self.metrics
+    }
+
+    pub(super) fn all_metrics(&self) -> BTreeMap<String, Metric> {
+        self.metrics.all()
+    }
+
+    pub(super) fn update_info(&self, change: impl FnOnce(&mut PluginInfo)) {
+        change(&mut self.info.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// The plugin as an operator sees it now.
+    pub(super) fn info(&self) -> PluginInfo {
+        let mut info = self.info.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        info.counters = Counters {
+            events: read(&self.counts.events),
+            messages: read(&self.counts.messages),
+            turns: read(&self.counts.turns),
+            crashes: read(&self.counts.crashes),
+            dropped: read(&self.counts.dropped),
+            purged: self.mailbox.purged(),
+            reports: read(&self.counts.reports),
+            log_lines_dropped: read(&self.counts.log_lines_dropped),
+            memory_bytes: read(&self.counts.memory),
+            store_bytes: self.namespace.used(),
+        };
+        info
+    }
+}

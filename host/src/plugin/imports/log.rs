@@ -1,0 +1,43 @@
+//! `log`: lines and panics, at once.
+
+use crate::plugin::abi::weir::plugin::log::{Host, Level};
+use crate::plugin::crash::PanicNote;
+use crate::plugin::home::add;
+use crate::plugin::instance::InstanceState;
+
+/// Longest text that is kept, in bytes.
+const MAX_LINE: usize = 8 << 10;
+
+/// Cuts a text and makes it one that cannot forge other lines of the log.
+fn line(mut text: String, limit: usize) -> String {
+    text.truncate(text.floor_char_boundary(limit));
+    if text.contains(|c: char| c.is_control() && c != '\n' && c != '\t') {
+        text = text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect();
+    }
+    text
+}
+
+impl Host for InstanceState {
+    fn write(&mut self, level: Level, target: String, message: String) -> wasmtime::Result<()> {
+        if self.log_lines >= self.home.policy().log_lines {
+            add(&self.home.counts.log_lines_dropped, 1);
+            return Ok(());
+        }
+        self.log_lines += 1;
+        let (plugin, replay) = (self.home.name.as_str(), self.replay);
+        let (part, message) = (line(target, 128), line(message, MAX_LINE));
+        match level {
+            Level::Trace => tracing::trace!(target: "weir::plugin", plugin, part, replay, "{message}"),
+            Level::Debug => tracing::debug!(target: "weir::plugin", plugin, part, replay, "{message}"),
+            Level::Info => tracing::info!(target: "weir::plugin", plugin, part, replay, "{message}"),
+            Level::Warn => tracing::warn!(target: "weir::plugin", plugin, part, replay, "{message}"),
+            Level::Error => tracing::error!(target: "weir::plugin", plugin, part, replay, "{message}"),
+        }
+        Ok(())
+    }
+
+    fn panicked(&mut self, event: Option<u32>, message: String, location: String) -> wasmtime::Result<()> {
+        self.panic = Some(PanicNote { event, message: line(message, MAX_LINE), location: line(location, 512) });
+        Ok(())
+    }
+}

@@ -1,0 +1,168 @@
+//! `net`: peers, messages, asks, answers and protocols. Staged.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::bounded;
+use crate::peer::PeerId;
+use crate::plugin::abi::types;
+use crate::plugin::abi::weir::plugin::net::{Host, RegisterError, SendError, Verdict};
+use crate::plugin::instance::InstanceState;
+use crate::plugin::manifest::check_protocol;
+use crate::plugin::turn::Effect;
+use crate::protocol::{self, AskId, RequestToken};
+use crate::wire::DEFAULT_MAX_MESSAGE;
+
+impl From<protocol::SendError> for SendError {
+    fn from(error: protocol::SendError) -> Self {
+        match error {
+            protocol::SendError::NotConnected => Self::NotConnected,
+            protocol::SendError::Unsupported => Self::Unsupported,
+            protocol::SendError::Busy => Self::Busy,
+            protocol::SendError::TooLarge => Self::TooLarge,
+            protocol::SendError::Closed => Self::Other,
+        }
+    }
+}
+
+impl InstanceState {
+    fn lane(&mut self, to: types::PeerId, key: u32) -> Result<usize, SendError> {
+        let protocol = self.protocol(key).ok_or(SendError::UnknownProtocol)?.id.clone();
+        let (peer, home) = (PeerId::from(to), &self.home);
+        Ok(self.staged.lane(peer, key, || {
+            let status = home.network().lane(&peer, &protocol);
+            (protocol, status)
+        }))
+    }
+
+    /// The lane, if it takes a body of this length now.
+    fn open_lane(&mut self, to: types::PeerId, key: u32, len: usize) -> Result<usize, SendError> {
+        let lane = self.lane(to, key)?;
+        self.staged.accept(lane, len)?;
+        Ok(lane)
+    }
+}
+
+impl Host for InstanceState {
+    fn send(&mut self, to: types::PeerId, key: u32, body: Vec<u8>) -> wasmtime::Result<Result<(), SendError>> {
+        let lane = match self.open_lane(to, key, body.len()) {
+            Ok(lane) => lane,
+            Err(error) => return Ok(Err(error)),
+        };
+        let effect = Effect::Message { lane, body: Bytes::from(body) };
+        Ok(self.staged.push(effect).map_err(|_| SendError::OverBudget))
+    }
+
+    fn send_all(
+        &mut self,
+        to: Vec<types::PeerId>,
+        key: u32,
+        body: Vec<u8>,
+    ) -> wasmtime::Result<Vec<(u32, SendError)>> {
+        let everyone = 0..u32::try_from(to.len()).unwrap_or(u32::MAX);
+        if !self.staged.fits(body.len()) {
+            return Ok(everyone.map(|at| (at, SendError::OverBudget)).collect());
+        }
+        let (mut lanes, mut refused) = (Vec::with_capacity(to.len()), Vec::new());
+        for (at, to) in everyone.zip(to) {
+            match self.open_lane(to, key, body.len()) {
+                Ok(lane) => lanes.push(lane),
+                Err(error) => refused.push((at, error)),
+            }
+        }
+        // One crossing is one effect, also when everybody was refused: `keep` counts what the plugin called.
+        self.stage(Effect::Messages { lanes, body: Bytes::from(body) })?;
+        Ok(refused)
+    }
+
+    fn room(&mut self, to: types::PeerId, key: u32) -> wasmtime::Result<u32> {
+        let room = self.lane(to, key).map_or(0, |lane| self.staged.room(lane));
+        Ok(u32::try_from(room).unwrap_or(u32::MAX))
+    }
+
+    fn ask(
+        &mut self,
+        to: types::PeerId,
+        key: u32,
+        timeout_ms: u32,
+        body: Vec<u8>,
+    ) -> wasmtime::Result<Result<u64, SendError>> {
+        if self.open_asks() >= self.home.policy().open_asks as usize {
+            return Ok(Err(SendError::OverBudget));
+        }
+        let lane = match self.open_lane(to, key, body.len()) {
+            Ok(lane) => lane,
+            Err(error) => return Ok(Err(error)),
+        };
+        if !self.staged.fits(body.len()) {
+            return Ok(Err(SendError::OverBudget));
+        }
+        let id = self.home.network().next_ask();
+        let timeout = Duration::from_millis(timeout_ms.into());
+        self.stage(Effect::Ask { lane, id, timeout, body: Bytes::from(body) })?;
+        Ok(Ok(id.0))
+    }
+
+    fn cancel(&mut self, ask: u64) -> wasmtime::Result<()> {
+        self.stage(Effect::Cancel(AskId(ask)))
+    }
+
+    fn respond(&mut self, request: u64, outcome: Result<Vec<u8>, types::Failure>) -> wasmtime::Result<bool> {
+        let token = RequestToken(request);
+        let ours = self.home.ledger().requests.contains(&token);
+        if !ours || self.staged.answered(token) || !self.home.network().awaits(token) {
+            return Ok(false);
+        }
+        self.stage(Effect::Respond { token, outcome: bounded(outcome, DEFAULT_MAX_MESSAGE) })?;
+        Ok(true)
+    }
+
+    fn register(&mut self, protocol: types::Protocol) -> wasmtime::Result<Result<(), RegisterError>> {
+        let Ok(checked) = check_protocol(&protocol) else { return Ok(Err(RegisterError::BadId)) };
+        let (key, spec) = (checked.key, checked.spec);
+        if !self.grants.protocol(&spec.id) {
+            return Ok(Err(RegisterError::NotGranted));
+        }
+        if self.protocol(key).is_some() {
+            return Ok(Err(RegisterError::KeyInUse));
+        }
+        let owner = self.home.network().owner(&spec.id);
+        if self.all_protocols().any(|(_, of)| of.id == spec.id) || owner.is_some_and(|owner| owner != self.home.name) {
+            return Ok(Err(RegisterError::Taken));
+        }
+        if self.all_protocols().count() >= self.home.policy().protocols {
+            return Ok(Err(RegisterError::TooMany));
+        }
+        let before = self.staged.key(key).cloned();
+        let staged = self.staged.push(Effect::Register { key, spec, before });
+        Ok(staged.map_err(|_| RegisterError::Other))
+    }
+
+    fn unregister(&mut self, key: u32) -> wasmtime::Result<()> {
+        let Some(id) = self.protocol(key).map(|spec| spec.id.clone()) else { return Ok(()) };
+        let before = self.staged.key(key).cloned();
+        self.stage(Effect::Unregister { key, id, before })
+    }
+
+    fn pause(&mut self, key: u32, paused: bool) -> wasmtime::Result<()> {
+        let Some(protocol) = self.protocol(key).map(|spec| spec.id.clone()) else { return Ok(()) };
+        self.stage(Effect::Pause { protocol, paused })
+    }
+
+    fn report(&mut self, peer: types::PeerId, key: u32, verdict: Verdict, why: String) -> wasmtime::Result<()> {
+        let peer = PeerId::from(peer);
+        let why: String = why.chars().take(200).collect();
+        let plugin = self.home.name.as_str();
+        tracing::debug!(target: "weir::plugin", plugin, peer = %peer.short(), key, ?verdict, why, "verdict on a peer");
+        self.stage(Effect::Report)
+    }
+}
+
+impl InstanceState {
+    /// Asks and calls without an outcome, those of this turn included.
+    pub(super) fn open_asks(&self) -> usize {
+        let ledger = self.home.ledger();
+        ledger.asks.len() + ledger.calls.len() + self.staged.opened()
+    }
+}

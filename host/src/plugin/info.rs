@@ -1,0 +1,87 @@
+//! A plugin as an operator sees it.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::crash::CrashReport;
+use crate::protocol::ProtocolId;
+
+/// What a plugin is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PluginState {
+    /// It is being loaded.
+    Starting,
+    /// It handles events.
+    Active,
+    /// It crashed too often: unregistered, until an upgrade or an unload.
+    Quarantined,
+    /// It is gone.
+    Stopped,
+}
+
+/// What a plugin did since it was loaded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Counters {
+    /// Events in committed turns.
+    pub events: u64,
+    /// Messages among them.
+    pub messages: u64,
+    /// Committed turns.
+    pub turns: u64,
+    /// Failed calls: traps, timeouts, errors, failed commits.
+    pub crashes: u64,
+    /// Events that were dropped because they failed alone.
+    pub dropped: u64,
+    /// Messages and requests purged because their peer went.
+    pub purged: u64,
+    /// Verdicts on peers.
+    pub reports: u64,
+    /// Log lines beyond the limit of a turn.
+    pub log_lines_dropped: u64,
+    /// Linear memory of the instance, in bytes.
+    pub memory_bytes: u64,
+    /// Keys and values in the store, in bytes.
+    pub store_bytes: u64,
+}
+
+/// See the module.
+#[derive(Debug, Clone, Serialize)]
+pub struct PluginInfo {
+    /// The name, unique on a node.
+    pub name: String,
+    /// Semantic version of the running revision.
+    pub version: String,
+    /// One line for people.
+    pub description: String,
+    /// What it is doing.
+    pub state: PluginState,
+    /// Protocols that are registered for it.
+    pub protocols: Vec<ProtocolId>,
+    /// Counts the revisions of all plugins since the node started.
+    pub revision: u64,
+    /// What it was granted beyond the defaults.
+    pub grants: Vec<String>,
+    /// What it did.
+    pub counters: Counters,
+    /// The last crash in a sentence.
+    pub last_error: Option<String>,
+    /// The last crash in parts.
+    pub last_crash: Option<CrashReport>,
+}
+
+/// What an upgrade did.
+#[derive(Debug, Clone, Serialize)]
+pub struct UpgradeReport {
+    /// The plugin as it runs now.
+    pub info: PluginInfo,
+    /// The version that ran before.
+    pub from_version: String,
+    /// How long the mailbox was held.
+    pub pause: Duration,
+    /// Bytes of the snapshot the new revision started with.
+    pub snapshot_bytes: Option<usize>,
+    /// Why it started without a snapshot.
+    pub snapshot_skipped: Option<String>,
+}

@@ -1,0 +1,300 @@
+//! One instance of a revision: its wasmtime store, its state on the host's side, and the calls into it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::{Store, Trap, WasmBacktrace};
+
+use super::abi::{self, types};
+use super::crash::{CallFailure, CrashKind, PanicNote};
+use super::engine::WasmEngine;
+use super::grants::Grants;
+use super::home::{Home, add};
+use super::limiter::{Limited, Limiter};
+use super::meter::{Meter, TimedOut};
+use super::revision::Revision;
+use super::store::{StagedWrites, StoreLimits};
+use super::turn::Staged;
+use crate::protocol::{ProtocolId, ProtocolSpec};
+
+/// Functions of a backtrace that are kept.
+const MAX_FRAMES: usize = 16;
+
+/// What the imports work on.
+pub(super) struct InstanceState {
+    pub(super) home: Arc<Home>,
+    pub(super) grants: Grants,
+    /// By key, as of the last commit.
+    pub(super) protocols: BTreeMap<u32, ProtocolSpec>,
+    pub(super) staged: Staged,
+    /// Milliseconds since the Unix epoch, the same for the whole turn.
+    pub(super) now: u64,
+    pub(super) panic: Option<PanicNote>,
+    pub(super) log_lines: u32,
+    /// Tags the log lines of a turn that is run again.
+    pub(super) replay: bool,
+    limiter: Limiter,
+}
+
+impl Limited for InstanceState {
+    fn limiter(&mut self) -> &mut Limiter {
+        &mut self.limiter
+    }
+}
+
+impl InstanceState {
+    /// The protocol behind a key, as this turn sees it.
+    pub(super) fn protocol(&self, key: u32) -> Option<&ProtocolSpec> {
+        match self.staged.key(key) {
+            Some(staged) => staged.as_ref(),
+            None => self.protocols.get(&key),
+        }
+    }
+
+    /// All protocols as this turn sees them.
+    pub(super) fn all_protocols(&self) -> impl Iterator<Item = (u32, &ProtocolSpec)> {
+        let base = self.protocols.iter().filter(|(key, _)| self.staged.key(**key).is_none());
+        let staged = self.staged.keys().iter().filter_map(|(key, spec)| Some((key, spec.as_ref()?)));
+        base.chain(staged).map(|(key, spec)| (*key, spec))
+    }
+
+    /// The key of a protocol, as of the last commit.
+    pub(super) fn key(&self, id: &ProtocolId) -> Option<u32> {
+        self.protocols.iter().find(|(_, spec)| spec.id == *id).map(|(key, _)| *key)
+    }
+}
+
+/// See the module. After any failure it must be dropped: its memory may be ahead of the store.
+pub(super) struct Instance {
+    store: Store<InstanceState>,
+    plugin: abi::Plugin,
+    meter: Arc<Meter>,
+    engine: Arc<WasmEngine>,
+}
+
+/// What one `handle` is given, and where the moment comes from.
+pub(super) struct TurnInput {
+    pub(super) events: Vec<types::Event>,
+    pub(super) bodies: Vec<u8>,
+    pub(super) now: u64,
+    pub(super) replay: bool,
+}
+
+/// A call's outcome, with the instance if it can be used again or looked at.
+pub(super) type Outcome<T> = (Option<Instance>, Result<T, CallFailure>);
+
+impl Instance {
+    /// Makes an instance. Nothing of the plugin but its initialisers has run then.
+    pub(super) async fn create(
+        engine: &Arc<WasmEngine>,
+        home: &Arc<Home>,
+        revision: &Arc<Revision>,
+        now: u64,
+    ) -> Result<Self, CallFailure> {
+        let policy = home.policy();
+        let meter = Arc::new(Meter::default());
+        let mut store = engine.store(state(home, revision, now), &meter);
+        let budget = policy.start_time;
+        engine.refill(&mut store, &meter, budget, policy).map_err(|e| failure(Failed::Call(e), None, None))?;
+        let (of_call, of_instance, revision) = (engine.clone(), meter.clone(), revision.clone());
+        let call = async move {
+            let made = revision.pre.instantiate_async(&mut store).await;
+            match made {
+                Ok(plugin) => Ok(Self { store, plugin, meter: of_instance, engine: of_call }),
+                Err(error) => Err(failure(Failed::Call(error), store.data_mut().panic.take(), store.data().limiter.refused)),
+            }
+        };
+        engine.run(Box::pin(call), &meter).await.unwrap_or_else(|| Err(stopped()))
+    }
+
+    pub(super) fn state(&self) -> &InstanceState {
+        self.store.data()
+    }
+
+    pub(super) fn state_mut(&mut self) -> &mut InstanceState {
+        self.store.data_mut()
+    }
+
+    /// Calls `start`. What it staged waits in the state.
+    pub(super) async fn start(self, init: abi::Init) -> Outcome<()> {
+        let budget = self.state().home.policy().start_time;
+        self.call(budget, move |store, plugin| {
+            Box::pin(async move { plugin.weir_plugin_handler().call_start(store, &init).await })
+        })
+        .await
+    }
+
+    /// Calls `handle`. What it staged waits in the state. The batch comes back to be replayed or used again.
+    pub(super) async fn handle(mut self, input: TurnInput) -> (Outcome<()>, Vec<types::Event>, Vec<u8>) {
+        let budget = self.state().home.policy().turn_time;
+        let TurnInput { events, bodies, now, replay } = input;
+        let state = self.store.data_mut();
+        (state.now, state.replay, state.log_lines) = (now, replay, 0);
+        let shared = Arc::new((events, bodies));
+        let of_call = shared.clone();
+        let outcome = self
+            .call(budget, move |store, plugin| {
+                Box::pin(async move { plugin.weir_plugin_handler().call_handle(store, &of_call.0, &of_call.1).await })
+            })
+            .await;
+        let (events, bodies) = Arc::try_unwrap(shared).unwrap_or_else(|shared| (Vec::new(), shared.1.clone()));
+        (outcome, events, bodies)
+    }
+
+    /// Calls `snapshot`. It may stage nothing; what it staged is forgotten.
+    pub(super) async fn snapshot(self) -> Outcome<Vec<u8>> {
+        let budget = self.state().home.policy().turn_time;
+        let (mut instance, outcome) = self
+            .call(budget, |store, plugin| {
+                Box::pin(async move { plugin.weir_plugin_handler().call_snapshot(store).await })
+            })
+            .await;
+        if let Some(instance) = &mut instance {
+            instance.state_mut().staged.keep(0);
+        }
+        (instance, outcome)
+    }
+
+    async fn call<T: Send + 'static>(
+        mut self,
+        budget: Duration,
+        call: impl for<'a> FnOnce(&'a mut Store<InstanceState>, &'a abi::Plugin) -> GuestCall<'a, T> + Send + 'static,
+    ) -> Outcome<T> {
+        let home = self.state().home.clone();
+        let (engine, meter) = (self.engine.clone(), self.meter.clone());
+        if let Err(error) = engine.refill(&mut self.store, &meter, budget, home.policy()) {
+            return (Some(self), Err(failure(Failed::Call(error), None, None)));
+        }
+        let run = async move {
+            let outcome = call(&mut self.store, &self.plugin).await;
+            let outcome = match outcome {
+                Ok(Ok(value)) => Ok(value),
+                Ok(Err(text)) => Err(Failed::Said(text)),
+                Err(error) => Err(Failed::Call(error)),
+            };
+            let state = self.store.data_mut();
+            let refused = state.limiter.refused.take();
+            let panic = state.panic.take();
+            (Some(self), outcome.map_err(|failed| failure(failed, panic, refused)))
+        };
+        let outcome = engine.run(Box::pin(run), &meter).await;
+        let (instance, outcome) = outcome.unwrap_or_else(|| (None, Err(stopped())));
+        if let Some(instance) = &instance {
+            let used = instance.state().limiter.used_memory() as u64;
+            home.counts.memory.store(used, std::sync::atomic::Ordering::Relaxed);
+        }
+        if outcome.is_err() {
+            add(&home.counts.crashes, 1);
+        }
+        (instance, outcome)
+    }
+}
+
+/// A call into the guest that returns what the WIT says: a result or a text.
+type GuestCall<'a, T> =
+    std::pin::Pin<Box<dyn Future<Output = wasmtime::Result<Result<T, String>>> + Send + 'a>>;
+
+fn state(home: &Arc<Home>, revision: &Revision, now: u64) -> InstanceState {
+    let policy = home.policy();
+    let limits = StoreLimits {
+        max_key: policy.store_key as usize,
+        max_value: policy.store_value as usize,
+        quota: policy.store_bytes,
+        ..StoreLimits::default()
+    };
+    let writes = StagedWrites::new(home.namespace.clone(), limits);
+    InstanceState {
+        grants: revision.grants.clone(),
+        protocols: revision.manifest.protocols.iter().map(|p| (p.key, p.spec.clone())).collect(),
+        staged: Staged::new(policy.turn_effects, policy.turn_bytes, writes),
+        now,
+        panic: None,
+        log_lines: 0,
+        replay: false,
+        limiter: Limiter::new(policy),
+        home: home.clone(),
+    }
+}
+
+/// How a call into a guest failed.
+pub(super) enum Failed {
+    /// It returned this error.
+    Said(String),
+    /// It did not return, or what it returned cannot be read.
+    Call(wasmtime::Error),
+}
+
+/// Puts a failure into words.
+pub(super) fn failure(failed: Failed, panic: Option<PanicNote>, refused_memory: Option<u64>) -> CallFailure {
+    let (kind, reason, backtrace) = match failed {
+        Failed::Said(mut text) => {
+            text.truncate(text.floor_char_boundary(4_096));
+            (CrashKind::Error, format!("it returned the error `{text}`"), Vec::new())
+        }
+        Failed::Call(error) => {
+            let backtrace = error.downcast_ref::<WasmBacktrace>();
+            let frames = backtrace.map(frames).unwrap_or_default();
+            let (kind, reason) = kind(&error, backtrace.is_some());
+            (kind, reason, frames)
+        }
+    };
+    CallFailure { kind, reason, panic, refused_memory, backtrace }
+}
+
+fn kind(error: &wasmtime::Error, in_guest: bool) -> (CrashKind, String) {
+    if let Some(timed_out) = error.downcast_ref::<TimedOut>() {
+        return (CrashKind::Timeout, timed_out.to_string());
+    }
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::OutOfFuel) => (CrashKind::Timeout, "it used up its instructions without an end".to_owned()),
+        Some(trap) => (CrashKind::Trap, trap.to_string()),
+        None if in_guest => (CrashKind::Trap, error.root_cause().to_string()),
+        None => (CrashKind::BadResult, format!("what it returned cannot be read: {error:#}")),
+    }
+}
+
+/// The functions, innermost first, as readable as the file's names allow.
+fn frames(backtrace: &WasmBacktrace) -> Vec<String> {
+    let name = |frame: &wasmtime::FrameInfo| {
+        let symbol = frame.symbols().first().and_then(|symbol| symbol.name()).map(str::to_owned);
+        symbol.or_else(|| frame.func_name().map(readable)).unwrap_or_else(|| format!("function {}", frame.func_index()))
+    };
+    backtrace.frames().iter().take(MAX_FRAMES).map(name).collect()
+}
+
+/// A mangled Rust name without its hash; other names as they are.
+fn readable(mangled: &str) -> String {
+    let Some(mut rest) = mangled.strip_prefix("_ZN") else { return mangled.to_owned() };
+    let mut parts = Vec::new();
+    while let Some(digits) = rest.find(|c: char| !c.is_ascii_digit()).filter(|digits| *digits > 0) {
+        let Some(part) = rest[..digits].parse().ok().and_then(|len: usize| rest[digits..].get(..len)) else { break };
+        rest = &rest[digits + part.len()..];
+        parts.push(part);
+    }
+    let hash = parts.last().is_some_and(|last| last.len() == 17 && last.starts_with('h'));
+    parts.truncate(parts.len() - usize::from(hash));
+    if parts.is_empty() { mangled.to_owned() } else { parts.join("::") }
+}
+
+fn stopped() -> CallFailure {
+    CallFailure {
+        kind: CrashKind::Trap,
+        reason: "the call was cut off: the node is stopping, or a host function panicked".to_owned(),
+        panic: None,
+        refused_memory: None,
+        backtrace: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::readable;
+
+    #[test]
+    fn mangled_names_become_paths() {
+        assert_eq!(readable("_ZN4ping6handle17h0123456789abcdefE"), "ping::handle");
+        assert_eq!(readable("handle"), "handle");
+        assert_eq!(readable("_ZN99xE"), "_ZN99xE");
+    }
+}

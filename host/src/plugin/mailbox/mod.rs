@@ -1,0 +1,197 @@
+//! The mailbox of one plugin: the pure queue behind a lock, with room that senders wait for.
+
+mod batch;
+mod news;
+mod state;
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::time::Instant;
+
+pub use self::batch::Caller;
+pub(super) use self::batch::{Batch, CommandHead, Item, Place};
+pub(super) use self::state::{Bounds, MailboxState};
+use self::state::Admission;
+use super::{CallError, PluginPolicy};
+use crate::protocol::{AskError, AskId, Delivered, Handler, HandlerGone, InBatch, News, ProtocolId, RequestToken};
+
+/// Takes what arrives for a plugin; its actor takes it out in batches.
+///
+/// It outlives instances and revisions, so an upgrade changes nothing for senders.
+#[derive(Debug)]
+pub(super) struct Mailbox {
+    state: Mutex<MailboxState>,
+    /// Room, in the units of [`Bounds`]. Whoever waits for it is served in order.
+    room: Semaphore,
+    /// Something is there for the actor.
+    filled: Notify,
+    paused: watch::Sender<HashMap<ProtocolId, Instant>>,
+    pause: Duration,
+}
+
+impl Mailbox {
+    pub(super) fn new(policy: &PluginPolicy) -> Self {
+        let room = u32::try_from(policy.mailbox_bytes).unwrap_or(u32::MAX).clamp(1, 1 << 28);
+        let events = u32::try_from(policy.mailbox_events).unwrap_or(u32::MAX).max(1);
+        let bounds = Bounds {
+            room,
+            unit: (room / events).max(1),
+            batch_events: policy.batch_events.max(1),
+            batch_bytes: policy.batch_limit(),
+            commands: policy.mailbox_commands,
+        };
+        Self {
+            state: Mutex::new(MailboxState::new(bounds)),
+            room: Semaphore::new(room as usize),
+            filled: Notify::new(),
+            paused: watch::Sender::new(HashMap::new()),
+            pause: policy.pause,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, MailboxState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn give_back(&self, room: u32) {
+        if room > 0 {
+            self.room.add_permits(room as usize);
+        }
+    }
+
+    /// Takes what one turn handles.
+    pub(super) fn take(&self) -> Batch {
+        let (batch, freed) = self.state().take();
+        self.give_back(freed);
+        batch
+    }
+
+    /// Waits until there is something to take. Cancel safe.
+    pub(super) async fn filled(&self) {
+        loop {
+            let filled = self.filled.notified();
+            if !self.state().is_empty() {
+                return;
+            }
+            filled.await;
+        }
+    }
+
+    pub(super) fn purged(&self) -> u64 {
+        self.state().purged()
+    }
+
+    pub(super) fn response(&self, ask: AskId, outcome: Result<&[u8], AskError>) {
+        self.state().response(ask, outcome);
+        self.filled.notify_one();
+    }
+
+    pub(super) fn called(&self, call: u64, outcome: Result<&[u8], CallError>) {
+        self.state().called(call, outcome);
+        self.filled.notify_one();
+    }
+
+    /// False when too many commands wait.
+    pub(super) fn command(&self, head: CommandHead, body: &[u8]) -> bool {
+        let taken = self.state().command(head, body);
+        self.filled.notify_one();
+        taken
+    }
+
+    pub(super) fn command_withdrawn(&self, id: u64) {
+        self.state().command_withdrawn(id);
+        self.filled.notify_one();
+    }
+
+    /// Stops or lifts delivery of one protocol's messages.
+    pub(super) fn pause(&self, protocol: &ProtocolId, paused: bool) {
+        let until = Instant::now() + self.pause;
+        self.paused.send_modify(|all| {
+            if paused {
+                all.insert(protocol.clone(), until);
+            } else {
+                all.remove(protocol);
+            }
+        });
+    }
+
+    /// Lifts every pause: the one who asked for them is gone.
+    pub(super) fn resume_all(&self) {
+        self.paused.send_modify(HashMap::clear);
+    }
+
+    /// Takes nothing more; returns the requests and commands that were waiting.
+    pub(super) fn close(&self) -> (Vec<RequestToken>, Vec<u64>) {
+        let (requests, commands, freed) = self.state().close();
+        self.give_back(freed);
+        self.resume_all();
+        (requests, commands)
+    }
+
+    pub(super) fn reopen(&self) {
+        self.state().reopen();
+    }
+
+    /// Waits while the protocol is paused.
+    async fn unpaused(&self, protocol: &ProtocolId) {
+        if self.paused.borrow().is_empty() {
+            return;
+        }
+        let mut changes = self.paused.subscribe();
+        loop {
+            let until = changes.borrow_and_update().get(protocol).copied();
+            let Some(until) = until.filter(|until| *until > Instant::now()) else { return };
+            // Either end of the wait is looked at again by the loop.
+            let _ = tokio::time::timeout_at(until, changes.changed()).await;
+        }
+    }
+
+    async fn take_in(&self, batch: InBatch) -> Result<(), HandlerGone> {
+        self.unpaused(&batch.protocol).await;
+        let (stay, cost) = {
+            let mut state = self.state();
+            let stay = match state.admit(batch.peer, &batch.protocol) {
+                Admission::Welcome(stay) => stay,
+                Admission::Absent => return Ok(()),
+                Admission::Closed => return Err(HandlerGone),
+            };
+            let cost = state.cost(&batch);
+            if let Ok(permit) = self.room.try_acquire_many(cost) {
+                permit.forget();
+                state.push(stay, &batch, cost);
+                drop(state);
+                self.filled.notify_one();
+                return Ok(());
+            }
+            (stay, cost)
+        };
+        // Nothing is taken before the permit is there, and nothing waits after it: dropping this future is safe.
+        let permit = self.room.acquire_many(cost).await.map_err(|_| HandlerGone)?;
+        let mut state = self.state();
+        if state.push(stay, &batch, cost) {
+            permit.forget();
+            drop(state);
+            self.filled.notify_one();
+            return Ok(());
+        }
+        match state.admit(batch.peer, &batch.protocol) {
+            Admission::Closed => Err(HandlerGone),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Handler for Mailbox {
+    fn deliver(&self, batch: InBatch) -> Delivered<'_> {
+        Box::pin(self.take_in(batch))
+    }
+
+    fn news(&self, news: News) {
+        let freed = self.state().news(news);
+        self.give_back(freed);
+        self.filled.notify_one();
+    }
+}

@@ -1,0 +1,407 @@
+//! The queue of one plugin: what waits, in which order, and what a turn takes. Pure.
+//!
+//! Messages wait in segments, each as large as one turn may take: a turn takes the first segment whole, bodies
+//! and all, and nothing is copied a second time. Control news wait as coalesced state ahead of the queue.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+
+use super::batch::{Batch, CommandHead, Item, Place};
+use super::news::NewsBoard;
+use crate::peer::PeerId;
+use crate::plugin::CallError;
+use crate::protocol::{AskError, AskId, InBatch, Inbound, News, ProtocolId, RequestToken};
+
+/// How much the mailbox holds and a turn takes.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::plugin) struct Bounds {
+    /// Units of room in all; senders wait while they are used up.
+    pub(in crate::plugin) room: u32,
+    /// What the smallest message takes: `room / unit` is the most events.
+    pub(in crate::plugin) unit: u32,
+    pub(in crate::plugin) batch_events: usize,
+    pub(in crate::plugin) batch_bytes: usize,
+    pub(in crate::plugin) commands: usize,
+}
+
+/// Names one stay of a peer on a protocol; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Stay(u64);
+
+#[derive(Debug)]
+struct Lane {
+    /// None while the peer is not there.
+    stay: Option<Stay>,
+    /// The plugin was told `supported` and not yet `unsupported`.
+    told: bool,
+}
+
+/// One entry of a segment. `cost` is the room it gives back.
+#[derive(Debug)]
+struct Entry {
+    cost: u32,
+    body: Place,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    Message(Stay),
+    Request(Stay, RequestToken, u32),
+    Response(AskId, Option<Box<AskError>>),
+    Command(Box<CommandHead>),
+    Called(u64, Option<Box<CallError>>),
+    RequestWithdrawn(RequestToken),
+    CommandWithdrawn(u64),
+    /// Purged; the next turn passes over it.
+    Nothing,
+}
+
+#[derive(Debug, Default)]
+struct Segment {
+    entries: Vec<Entry>,
+    bodies: Vec<u8>,
+}
+
+/// What happened to a batch that wants in.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// May wait for room as part of this stay.
+    Welcome(Stay),
+    /// The peer is not there (any more): nothing may be delivered.
+    Absent,
+    /// The plugin takes nothing any more.
+    Closed,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(in crate::plugin) struct MailboxState {
+    bounds: Bounds,
+    open: bool,
+    lanes: HashMap<(PeerId, ProtocolId), Lane>,
+    stays: HashMap<Stay, (PeerId, ProtocolId)>,
+    next_stay: u64,
+    news: NewsBoard,
+    queue: VecDeque<Segment>,
+    waiting_requests: BTreeSet<RequestToken>,
+    waiting_commands: BTreeSet<u64>,
+    purged: u64,
+}
+
+impl MailboxState {
+    pub(in crate::plugin) fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            open: true,
+            lanes: HashMap::new(),
+            stays: HashMap::new(),
+            next_stay: 0,
+            news: NewsBoard::default(),
+            queue: VecDeque::new(),
+            waiting_requests: BTreeSet::new(),
+            waiting_commands: BTreeSet::new(),
+            purged: 0,
+        }
+    }
+
+    /// Messages and requests that were purged because their peer went.
+    pub(in crate::plugin) fn purged(&self) -> u64 {
+        self.purged
+    }
+
+    /// Whether a turn would find something.
+    pub(in crate::plugin) fn is_empty(&self) -> bool {
+        self.news.is_empty() && self.queue.is_empty()
+    }
+
+    pub(super) fn admit(&self, peer: PeerId, protocol: &ProtocolId) -> Admission {
+        if !self.open {
+            return Admission::Closed;
+        }
+        // The key is cloned because a tuple cannot be looked up by its parts; once per batch, two counters.
+        let stay = self.lanes.get(&(peer, protocol.clone())).and_then(|lane| lane.stay);
+        stay.map_or(Admission::Absent, Admission::Welcome)
+    }
+
+    /// The room a batch takes. One larger than the mailbox takes all of it.
+    pub(super) fn cost(&self, batch: &InBatch) -> u32 {
+        let sum: u64 = batch.items.iter().map(|item| u64::from(self.item_cost(item))).sum();
+        u32::try_from(sum).unwrap_or(u32::MAX).min(self.bounds.room)
+    }
+
+    fn item_cost(&self, item: &Inbound) -> u32 {
+        let (Inbound::Message(body) | Inbound::Request { body, .. }) = item;
+        u32::try_from(body.len()).unwrap_or(u32::MAX).max(self.bounds.unit)
+    }
+
+    /// Takes a batch whose cost was paid. False when its stay is over: the cost goes back then.
+    pub(super) fn push(&mut self, stay: Stay, batch: &InBatch, mut paid: u32) -> bool {
+        if !self.open || !self.stays.contains_key(&stay) {
+            return false;
+        }
+        for item in &batch.items {
+            let cost = self.item_cost(item).min(paid);
+            paid -= cost;
+            match item {
+                Inbound::Message(body) => self.append(What::Message(stay), body, cost),
+                Inbound::Request { token, timeout, body } => {
+                    self.waiting_requests.insert(*token);
+                    let timeout = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+                    self.append(What::Request(stay, *token, timeout), body, cost);
+                }
+            }
+        }
+        true
+    }
+
+    fn append(&mut self, what: What, body: &[u8], cost: u32) {
+        let fits = |segment: &Segment| {
+            segment.entries.len() < self.bounds.batch_events
+                && segment.bodies.len() + body.len() <= self.bounds.batch_bytes
+        };
+        if !self.queue.back().is_some_and(fits) {
+            self.queue.push_back(Segment::default());
+        }
+        if let Some(segment) = self.queue.back_mut() {
+            // A body is at most 1 MiB, and more than one in a segment are at most a batch: both fit 32 bits.
+            let place = Place { at: segment.bodies.len() as u32, len: body.len() as u32 };
+            segment.bodies.extend_from_slice(body);
+            segment.entries.push(Entry { cost, body: place, what });
+        }
+    }
+
+    /// The outcome of an ask. Always fits: open asks are limited.
+    pub(super) fn response(&mut self, ask: AskId, outcome: Result<&[u8], AskError>) {
+        match outcome {
+            Ok(body) => self.append(What::Response(ask, None), body, 0),
+            Err(error) => self.append(What::Response(ask, Some(Box::new(error))), &[], 0),
+        }
+    }
+
+    /// The outcome of a call. Always fits: open calls are limited.
+    pub(super) fn called(&mut self, call: u64, outcome: Result<&[u8], CallError>) {
+        match outcome {
+            Ok(body) => self.append(What::Called(call, None), body, 0),
+            Err(error) => self.append(What::Called(call, Some(Box::new(error))), &[], 0),
+        }
+    }
+
+    /// Takes a command, unless too many wait.
+    pub(super) fn command(&mut self, head: CommandHead, body: &[u8]) -> bool {
+        if !self.open || self.waiting_commands.len() >= self.bounds.commands {
+            return false;
+        }
+        self.waiting_commands.insert(head.id);
+        self.append(What::Command(Box::new(head)), body, 0);
+        true
+    }
+
+    /// A command needs no answer any more. One that still waits is dropped without a word.
+    pub(super) fn command_withdrawn(&mut self, id: u64) {
+        if self.waiting_commands.remove(&id) {
+            self.drop_entries(|what| matches!(what, What::Command(head) if head.id == id));
+        } else {
+            self.append(What::CommandWithdrawn(id), &[], 0);
+        }
+    }
+
+    /// Takes news; returns the room that a purge gave back.
+    pub(super) fn news(&mut self, news: News) -> u32 {
+        match news {
+            News::Supported { peer, protocol, max_message } => self.supported((peer, protocol), max_message),
+            News::Unsupported { peer, protocol } => return self.unsupported((peer, protocol)),
+            News::Congested { peer, protocol } => self.news.pressure((peer, protocol), true),
+            News::Relieved { peer, protocol } => self.news.pressure((peer, protocol), false),
+            News::Undelivered { peer, protocol, messages } => self.news.undelivered((peer, protocol), messages),
+            News::Missed { peer, protocol, messages } => self.news.missed((peer, protocol), messages),
+            News::Withdrawn(token) => return self.request_withdrawn(token),
+        }
+        0
+    }
+
+    fn supported(&mut self, name: (PeerId, ProtocolId), max_message: u32) {
+        let lane = self.lanes.entry(name.clone()).or_insert(Lane { stay: None, told: false });
+        if lane.stay.is_none() {
+            let stay = Stay(self.next_stay);
+            self.next_stay += 1;
+            lane.stay = Some(stay);
+            self.stays.insert(stay, name.clone());
+        }
+        self.news.supported(name, max_message);
+    }
+
+    fn unsupported(&mut self, name: (PeerId, ProtocolId)) -> u32 {
+        let Some(lane) = self.lanes.get_mut(&name) else { return 0 };
+        let (told, stay) = (lane.told, lane.stay.take());
+        if !told {
+            self.lanes.remove(&name);
+        }
+        let (messages, freed) = stay.map_or((0, 0), |stay| self.purge(stay));
+        if messages > 0 {
+            self.news.missed(name.clone(), messages);
+        }
+        self.news.unsupported(name, told);
+        freed
+    }
+
+    /// Forgets what waits of one stay: how many messages, and the room they gave back.
+    fn purge(&mut self, stay: Stay) -> (u64, u32) {
+        self.stays.remove(&stay);
+        let (mut messages, mut freed) = (0, 0);
+        for entry in self.queue.iter_mut().flat_map(|segment| &mut segment.entries) {
+            match entry.what {
+                What::Message(of) if of == stay => messages += 1,
+                What::Request(of, token, _) if of == stay => {
+                    self.waiting_requests.remove(&token);
+                    self.purged += 1;
+                }
+                _ => continue,
+            }
+            freed += std::mem::take(&mut entry.cost);
+            entry.what = What::Nothing;
+        }
+        self.purged += messages;
+        (messages, freed)
+    }
+
+    fn request_withdrawn(&mut self, token: RequestToken) -> u32 {
+        if self.waiting_requests.remove(&token) {
+            return self.drop_entries(|what| matches!(what, What::Request(_, of, _) if *of == token));
+        }
+        self.append(What::RequestWithdrawn(token), &[], 0);
+        0
+    }
+
+    fn drop_entries(&mut self, matches: impl Fn(&What) -> bool) -> u32 {
+        let mut freed = 0;
+        for entry in self.queue.iter_mut().flat_map(|segment| &mut segment.entries) {
+            if matches(&entry.what) {
+                freed += std::mem::take(&mut entry.cost);
+                entry.what = What::Nothing;
+            }
+        }
+        freed
+    }
+
+    /// Takes what one turn handles and the room that this gives back: news first, and the queue only when all
+    /// news were taken.
+    pub(super) fn take(&mut self) -> (Batch, u32) {
+        let mut batch = Batch::default();
+        let lanes = &self.lanes;
+        let news = self.news.take(self.bounds.batch_events, |name| lanes.get(name).is_some_and(|lane| lane.told));
+        for one in &news {
+            self.note_told(one);
+        }
+        batch.items.extend(news.into_iter().map(|news| Item::News(Box::new(news))));
+        let full = batch.items.len() >= self.bounds.batch_events || !self.news.is_empty();
+        let Some(segment) = self.queue.pop_front_if(|_| !full) else { return (batch, 0) };
+        batch.bodies = segment.bodies;
+        let mut places = Places::default();
+        let mut freed = 0;
+        for entry in segment.entries {
+            freed += entry.cost;
+            if let Some(item) = self.item(entry, &mut places, &mut batch.lanes) {
+                batch.items.push(item);
+            }
+        }
+        (batch, freed)
+    }
+
+    fn note_told(&mut self, news: &News) {
+        match news {
+            News::Supported { peer, protocol, .. } => {
+                if let Some(lane) = self.lanes.get_mut(&(*peer, protocol.clone())) {
+                    lane.told = true;
+                }
+            }
+            News::Unsupported { peer, protocol } => {
+                let name = (*peer, protocol.clone());
+                let present = self.lanes.get_mut(&name).is_some_and(|lane| {
+                    lane.told = false;
+                    lane.stay.is_some()
+                });
+                if !present {
+                    self.lanes.remove(&name);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn item(&mut self, entry: Entry, places: &mut Places, lanes: &mut Vec<(PeerId, ProtocolId)>) -> Option<Item> {
+        let body = entry.body;
+        Some(match entry.what {
+            What::Message(stay) => Item::Message { lane: places.of(stay, &self.stays, lanes)?, body },
+            What::Request(stay, token, timeout_ms) => {
+                self.waiting_requests.remove(&token);
+                Item::Request { lane: places.of(stay, &self.stays, lanes)?, token, timeout_ms, body }
+            }
+            What::Response(ask, error) => Item::Response { ask, outcome: error.map_or(Ok(body), Err) },
+            What::Called(call, error) => Item::Called { call, outcome: error.map_or(Ok(body), Err) },
+            What::Command(head) => {
+                self.waiting_commands.remove(&head.id);
+                Item::Command(head, body)
+            }
+            What::RequestWithdrawn(token) => Item::News(Box::new(News::Withdrawn(token))),
+            What::CommandWithdrawn(id) => Item::CommandWithdrawn(id),
+            What::Nothing => return None,
+        })
+    }
+
+    /// Forgets everything that waits and takes nothing more until [`MailboxState::reopen`]: the requests and commands that
+    /// were waiting, and the room that came back.
+    pub(super) fn close(&mut self) -> (Vec<RequestToken>, Vec<u64>, u32) {
+        self.open = false;
+        let mut freed = 0;
+        for entry in self.queue.drain(..).flat_map(|segment| segment.entries) {
+            freed += entry.cost;
+            self.purged += u64::from(matches!(entry.what, What::Message(_) | What::Request(..)));
+        }
+        self.news.clear();
+        self.lanes.clear();
+        self.stays.clear();
+        let requests = std::mem::take(&mut self.waiting_requests).into_iter().collect();
+        let commands = std::mem::take(&mut self.waiting_commands).into_iter().collect();
+        (requests, commands, freed)
+    }
+
+    pub(super) fn reopen(&mut self) {
+        self.open = true;
+    }
+}
+
+/// The positions of lanes in one batch. Messages come in runs of one lane, so the last one is looked at first.
+#[derive(Debug, Default)]
+struct Places {
+    last: Option<(Stay, u32)>,
+    all: HashMap<Stay, u32>,
+}
+
+impl Places {
+    fn of(
+        &mut self,
+        stay: Stay,
+        stays: &HashMap<Stay, (PeerId, ProtocolId)>,
+        lanes: &mut Vec<(PeerId, ProtocolId)>,
+    ) -> Option<u32> {
+        if let Some((of, place)) = self.last
+            && of == stay
+        {
+            return Some(place);
+        }
+        let place = match self.all.get(&stay) {
+            Some(place) => *place,
+            None => {
+                lanes.push(stays.get(&stay)?.clone());
+                self.all.insert(stay, lanes.len() as u32 - 1);
+                lanes.len() as u32 - 1
+            }
+        };
+        self.last = Some((stay, place));
+        Some(place)
+    }
+}
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

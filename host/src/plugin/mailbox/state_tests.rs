@@ -1,0 +1,149 @@
+//! What a turn takes, in which order, and what a peer that goes leaves behind.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::*;
+
+const BOUNDS: Bounds = Bounds { room: 4_096, unit: 16, batch_events: 4, batch_bytes: 100, commands: 2 };
+
+fn peer(n: u8) -> PeerId {
+    PeerId::from_bytes([n; 32])
+}
+
+fn protocol() -> ProtocolId {
+    "/a/1".parse().expect("a protocol id")
+}
+
+fn supported(n: u8) -> News {
+    News::Supported { peer: peer(n), protocol: protocol(), max_message: 100 }
+}
+
+fn unsupported(n: u8) -> News {
+    News::Unsupported { peer: peer(n), protocol: protocol() }
+}
+
+fn messages(n: u8, bodies: &[&'static [u8]]) -> InBatch {
+    let items = bodies.iter().map(|body| Inbound::Message(Bytes::from_static(body))).collect();
+    InBatch { peer: peer(n), protocol: protocol(), items }
+}
+
+fn push(state: &mut MailboxState, batch: &InBatch) -> bool {
+    let Admission::Welcome(stay) = state.admit(batch.peer, &batch.protocol) else { return false };
+    let cost = state.cost(batch);
+    state.push(stay, batch, cost)
+}
+
+fn shown(batch: &Batch) -> Vec<String> {
+    let show = |item: &Item| match item {
+        Item::Message { lane, body } => {
+            let from = batch.lanes[*lane as usize].0.as_bytes()[0];
+            format!("{from}:{}", String::from_utf8_lossy(batch.body(*body)))
+        }
+        item => item.kind().to_owned(),
+    };
+    batch.items.iter().map(show).collect()
+}
+
+#[test]
+fn a_turn_takes_what_is_there_in_order_and_gives_room_back() {
+    let mut state = MailboxState::new(BOUNDS);
+    state.news(supported(1));
+    state.news(supported(2));
+    assert!(push(&mut state, &messages(1, &[b"a", b"bb"])));
+    assert!(push(&mut state, &messages(2, &[b"c"])));
+    let (batch, freed) = state.take();
+    assert_eq!(shown(&batch), ["peer-supported", "peer-supported", "1:a", "1:bb", "2:c"]);
+    assert_eq!(batch.bodies, b"abbc");
+    assert_eq!(freed, 3 * 16);
+    assert!(state.is_empty());
+}
+
+#[test]
+fn a_turn_is_bounded_in_events_and_bytes_except_for_one_large_message() {
+    let mut state = MailboxState::new(BOUNDS);
+    state.news(supported(1));
+    state.take();
+    push(&mut state, &messages(1, &[b"1", b"2", b"3", b"4", b"5"]));
+    push(&mut state, &messages(1, &[&[b'x'; 300], b"6"]));
+    let lengths: Vec<_> = std::iter::repeat_with(|| state.take().0.items.len()).take(4).collect();
+    assert_eq!(lengths, [4, 1, 1, 1]);
+}
+
+#[test]
+fn a_peer_that_goes_takes_its_messages_along() {
+    let mut state = MailboxState::new(BOUNDS);
+    state.news(supported(1));
+    state.news(supported(2));
+    state.take();
+    push(&mut state, &messages(1, &[b"a", b"b"]));
+    push(&mut state, &messages(2, &[b"c"]));
+    assert_eq!(state.news(unsupported(1)), 2 * 16);
+    state.news(supported(1));
+    push(&mut state, &messages(1, &[b"new"]));
+    let (batch, freed) = state.take();
+    assert_eq!(shown(&batch), ["missed", "peer-unsupported", "peer-supported", "2:c", "1:new"]);
+    assert_eq!((freed, state.purged()), (2 * 16, 2));
+}
+
+#[test]
+fn a_peer_that_came_and_went_unseen_is_not_mentioned() {
+    let mut state = MailboxState::new(BOUNDS);
+    state.news(supported(1));
+    push(&mut state, &messages(1, &[b"a"]));
+    state.news(unsupported(1));
+    let (batch, _) = state.take();
+    assert_eq!(batch.items, []);
+    assert_eq!(state.admit(peer(1), &protocol()), Admission::Absent);
+}
+
+#[test]
+fn what_waited_for_room_during_an_absence_is_refused() {
+    let mut state = MailboxState::new(BOUNDS);
+    state.news(supported(1));
+    let Admission::Welcome(stay) = state.admit(peer(1), &protocol()) else { panic!("welcome") };
+    state.news(unsupported(1));
+    state.news(supported(1));
+    assert!(!state.push(stay, &messages(1, &[b"old"]), 16));
+}
+
+#[test]
+fn counts_and_pressure_are_coalesced() {
+    let mut state = MailboxState::new(BOUNDS);
+    state.news(supported(1));
+    let lane = || (peer(1), protocol());
+    for messages in [2, 3] {
+        let (peer, protocol) = lane();
+        state.news(News::Undelivered { peer, protocol, messages });
+    }
+    let (peer, protocol) = lane();
+    state.news(News::Congested { peer, protocol: protocol.clone() });
+    state.news(News::Relieved { peer, protocol: protocol.clone() });
+    let (batch, _) = state.take();
+    assert_eq!(shown(&batch), ["peer-supported", "undelivered", "relieved"]);
+    assert!(batch.items.contains(&Item::News(Box::new(News::Undelivered { peer, protocol, messages: 5 }))));
+}
+
+#[test]
+fn a_request_that_is_withdrawn_while_it_waits_is_never_seen() {
+    let mut state = MailboxState::new(BOUNDS);
+    state.news(supported(1));
+    state.take();
+    let request = |n| Inbound::Request { token: RequestToken(n), timeout: Duration::from_secs(1), body: Bytes::new() };
+    push(&mut state, &InBatch { items: vec![request(1), request(2)], ..messages(1, &[]) });
+    assert_eq!(state.news(News::Withdrawn(RequestToken(1))), 16);
+    assert_eq!(shown(&state.take().0), ["request"]);
+    state.news(News::Withdrawn(RequestToken(2)));
+    assert_eq!(shown(&state.take().0), ["withdrawn"]);
+}
+
+#[test]
+fn commands_are_limited_and_come_back_when_it_closes() {
+    let mut state = MailboxState::new(BOUNDS);
+    let head = |id| CommandHead { id, caller: super::super::Caller::Plugin("x".into()), name: "c".into(), timeout_ms: 1 };
+    assert_eq!([1, 2, 3].map(|id| state.command(head(id), b"{}")), [true, true, false]);
+    assert_eq!(state.close().1, [1, 2]);
+    assert!(!state.command(head(4), b""));
+    assert_eq!(state.admit(peer(1), &protocol()), Admission::Closed);
+}

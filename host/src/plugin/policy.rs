@@ -1,0 +1,111 @@
+//! What a plugin may use, with the reason for every default.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// How running code is stopped when it takes too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Preemption {
+    /// A ticker thread; the budget is CPU time. What a real node uses.
+    #[default]
+    Epochs,
+    /// Counted instructions; runs are identical. What a simulation uses.
+    Fuel,
+}
+
+/// The budgets of every plugin. All of them are checked by the host, none is left to the guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PluginPolicy {
+    /// CPU time of one `handle` or `snapshot`. One second is a thousand times what a full batch takes.
+    pub turn_time: Duration,
+    /// CPU time of `start` and of `describe`, which may have to read or build something large.
+    pub start_time: Duration,
+    /// Instructions in place of a second of CPU time, when [`Preemption::Fuel`] is used.
+    pub fuel_per_second: u64,
+    /// Linear memory of one instance, in bytes.
+    pub memory: u64,
+    /// Elements of all tables of one instance together; a large Python component has about 20,000.
+    pub table_elements: usize,
+    /// Events in the mailbox before senders feel it.
+    pub mailbox_events: usize,
+    /// Bytes of bodies in the mailbox before senders feel it.
+    pub mailbox_bytes: usize,
+    /// Commands and calls in the mailbox; beyond it the caller hears `busy`.
+    pub mailbox_commands: usize,
+    /// Events of one turn. More than this no longer makes the crossing cheaper.
+    pub batch_events: usize,
+    /// Bytes of bodies of one turn, unless a single message is larger. Never above an eighth of `memory`.
+    pub batch_bytes: usize,
+    /// Effects one turn may stage.
+    pub turn_effects: u32,
+    /// Bytes one turn may stage; lanes keep at least as much between their soft and their hard limit.
+    pub turn_bytes: u32,
+    /// Asks and calls open at once.
+    pub open_asks: u32,
+    /// Longest key of the store, in bytes.
+    pub store_key: u32,
+    /// Largest value of the store, in bytes.
+    pub store_value: u32,
+    /// Keys and values of the store together, in bytes.
+    pub store_bytes: u64,
+    /// Timers set at once.
+    pub timers: u32,
+    /// Largest snapshot that is carried over an upgrade, in bytes. A larger one is left out; the store is the truth.
+    pub snapshot: usize,
+    /// Protocols one plugin may have registered.
+    pub protocols: usize,
+    /// Longest time `net.pause` holds; two plugins must not wait for each other for ever.
+    pub pause: Duration,
+    /// Largest file that is looked at, in bytes.
+    pub file: usize,
+    /// Crashes within `crash_window` after which the plugin is quarantined.
+    pub crash_budget: usize,
+    /// See `crash_budget`.
+    pub crash_window: Duration,
+    /// Lines one turn may log; the rest is counted.
+    pub log_lines: u32,
+    /// Names of metrics a plugin may use.
+    pub metrics: usize,
+}
+
+impl Default for PluginPolicy {
+    fn default() -> Self {
+        Self {
+            turn_time: Duration::from_secs(1),
+            start_time: Duration::from_secs(5),
+            fuel_per_second: 1_000_000_000,
+            memory: 64 << 20,
+            table_elements: 100_000,
+            mailbox_events: 4_096,
+            mailbox_bytes: 4 << 20,
+            mailbox_commands: 1_024,
+            batch_events: 256,
+            batch_bytes: 256 << 10,
+            turn_effects: 4_096,
+            turn_bytes: 1 << 20,
+            open_asks: 1_024,
+            store_key: 1_024,
+            store_value: 1 << 20,
+            store_bytes: 256 << 20,
+            timers: 4_096,
+            snapshot: 16 << 20,
+            protocols: 64,
+            pause: Duration::from_secs(10),
+            file: 64 << 20,
+            crash_budget: 5,
+            crash_window: Duration::from_secs(60),
+            log_lines: 256,
+            metrics: 256,
+        }
+    }
+}
+
+impl PluginPolicy {
+    /// The bytes of bodies one turn takes: an eighth of the memory at most, so that the copy inside the guest
+    /// and what it makes of it have room.
+    pub(super) fn batch_limit(&self) -> usize {
+        self.batch_bytes.min(usize::try_from(self.memory / 8).unwrap_or(usize::MAX)).max(1)
+    }
+}

@@ -1,0 +1,135 @@
+//! One loaded version of a plugin: compiled, described, checked and granted, before anything of it runs for real.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use wasmtime::component::Component;
+
+use super::engine::WasmEngine;
+use super::grants::{GrantError, Grants};
+use super::instance::{Failed, failure};
+use super::limiter::Limiter;
+use super::manifest::Manifest;
+use super::meter::Meter;
+use super::{PluginError, PluginPolicy, abi, inspect};
+
+/// The operator's part of a plugin.
+#[derive(Debug, Clone, Default)]
+pub struct PluginSettings {
+    /// Handed to the plugin as JSON.
+    pub config: serde_json::Value,
+    /// Capabilities it may have if it asks for them.
+    pub grants: Vec<String>,
+}
+
+/// A file to load.
+#[derive(Debug, Clone)]
+pub struct PluginSource {
+    /// A component, or a core module that carries its component type.
+    pub bytes: Vec<u8>,
+    /// Where it came from; only for messages.
+    pub path: Option<PathBuf>,
+    /// The operator's part.
+    pub settings: PluginSettings,
+}
+
+impl PluginSource {
+    fn file(&self) -> String {
+        self.path.as_ref().map_or_else(|| "the plugin file".to_owned(), |path| path.display().to_string())
+    }
+}
+
+/// See the module.
+pub(super) struct Revision {
+    /// Counts the revisions of all plugins.
+    pub(super) number: u64,
+    pub(super) manifest: Manifest,
+    pub(super) grants: Grants,
+    /// The plugin's configuration as JSON text.
+    pub(super) config: String,
+    pub(super) pre: abi::PluginPre<super::instance::InstanceState>,
+}
+
+impl Revision {
+    /// Does everything that can be done beside the running node. Compiles on a thread for blocking work.
+    pub(super) async fn prepare(
+        engine: &Arc<WasmEngine>,
+        policy: &Arc<PluginPolicy>,
+        source: PluginSource,
+        number: u64,
+    ) -> Result<Self, PluginError> {
+        let file = source.file();
+        let settings = source.settings.clone();
+        let component = compile(engine, policy, source).await?;
+        let raw = describe(engine, policy, &file, &component).await?;
+        let refused = |reason| PluginError::Manifest { file: file.clone(), reason };
+        let manifest = Manifest::check(raw, policy.protocols).map_err(refused)?;
+        let grants = Grants::decide(&manifest.capabilities, &settings.grants).map_err(|error| match error {
+            GrantError::Missing(missing) => {
+                let all = manifest.capabilities.clone();
+                PluginError::MissingGrant { plugin: manifest.name.clone(), missing, all }
+            }
+            GrantError::Unknown(name) => refused(format!(
+                "it asks for the capability `{name}`, which does not exist; there are call:NAME, protocol:/prefix, \
+                 sign and wasi"
+            )),
+        })?;
+        let pre = engine.link(&file, &component)?;
+        let pre = abi::PluginPre::new(pre).map_err(|error| {
+            let found = format!("a component whose exports do not fit ({error:#})");
+            PluginError::OtherWorld { file: file.clone(), found }
+        })?;
+        let config = if settings.config.is_null() { "{}".to_owned() } else { settings.config.to_string() };
+        Ok(Self { number, manifest, grants, config, pre })
+    }
+}
+
+async fn compile(
+    engine: &Arc<WasmEngine>,
+    policy: &Arc<PluginPolicy>,
+    source: PluginSource,
+) -> Result<Component, PluginError> {
+    let (engine, policy) = (engine.clone(), policy.clone());
+    let work = move || {
+        let file = source.file();
+        let component = inspect::component(&file, &source.bytes, policy.file)?;
+        engine.compile(&file, &component)
+    };
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| PluginError::Runtime { reason: format!("the compiler stopped: {error}") })?
+}
+
+/// Asks for the manifest in a sandbox where every import traps.
+async fn describe(
+    engine: &Arc<WasmEngine>,
+    policy: &Arc<PluginPolicy>,
+    file: &str,
+    component: &Component,
+) -> Result<abi::Manifest, PluginError> {
+    let pre = abi::PluginPre::new(engine.link_sandbox(file, component)?).map_err(|error| {
+        let found = format!("a component whose exports do not fit ({error:#})");
+        PluginError::OtherWorld { file: file.to_owned(), found }
+    })?;
+    let meter = Arc::new(Meter::default());
+    let mut store = engine.store(Limiter::new(policy), &meter);
+    let refused = |reason: String| PluginError::Manifest { file: file.to_owned(), reason };
+    engine
+        .refill(&mut store, &meter, policy.start_time, policy)
+        .map_err(|error| refused(format!("{error:#}")))?;
+    let call = async move {
+        let manifest = async {
+            let plugin = pre.instantiate_async(&mut store).await?;
+            plugin.weir_plugin_handler().call_describe(&mut store).await
+        };
+        let manifest = manifest.await;
+        manifest.map_err(|error| failure(Failed::Call(error), None, store.data().refused))
+    };
+    let Some(outcome) = engine.run(Box::pin(call), &meter).await else {
+        return Err(PluginError::Runtime { reason: "the node is stopping".to_owned() });
+    };
+    outcome.map_err(|failure| {
+        let hint = "`describe` may not call any import, and must not depend on configuration";
+        let place = failure.backtrace.join(" < ");
+        refused(format!("`describe` failed: {} (in {place}); {hint}", failure.reason))
+    })
+}
