@@ -1,6 +1,7 @@
 //! QUIC: endpoints, handshakes and streams. The only module that names s2n-quic.
 
 mod link;
+pub mod windows;
 
 pub use link::{
     ControlStream, Direction, Link, LinkAcceptor, LinkError, LinkHandle, ReceiveStream, SendStream, StreamError,
