@@ -20,9 +20,6 @@ use crate::node::{Node, PluginRequest, Unloaded};
 /// The header that carries `{"grants": [...], "config": {...}}` beside the plugin in the body.
 pub const SETTINGS_HEADER: &str = "weir-settings";
 
-/// Largest plugin, in bytes.
-pub(super) const MAX_UPLOAD: usize = 64 << 20;
-
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct UploadQuery {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::error::ApiError;
 use super::guard::{Guard, MAX_REQUESTS, MAX_UPLOADS, guard};
 use super::{MAX_BODY, MAX_CALL_TIMEOUT, PLUGIN_CHANGE_TIMEOUT, REQUEST_TIMEOUT, call, peers, plugins};
-use crate::node::Node;
+use crate::node::{MAX_PLUGIN_FILE, Node};
 
 /// The whole admin API, for a server or for a test.
 pub fn router(node: Arc<Node>) -> Router {
@@ -30,7 +30,7 @@ pub fn router(node: Arc<Node>) -> Router {
     let uploads = Router::new()
         .route("/v1/plugins", post(plugins::load))
         .route("/v1/plugins/{name}/upgrade", post(plugins::upgrade))
-        .layer(DefaultBodyLimit::max(plugins::MAX_UPLOAD))
+        .layer(DefaultBodyLimit::max(MAX_PLUGIN_FILE))
         .route_layer(from_fn_with_state(Guard::new(MAX_UPLOADS, PLUGIN_CHANGE_TIMEOUT), guard));
     // A call has its own deadline; this one is for reading its body and writing its answer.
     let calls = Router::new()

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 pub use peers::RemovedPeer;
-pub use plugins::{FailedPlugin, PluginRequest, Saved, Unloaded};
+pub use plugins::{FailedPlugin, MAX_PLUGIN_FILE, PluginRequest, Saved, Unloaded};
 
 use crate::admin::AdminServer;
 use crate::config::{Config, ConfigError, MemoryBound};

@@ -126,7 +126,7 @@ impl PluginDesk {
         }
         let settings = self.configured_for(stem(request.file.as_deref())).or(&request.settings);
         let plugin = self.host.plugins().load(source(&request, &settings)).await?;
-        let saved = self.settle(&plugin.name, &request, settings)?;
+        let saved = self.settle(&plugin.name, request, settings).await?;
         Ok(Saved { value: plugin, saved })
     }
 
@@ -135,7 +135,7 @@ impl PluginDesk {
         let before = self.remembered().get(name).cloned().unwrap_or_default();
         let settings = self.configured_for(Some(name)).or(&request.settings).or(&before.settings);
         let report = self.host.plugins().upgrade(name, source(&request, &settings)).await?;
-        let saved = self.settle(name, &request, settings)?;
+        let saved = self.settle(name, request, settings).await?;
         Ok(Saved { value: report, saved })
     }
 
@@ -152,10 +152,10 @@ impl PluginDesk {
     }
 
     /// Remembers what now runs and saves it when that was asked for.
-    fn settle(
+    async fn settle(
         &self,
         name: &str,
-        request: &PluginRequest,
+        request: PluginRequest,
         settings: PluginOverrides,
     ) -> Result<Option<PathBuf>, OperateError> {
         let own = request.file.clone().filter(|file| file.parent() == Some(&self.folder));
@@ -165,8 +165,10 @@ impl PluginDesk {
         if !request.save {
             return Ok(None);
         }
+        let (folder, path) = (self.folder.clone(), target.clone());
+        let saved = tokio::task::spawn_blocking(move || save(&folder, &path, &request)).await;
         let not_saved = |problem: String| OperateError::NotSaved { plugin: name.to_owned(), problem };
-        save(&self.folder, &target, request).map_err(not_saved)?;
+        saved.unwrap_or_else(|error| Err(error.to_string())).map_err(not_saved)?;
         self.remembered().entry(name.to_owned()).or_default().file = Some(target.clone());
         self.failed().retain(|failed| failed.file != target);
         Ok(Some(target))
