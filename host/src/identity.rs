@@ -34,8 +34,7 @@ impl NodeKey {
         let io = |source| KeyError::Io { path: path.to_owned(), source };
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|e| io(std::io::Error::other(e)))?;
-        let mut file =
-            std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(io)?;
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(io)?;
         file.write_all(&seed).map_err(io)?;
         Ok(Self(SigningKey::from_bytes(&seed)))
     }

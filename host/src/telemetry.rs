@@ -22,5 +22,7 @@ pub fn init(config: &LogConfig) {
 
 /// A wrong `RUST_LOG` must not keep a node from starting, nor silence it.
 fn filter(config: &LogConfig) -> EnvFilter {
-    EnvFilter::try_from_default_env().or_else(|_| EnvFilter::try_new(&config.level)).unwrap_or_else(|_| EnvFilter::new("info"))
+    EnvFilter::try_from_default_env()
+        .or_else(|_| EnvFilter::try_new(&config.level))
+        .unwrap_or_else(|_| EnvFilter::new("info"))
 }

@@ -37,7 +37,8 @@ impl Call {
         }
         let arguments = arguments(self.json_arguments)?;
         if let Err(error) = serde_json::from_str::<IgnoredAny>(&arguments) {
-            let message = format!("the arguments are no JSON ({error}): write for instance '{{\"count\": 3}}' in quotes");
+            let message =
+                format!("the arguments are no JSON ({error}): write for instance '{{\"count\": 3}}' in quotes");
             return Err(usage(message));
         }
         let request = AdminRequest::post(path, arguments).timeout(timeout.unwrap_or(DEFAULT_CALL_TIMEOUT));

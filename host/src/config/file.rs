@@ -114,11 +114,23 @@ impl<'de> Deserialize<'de> for Time {
 struct Check<'a>(&'a Source<'a>);
 
 impl Check<'_> {
-    fn count(&self, key: &str, value: Option<u32>, default: u32, range: RangeInclusive<u32>) -> Result<u32, ConfigError> {
+    fn count(
+        &self,
+        key: &str,
+        value: Option<u32>,
+        default: u32,
+        range: RangeInclusive<u32>,
+    ) -> Result<u32, ConfigError> {
         self.within(key, value.unwrap_or(default), range, |n| n.to_string())
     }
 
-    fn size(&self, key: &str, value: Option<Size>, default: u64, range: RangeInclusive<u64>) -> Result<u64, ConfigError> {
+    fn size(
+        &self,
+        key: &str,
+        value: Option<Size>,
+        default: u64,
+        range: RangeInclusive<u64>,
+    ) -> Result<u64, ConfigError> {
         self.within(key, value.map_or(default, |s| s.0), range, |n| format_size(*n))
     }
 
@@ -177,10 +189,21 @@ fn limits(check: &Check<'_>, raw: &RawLimits) -> Result<Limits, ConfigError> {
             1..=1024,
         )?,
         max_streams: check.count("limits.max_streams", raw.max_streams, default.max_streams, 4..=1024)?,
-        stream_window: check.size("limits.stream_window", raw.stream_window, default.stream_window, 16 * KIB..=64 * MIB)?,
+        stream_window: check.size(
+            "limits.stream_window",
+            raw.stream_window,
+            default.stream_window,
+            16 * KIB..=64 * MIB,
+        )?,
         send_buffer: check.size("limits.send_buffer", raw.send_buffer, default.send_buffer, 16 * KIB..=64 * MIB)?,
-        max_message: check.size("limits.max_message", raw.max_message, default.max_message.into(), KIB..=16 * MIB)? as u32,
-        memory_limit: check.size("limits.memory_limit", raw.memory_limit, default.memory_limit, 16 * MIB..=u64::MAX >> 1)?,
+        max_message: check.size("limits.max_message", raw.max_message, default.max_message.into(), KIB..=16 * MIB)?
+            as u32,
+        memory_limit: check.size(
+            "limits.memory_limit",
+            raw.memory_limit,
+            default.memory_limit,
+            16 * MIB..=u64::MAX >> 1,
+        )?,
     })
 }
 

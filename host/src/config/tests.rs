@@ -26,10 +26,8 @@ fn the_template_uncommented_is_the_defaults_too() {
     };
     let text = TEMPLATE.lines().map(uncomment).collect::<Vec<_>>().join("\n").replace("PEER_ID", &"0a".repeat(32));
     let config = parse(&text).expect("every commented key is right");
-    let settings = PluginOverrides {
-        grants: Some(vec!["sign".into()]),
-        config: Some(serde_json::json!({"key": "value"})),
-    };
+    let settings =
+        PluginOverrides { grants: Some(vec!["sign".into()]), config: Some(serde_json::json!({"key": "value"})) };
     assert_eq!(config.plugin_settings["NAME"], settings);
     assert!(config.peers[0].necessary);
     assert_eq!(Config { peers: vec![], plugin_settings: BTreeMap::new(), ..config }, Config::default());
@@ -58,7 +56,10 @@ fn unknown_keys_suggest_the_right_one() {
         ("max_peers = 3", "weir.toml line 1: unknown key max_peers; did you mean limits.max_peers?"),
         ("listn = 3", "weir.toml line 1: unknown key listn; did you mean listen?"),
         ("[limit]\nmax_peers = 3", "weir.toml line 1: unknown key limit; did you mean limits?"),
-        ("[plugins]\nmax_memry = 3", "weir.toml line 2: unknown key plugins.max_memry; did you mean plugins.max_memory?"),
+        (
+            "[plugins]\nmax_memry = 3",
+            "weir.toml line 2: unknown key plugins.max_memry; did you mean plugins.max_memory?",
+        ),
         (
             "[plugins.ping]\ngrant = []",
             "weir.toml line 2: unknown key plugins.ping.grant; did you mean plugins.ping.grants?",

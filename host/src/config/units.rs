@@ -46,8 +46,11 @@ fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 
 /// Bytes as a person reads them: `256 KiB`, `2.8 GiB`.
 pub fn format_size(bytes: u64) -> String {
-    let (unit, factor) =
-        SIZES.into_iter().filter(|(name, _)| !name.ends_with("B") || name.len() != 2).find(|(_, f)| bytes >= *f).unwrap_or(("B", 1));
+    let (unit, factor) = SIZES
+        .into_iter()
+        .filter(|(name, _)| !name.ends_with("B") || name.len() != 2)
+        .find(|(_, f)| bytes >= *f)
+        .unwrap_or(("B", 1));
     if bytes.is_multiple_of(factor) {
         format!("{} {unit}", bytes / factor)
     } else {
@@ -57,7 +60,11 @@ pub fn format_size(bytes: u64) -> String {
 
 /// A duration as a person writes it: `500ms`, `30s`.
 pub(super) fn format_duration(duration: Duration) -> String {
-    if duration.subsec_millis() == 0 { format!("{}s", duration.as_secs()) } else { format!("{}ms", duration.as_millis()) }
+    if duration.subsec_millis() == 0 {
+        format!("{}s", duration.as_secs())
+    } else {
+        format!("{}ms", duration.as_millis())
+    }
 }
 
 #[cfg(test)]

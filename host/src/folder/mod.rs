@@ -87,7 +87,9 @@ pub enum FolderError {
         remedy: &'static str,
     },
     /// More peers than a node keeps in mind.
-    #[error("{MAX_KNOWN_PEERS} peers were added already, more are not kept: remove some with `weir peers remove PEER_ID`")]
+    #[error(
+        "{MAX_KNOWN_PEERS} peers were added already, more are not kept: remove some with `weir peers remove PEER_ID`"
+    )]
     TooManyPeers,
     /// The system refuses.
     #[error("cannot {action} {}: {source}", path.display())]

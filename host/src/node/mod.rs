@@ -67,7 +67,9 @@ pub enum OperateError {
     #[error(transparent)]
     Plugin(#[from] PluginError),
     /// As many plugins as the configuration allows.
-    #[error("{0} plugins are loaded, which is plugins.max_plugins: unload one, or raise the limit in weir.toml and restart")]
+    #[error(
+        "{0} plugins are loaded, which is plugins.max_plugins: unload one, or raise the limit in weir.toml and restart"
+    )]
     TooManyPlugins(u32),
     /// The node itself.
     #[error("this is the peer id of the node itself: name another peer")]

@@ -52,9 +52,8 @@ impl KnownPeers {
     ) -> Result<T, FolderError> {
         let book = Arc::clone(&self.book);
         let path = book.lock().unwrap_or_else(PoisonError::into_inner).path().to_owned();
-        let written = tokio::task::spawn_blocking(move || {
-            change(&mut book.lock().unwrap_or_else(PoisonError::into_inner))
-        });
+        let written =
+            tokio::task::spawn_blocking(move || change(&mut book.lock().unwrap_or_else(PoisonError::into_inner)));
         written.await.unwrap_or_else(|error| Err(FolderError::io("write", &path)(std::io::Error::other(error))))
     }
 }
