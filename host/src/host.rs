@@ -1,1 +1,384 @@
-//! (under construction)
+//! The wiring: which layer gets what, in which order everything starts, and in which it ends.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::connection::{AddressSource, ConnectionConfig, ConnectionEvent, ConnectionLimits, ConnectionManager};
+use crate::identity::NodeKey;
+use crate::peer::{PeerAddr, PeerId};
+use crate::plugin::store::{Store, StorePolicy};
+use crate::plugin::{PluginPolicy, Plugins, PluginsConfig, Preemption, Signer};
+use crate::protocol::{Network, ProtocolId, ProtocolManager, ProtocolPolicy, Streams};
+use crate::runtime::Runtime;
+use crate::stream::{LaneLimits, Lanes, LanesConfig, PoolPolicy, ReceivePolicy, SendStreamPoolManager};
+use crate::supervisor::{ConnectionSupervisor, RetryPolicy, WatchError};
+use crate::transport::{Transport, TransportConfig};
+use crate::wire::{AddressRecord, CloseCode, SignedAddressRecord};
+
+/// News of connections that may wait for the dispatcher, which never waits itself.
+const EVENT_QUEUE: usize = 1024;
+/// How long plugins may take for their last turn.
+const PLUGINS_END: Duration = Duration::from_millis(800);
+/// How long connections may drain.
+const CONNECTIONS_END: Duration = Duration::from_millis(2100);
+/// How long everything after that may take, each.
+const REST_END: Duration = Duration::from_millis(250);
+/// How long an address record is good for; one is made for every hello.
+const ADDRESS_LIFETIME_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// What a node is started with.
+pub struct HostConfig {
+    /// Who it is.
+    pub key: Arc<NodeKey>,
+    /// Where it keeps what has to survive.
+    pub data_dir: PathBuf,
+    /// Everything an operator decides.
+    pub config: Config,
+    /// Clock and randomness.
+    pub runtime: Runtime,
+}
+
+/// A running node; cheap to clone. It runs until [`Host::shutdown`], or until the tokio runtime it was started on ends.
+#[derive(Clone)]
+pub struct Host(Arc<Inner>);
+
+struct Inner {
+    peer_id: PeerId,
+    started: Instant,
+    transport: Transport,
+    connections: ConnectionManager,
+    supervisor: ConnectionSupervisor,
+    protocols: ProtocolManager,
+    plugins: Plugins,
+    store: Store,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// A known peer, as `weir peers` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PeerStatus {
+    /// Who.
+    pub peer_id: PeerId,
+    /// Whether it has an admitted connection.
+    pub connected: bool,
+    /// Whether the node keeps it connected.
+    pub necessary: bool,
+    /// How many admitted connections it has.
+    pub connections: usize,
+    /// What it supports, while it is connected.
+    pub protocols: Vec<ProtocolId>,
+    /// Where it may be reached.
+    pub addresses: Vec<SocketAddr>,
+    /// Why it is not connected.
+    pub last_error: Option<String>,
+}
+
+/// A registered protocol, as `weir protocols` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ProtocolStatus {
+    /// The protocol id.
+    pub id: ProtocolId,
+    /// Who serves it, for instance `plugin ping`.
+    pub handler: String,
+    /// Connected peers that support it, too.
+    pub peers: usize,
+}
+
+/// The node at a glance, as `weir status` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NodeStatus {
+    /// Who it is.
+    pub peer_id: PeerId,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Of the program.
+    pub version: &'static str,
+    /// Seconds since it was started.
+    pub uptime_s: u64,
+    /// Connected peers.
+    pub peers: usize,
+    /// Loaded plugins.
+    pub plugins: usize,
+    /// Registered protocols.
+    pub protocols: usize,
+    /// Data streams of peers that are open.
+    pub receive_streams: usize,
+}
+
+impl Host {
+    /// Starts a node on the current tokio runtime. When this returns, it listens.
+    ///
+    /// # Errors
+    /// When the address cannot be bound or the store cannot be opened; nothing is left running then.
+    pub async fn start(config: HostConfig) -> Result<Self> {
+        let HostConfig { key, data_dir, config, runtime } = config;
+        let peer_id = key.peer_id();
+        let store = Store::open(&data_dir.join("store.redb"), StorePolicy::default()).context("opening the store")?;
+        let (transport, incoming) = Transport::bind(transport_config(&key, &config)).context("listening")?;
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let connection = connection_config(&key, &config, &transport, &runtime);
+        let streams = streams(connection.incarnation, &config, &tasks);
+        let policy = ProtocolPolicy { max_message: config.limits.max_message };
+        let protocols = ProtocolManager::new(peer_id, connection.incarnation, policy, streams);
+        let (events, received) = mpsc::channel(EVENT_QUEUE);
+        let hello = Arc::new(protocols.clone());
+        let connections =
+            ConnectionManager::start(connection, transport.clone(), incoming, hello, &runtime, events);
+        let supervisor =
+            ConnectionSupervisor::start(connections.clone(), RetryPolicy::default(), runtime.entropy.clone());
+        tasks.spawn(dispatch(received, supervisor.clone(), protocols.clone()));
+        tasks.spawn(protocols.clone().run(stop.clone()));
+        let plugins = Plugins::start(PluginsConfig {
+            store: store.clone(),
+            runtime,
+            network: Arc::new(protocols.clone()),
+            policy: plugin_policy(&config),
+            preemption: Preemption::Epochs,
+            signer: Arc::new(Key(key)),
+        })?;
+        for peer in &config.peers {
+            supervisor.add(peer.address, peer.necessary).await?;
+        }
+        let started = Instant::now();
+        Ok(Self(Arc::new(Inner {
+            peer_id,
+            started,
+            transport,
+            connections,
+            supervisor,
+            protocols,
+            plugins,
+            store,
+            tasks,
+            stop,
+        })))
+    }
+
+    /// Who the node is.
+    pub fn peer_id(&self) -> PeerId {
+        self.0.peer_id
+    }
+
+    /// Where it listens, with the port that the system chose when none was named.
+    pub fn local_address(&self) -> SocketAddr {
+        self.0.transport.local_address()
+    }
+
+    /// The node as handlers see it: register native handlers here, send, ask and respond.
+    pub fn network(&self) -> Arc<dyn Network> {
+        Arc::new(self.0.protocols.clone())
+    }
+
+    /// Handlers, and what peers support.
+    pub fn protocol_manager(&self) -> &ProtocolManager {
+        &self.0.protocols
+    }
+
+    /// Plugins: load, upgrade, unload, call.
+    pub fn plugins(&self) -> &Plugins {
+        &self.0.plugins
+    }
+
+    /// All known peers, in the order of their ids.
+    pub async fn peers(&self) -> Vec<PeerStatus> {
+        let mut all: Vec<PeerStatus> = Vec::new();
+        let connected = self.0.connections.peers().await;
+        for known in self.0.supervisor.peers().await {
+            all.push(PeerStatus {
+                peer_id: known.peer,
+                connected: false,
+                necessary: known.necessary,
+                connections: 0,
+                protocols: Vec::new(),
+                addresses: known.addresses,
+                last_error: known.last_error,
+            });
+        }
+        for status in connected {
+            let at = match all.binary_search_by_key(&status.peer, |known| known.peer_id) {
+                Ok(at) => at,
+                Err(at) => {
+                    all.insert(at, stranger(status.peer));
+                    at
+                }
+            };
+            all[at].connected = true;
+            all[at].connections = status.connections.len();
+            all[at].protocols = self.0.protocols.peer_protocols(&status.peer);
+        }
+        all
+    }
+
+    /// Learns where a peer is. A necessary one is kept connected from now on, any other is dialed once.
+    ///
+    /// # Errors
+    /// When the node knows too many peers or is stopping.
+    pub async fn add_peer(&self, peer: PeerAddr, necessary: bool) -> Result<(), WatchError> {
+        self.0.supervisor.add(peer, necessary).await
+    }
+
+    /// Forgets a peer and closes its connections; false when it was neither known nor connected.
+    pub async fn remove_peer(&self, peer: PeerId) -> bool {
+        let known = self.0.supervisor.remove(peer).await;
+        let connected = !self.0.connections.connections(&peer).await.is_empty();
+        self.0.connections.close(peer, CloseCode::Removed).await;
+        known || connected
+    }
+
+    /// All registered protocols, in the order of their ids.
+    pub fn protocols(&self) -> Vec<ProtocolStatus> {
+        let registered = self.0.protocols.registered().into_iter();
+        registered.map(|one| ProtocolStatus { id: one.id, handler: one.owner, peers: one.peers }).collect()
+    }
+
+    /// The node at a glance.
+    pub async fn status(&self) -> NodeStatus {
+        NodeStatus {
+            peer_id: self.0.peer_id,
+            address: self.local_address(),
+            version: env!("CARGO_PKG_VERSION"),
+            uptime_s: self.0.started.elapsed().as_secs(),
+            peers: self.0.connections.peers().await.len(),
+            plugins: self.0.plugins.list().len(),
+            protocols: self.0.protocols.registered().len(),
+            receive_streams: self.0.protocols.receive_stats().streams,
+        }
+    }
+
+    /// Ends in order, within 5 s: no more dials; plugins take their last turn; connections drain, so that what those
+    /// turns sent still leaves; then streams, sockets and the store. May be called twice.
+    pub async fn shutdown(&self) {
+        let Inner { supervisor, plugins, connections, protocols, transport, store, tasks, stop, .. } = &*self.0;
+        supervisor.stop();
+        plugins.shutdown(Instant::now() + PLUGINS_END).await;
+        connections.shutdown(CONNECTIONS_END).await;
+        protocols.close();
+        stop.cancel();
+        tasks.close();
+        if tokio::time::timeout(REST_END, tasks.wait()).await.is_err() {
+            tracing::warn!("{} tasks did not end in time", tasks.len());
+        }
+        transport.close(REST_END).await;
+        if let Err(error) = store.close().await {
+            tracing::error!(%error, "the store did not take its last writes");
+        }
+    }
+}
+
+fn stranger(peer_id: PeerId) -> PeerStatus {
+    PeerStatus {
+        peer_id,
+        connected: true,
+        necessary: false,
+        connections: 0,
+        protocols: Vec::new(),
+        addresses: Vec::new(),
+        last_error: None,
+    }
+}
+
+/// Brings news of the connections to the layers above, which never wait.
+async fn dispatch(
+    mut events: mpsc::Receiver<ConnectionEvent>,
+    supervisor: ConnectionSupervisor,
+    protocols: ProtocolManager,
+) {
+    while let Some(event) = events.recv().await {
+        match &event {
+            ConnectionEvent::Up { connection, first: true, .. } => supervisor.peer_up(connection.peer),
+            ConnectionEvent::Down { peer, cause, last: true, .. } => supervisor.peer_down(*peer, cause),
+            _ => {}
+        }
+        protocols.handle(event);
+    }
+}
+
+fn transport_config(key: &Arc<NodeKey>, config: &Config) -> TransportConfig {
+    TransportConfig {
+        limits: config.limits.streams(),
+        idle_timeout: config.timeouts.idle,
+        keep_alive: config.timeouts.keep_alive,
+        handshake_timeout: config.timeouts.handshake,
+        max_pending_handshakes: config.limits.max_pending_handshakes,
+        ..TransportConfig::new(key.clone(), config.listen)
+    }
+}
+
+fn connection_config(
+    key: &Arc<NodeKey>,
+    config: &Config,
+    transport: &Transport,
+    runtime: &Runtime,
+) -> ConnectionConfig {
+    let max_peers = config.limits.max_peers as usize;
+    ConnectionConfig {
+        limits: ConnectionLimits { max_peers, ..ConnectionLimits::default() },
+        address: address_source(key, transport.local_address(), runtime),
+        ..ConnectionConfig::new(config.limits.max_streams, runtime)
+    }
+}
+
+/// The signed record of where the node listens; none when it listens everywhere, because then it does not know what
+/// others see.
+fn address_source(key: &Arc<NodeKey>, listens: SocketAddr, runtime: &Runtime) -> Option<AddressSource> {
+    let (key, clock) = (key.clone(), runtime.clock.clone());
+    let source = move || {
+        let now = clock.unix_ms();
+        let record = AddressRecord {
+            peer: *key.peer_id().as_bytes(),
+            sequence: now,
+            expires_unix_ms: now + ADDRESS_LIFETIME_MS,
+            addresses: vec![listens],
+        };
+        Some(SignedAddressRecord::sign(&record, |bytes| key.sign(bytes)))
+    };
+    (!listens.ip().is_unspecified()).then(|| Arc::new(source) as AddressSource)
+}
+
+fn streams(incarnation: u64, config: &Config, tasks: &TaskTracker) -> Streams {
+    let sequence = Arc::new(AtomicU64::new(0));
+    let pools = Arc::new(SendStreamPoolManager::new(PoolPolicy::default(), tasks.clone(), Handle::current()));
+    let current = sequence.clone();
+    let lanes = LanesConfig {
+        incarnation,
+        sequence: Box::new(move || current.load(Ordering::Acquire)),
+        limits: LaneLimits::default(),
+    };
+    let lanes = Lanes::new(pools.clone(), lanes, tasks.clone(), Handle::current());
+    let per_connection = config.limits.max_streams as usize;
+    let receive = ReceivePolicy { per_connection, ..ReceivePolicy::default() };
+    Streams { lanes, pools, receive, sequence, tasks: tasks.clone() }
+}
+
+fn plugin_policy(config: &Config) -> PluginPolicy {
+    let limits = &config.plugins;
+    PluginPolicy {
+        memory: limits.max_memory,
+        turn_time: limits.max_turn_time,
+        store_bytes: limits.max_store,
+        mailbox_bytes: usize::try_from(limits.max_mailbox).unwrap_or(usize::MAX),
+        ..PluginPolicy::default()
+    }
+}
+
+/// The node's key, as far as plugins may use it.
+struct Key(Arc<NodeKey>);
+
+impl Signer for Key {
+    fn sign(&self, message: &[u8]) -> [u8; 64] {
+        self.0.sign(message)
+    }
+}

@@ -1,1 +1,33 @@
-//! (under construction)
+//! The admin API: HTTP/1.1 with JSON on a Unix socket. `docs/admin-api.md` describes it.
+
+mod call;
+mod client;
+mod error;
+mod guard;
+mod peers;
+mod plugins;
+mod router;
+mod server;
+mod socket;
+
+pub use client::{AdminClient, AdminRequest, ApiFailure, ClientError};
+pub use plugins::SETTINGS_HEADER;
+pub use router::router;
+pub use server::AdminServer;
+
+use std::time::Duration;
+
+/// Largest body of a request that carries no plugin, in bytes; what a plugin takes as one message at most.
+pub const MAX_BODY: usize = 1 << 20;
+
+/// How long a command of a plugin may take unless the caller says otherwise.
+pub const DEFAULT_CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The longest time a caller may grant a command.
+pub const MAX_CALL_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// How long loading or upgrading may take: compiling the largest plugin takes a small machine a minute.
+pub const PLUGIN_CHANGE_TIMEOUT: Duration = Duration::from_secs(150);
+
+/// How long everything else may take.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);

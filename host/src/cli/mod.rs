@@ -1,1 +1,161 @@
-//! (under construction)
+//! The command line: each command reads its arguments, asks the node, and prints the answer.
+
+mod call;
+mod client;
+mod failure;
+mod init;
+mod output;
+mod peers;
+mod plugin;
+mod protocols;
+mod run;
+mod status;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use directories::ProjectDirs;
+
+use crate::folder::Folder;
+use failure::Failure;
+use output::Output;
+
+/// What a task that nobody waits for may still take when a command has ended.
+const RUNTIME_GRACE: Duration = Duration::from_millis(200);
+
+#[derive(Debug, Parser)]
+#[command(name = "weir", version, about = "A peer-to-peer node whose protocols are WebAssembly plugins")]
+struct Cli {
+    /// The node's data folder [default: the platform's folder for application data]
+    #[arg(long, global = true, env = "WEIR_DIR", value_name = "D")]
+    dir: Option<PathBuf>,
+    /// Print one JSON document on stdout, errors included
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a data folder with a configuration and a key
+    Init(init::Init),
+    /// Run the node until SIGINT or SIGTERM
+    Run(run::Run),
+    /// Show the running node
+    Status(status::Status),
+    /// Show peers, add or remove one
+    Peers(peers::Peers),
+    /// Show the registered protocols
+    Protocols(protocols::Protocols),
+    /// Show, load, upgrade or unload plugins
+    Plugin(plugin::Plugin),
+    /// Call a command of a plugin
+    Call(call::Call),
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error, &arguments),
+    };
+    let output = Output::new(cli.json);
+    match execute(cli, &output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output.failure(&failure);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(cli: Cli, output: &Output) -> Result<(), Failure> {
+    let folder = data_folder(cli.dir)?;
+    let runtime = runtime(matches!(cli.command, Command::Run(_)))?;
+    let result = runtime.block_on(async {
+        match cli.command {
+            Command::Init(command) => command.execute(&folder, output),
+            Command::Run(command) => command.execute(folder, output).await,
+            Command::Status(command) => command.execute(&folder, output).await,
+            Command::Peers(command) => command.execute(&folder, output).await,
+            Command::Protocols(command) => command.execute(&folder, output).await,
+            Command::Plugin(command) => command.execute(&folder, output).await,
+            Command::Call(command) => command.execute(&folder, output).await,
+        }
+    });
+    runtime.shutdown_timeout(RUNTIME_GRACE);
+    result
+}
+
+/// A node uses all processors; a question to a node needs one thread.
+fn runtime(node: bool) -> Result<tokio::runtime::Runtime, Failure> {
+    let mut builder =
+        if node { tokio::runtime::Builder::new_multi_thread() } else { tokio::runtime::Builder::new_current_thread() };
+    let runtime = builder.enable_all().build();
+    runtime.map_err(|e| Failure::new("start-failed", format!("cannot start the asynchronous runtime: {e}")))
+}
+
+fn data_folder(dir: Option<PathBuf>) -> Result<Folder, Failure> {
+    let platform = || ProjectDirs::from("", "", "weir").map(|dirs| dirs.data_dir().to_owned());
+    dir.filter(|dir| !dir.as_os_str().is_empty()).or_else(platform).map(Folder::at).ok_or_else(|| {
+        let message = "this system names no folder for application data: name one with --dir D or WEIR_DIR";
+        Failure::new("no-folder", message)
+    })
+}
+
+/// Help and version go where they always go; wrong arguments are an error like any other for `--json`.
+fn refuse(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
+    let json = arguments.iter().take_while(|a| *a != "--").any(|a| a == "--json");
+    if json && error.use_stderr() {
+        let text = error.render().to_string();
+        let message = text.trim().trim_start_matches("error: ");
+        Output::new(true).failure(&Failure::new("usage", message));
+    } else if error.print().is_err() {
+        return ExitCode::FAILURE;
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_documented_forms_parse() {
+        let peer = format!("{}@127.0.0.1:1", "0a".repeat(32));
+        let forms: [&[&str]; 14] = [
+            &["init", "--listen", "127.0.0.1:0"],
+            &["run"],
+            &["run", "--listen", "[::1]:0", "--json"],
+            &["--dir", "x", "status"],
+            &["status", "--dir", "x", "--json"],
+            &["peers"],
+            &["peers", "add", &peer, "--necessary"],
+            &["peers", "remove", &peer[..64], "--json"],
+            &["protocols"],
+            &["plugin", "list"],
+            &["plugin", "load", "ping.wasm", "--save"],
+            &["plugin", "upgrade", "ping", "ping.wasm"],
+            &["call", "ping", "stats"],
+            &["call", "ping", "ping", "{\"count\": 1}", "--timeout", "5s"],
+        ];
+        for form in forms {
+            let arguments = std::iter::once("weir").chain(form.iter().copied());
+            if let Err(error) = Cli::try_parse_from(arguments) {
+                panic!("{form:?}: {error}");
+            }
+        }
+    }
+}

@@ -75,13 +75,18 @@ pub struct PluginInfo {
 #[derive(Debug, Clone, Serialize)]
 pub struct UpgradeReport {
     /// The plugin as it runs now.
-    pub info: PluginInfo,
+    pub plugin: PluginInfo,
     /// The version that ran before.
     pub from_version: String,
-    /// How long the mailbox was held.
+    /// How long the mailbox was held; in JSON `pause_us`, in microseconds.
+    #[serde(rename = "pause_us", serialize_with = "microseconds")]
     pub pause: Duration,
     /// Bytes of the snapshot the new revision started with.
     pub snapshot_bytes: Option<usize>,
     /// Why it started without a snapshot.
     pub snapshot_skipped: Option<String>,
+}
+
+fn microseconds<S: serde::Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_u64(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
 }

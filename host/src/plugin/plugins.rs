@@ -170,19 +170,19 @@ impl Plugins {
         }
         let info = home.info();
         let (pause, snapshot_bytes, snapshot_skipped) = (swap.pause, swap.snapshot_bytes, swap.snapshot_skipped);
-        Ok(UpgradeReport { info, from_version, pause, snapshot_bytes, snapshot_skipped })
+        Ok(UpgradeReport { plugin: info, from_version, pause, snapshot_bytes, snapshot_skipped })
     }
 
-    /// Gives the plugin its last turn, unregisters it and forgets it. Its store stays.
+    /// Gives the plugin its last turn, unregisters it and forgets it: what it was at the end. Its store stays.
     ///
     /// # Errors
     /// When no plugin has the name.
-    pub async fn unload(&self, name: &str) -> Result<(), PluginError> {
+    pub async fn unload(&self, name: &str) -> Result<PluginInfo, PluginError> {
         let _alone = self.0.lifecycle.lock().await;
         self.stop(name, Instant::now() + UNLOAD_TIME).await
     }
 
-    async fn stop(&self, name: &str, deadline: Instant) -> Result<(), PluginError> {
+    async fn stop(&self, name: &str, deadline: Instant) -> Result<PluginInfo, PluginError> {
         let removed = self.running().remove(name);
         let Running { home, control, mut task, .. } =
             removed.ok_or_else(|| PluginError::Unknown { plugin: name.to_owned() })?;
@@ -202,7 +202,7 @@ impl Plugins {
             self.desk().leave(name);
             home.mailbox.close();
         }
-        Ok(())
+        Ok(home.info())
     }
 
     /// All plugins, by name.

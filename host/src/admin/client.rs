@@ -1,0 +1,194 @@
+//! A client of the admin API, as the command line uses it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::client::conn::http1;
+use hyper::{Method, Request, header};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use tokio::net::UnixStream;
+
+use super::{MAX_BODY, REQUEST_TIMEOUT, SETTINGS_HEADER};
+
+/// Largest answer that is read, in bytes: what 4,096 peers with 1,024 protocols each would hardly fill.
+const MAX_ANSWER: usize = 64 * MAX_BODY;
+
+/// What the client waits beyond what the node allows itself, so that the node's own answer wins.
+const MARGIN: Duration = Duration::from_secs(5);
+
+/// What the API said instead of doing it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct ApiFailure {
+    /// A name for programs.
+    pub code: String,
+    /// For people.
+    pub message: String,
+}
+
+/// Why a request has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens.
+    #[error("no node runs in {}: start it with `weir run --dir {}`", folder(.0).display(), folder(.0).display())]
+    NotRunning(PathBuf),
+    /// Somebody listens, but not for us.
+    #[error("cannot talk to the node through {}: {source}", socket.display())]
+    Connect {
+        /// Which socket.
+        socket: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The connection broke.
+    #[error("the node ended the connection before it answered ({0}): its log says more")]
+    Broken(String),
+    /// The answer is not what this API answers.
+    #[error("the node answered something unexpected ({0}): is it of another version?")]
+    Unexpected(String),
+    /// No answer in time.
+    #[error("the node did not answer within {} s", .0.as_secs())]
+    TimedOut(Duration),
+    /// An error answer.
+    #[error("{}", .0.message)]
+    Refused(ApiFailure),
+}
+
+impl ClientError {
+    /// A name for programs.
+    pub fn code(&self) -> &str {
+        match self {
+            Self::NotRunning(_) => "not-running",
+            Self::Connect { .. } => "not-reachable",
+            Self::Broken(_) => "connection-lost",
+            Self::Unexpected(_) => "unexpected-answer",
+            Self::TimedOut(_) => "timed-out",
+            Self::Refused(failure) => &failure.code,
+        }
+    }
+}
+
+fn folder(socket: &Path) -> &Path {
+    socket.parent().unwrap_or(socket)
+}
+
+/// One request a connection; cheap to make.
+#[derive(Debug, Clone)]
+pub struct AdminClient {
+    socket: PathBuf,
+}
+
+/// A request to be sent.
+#[derive(Debug, Clone)]
+pub struct AdminRequest {
+    method: Method,
+    path: String,
+    body: Bytes,
+    content_type: &'static str,
+    settings: Option<String>,
+    timeout: Duration,
+}
+
+impl AdminRequest {
+    fn new(method: Method, path: impl Into<String>) -> Self {
+        let content_type = "application/json";
+        Self { method, path: path.into(), body: Bytes::new(), content_type, settings: None, timeout: REQUEST_TIMEOUT }
+    }
+
+    /// Reads.
+    pub fn get(path: impl Into<String>) -> Self {
+        Self::new(Method::GET, path)
+    }
+
+    /// Sends JSON.
+    pub fn post(path: impl Into<String>, body: impl Into<Bytes>) -> Self {
+        Self { body: body.into(), ..Self::new(Method::POST, path) }
+    }
+
+    /// Removes.
+    pub fn delete(path: impl Into<String>) -> Self {
+        Self::new(Method::DELETE, path)
+    }
+
+    /// The body is a plugin, and these are its settings as JSON.
+    #[must_use]
+    pub fn wasm(self, settings: Option<String>) -> Self {
+        Self { content_type: "application/wasm", settings, ..self }
+    }
+
+    /// How long the node itself may take.
+    #[must_use]
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+}
+
+impl AdminClient {
+    /// For the node that listens at `socket`.
+    pub fn new(socket: impl Into<PathBuf>) -> Self {
+        Self { socket: socket.into() }
+    }
+
+    /// Sends the request and reads the whole answer, a JSON document.
+    ///
+    /// Cancel safe for reads. A change that was sent happens whether somebody waits for its answer or not.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn send(&self, request: AdminRequest) -> Result<Bytes, ClientError> {
+        let limit = request.timeout + MARGIN;
+        tokio::time::timeout(limit, self.exchange(request)).await.unwrap_or(Err(ClientError::TimedOut(limit)))
+    }
+
+    async fn exchange(&self, request: AdminRequest) -> Result<Bytes, ClientError> {
+        let broken = |error: hyper::Error| ClientError::Broken(error.to_string());
+        let stream = self.connect().await?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        let exchange = async {
+            let response = sender.send_request(http_request(request)?).await.map_err(broken)?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+            let body = body.map_err(|error| ClientError::Broken(error.to_string()))?.to_bytes();
+            if status.is_success() { Ok(body) } else { Err(refusal(status, &body)) }
+        };
+        let mut exchange = std::pin::pin!(exchange);
+        // The connection is driven here and dies with this future: no task is left behind.
+        tokio::select! {
+            answer = &mut exchange => answer,
+            _ = connection => exchange.await,
+        }
+    }
+
+    async fn connect(&self) -> Result<UnixStream, ClientError> {
+        UnixStream::connect(&self.socket).await.map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NotRunning(self.socket.clone()),
+            _ => ClientError::Connect { socket: self.socket.clone(), source },
+        })
+    }
+}
+
+fn http_request(request: AdminRequest) -> Result<Request<Full<Bytes>>, ClientError> {
+    let mut builder = Request::builder()
+        .method(request.method)
+        .uri(request.path)
+        .header(header::HOST, "weir")
+        .header(header::CONTENT_TYPE, request.content_type);
+    if let Some(settings) = request.settings {
+        builder = builder.header(SETTINGS_HEADER, settings.into_bytes());
+    }
+    builder.body(Full::new(request.body)).map_err(|error| ClientError::Unexpected(error.to_string()))
+}
+
+fn refusal(status: hyper::StatusCode, body: &[u8]) -> ClientError {
+    #[derive(Deserialize)]
+    struct Envelope {
+        error: ApiFailure,
+    }
+    match serde_json::from_slice::<Envelope>(body) {
+        Ok(envelope) => ClientError::Refused(envelope.error),
+        Err(_) => ClientError::Unexpected(format!("status {status}")),
+    }
+}

@@ -1,0 +1,65 @@
+//! What the admin API answers when it does not do what was asked: a status and `{"error": {"code", "message"}}`.
+
+use std::borrow::Cow;
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use crate::node::OperateError;
+use crate::plugin::CallError;
+
+/// An error answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ApiError {
+    pub(super) status: StatusCode,
+    pub(super) code: Cow<'static, str>,
+    pub(super) message: String,
+}
+
+impl ApiError {
+    pub(super) fn new(status: StatusCode, code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self { status, code: code.into(), message: message.into() }
+    }
+
+    pub(super) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad-request", message)
+    }
+
+    /// An error of a lower layer. Its code decides the status, so that each cause has one place.
+    fn coded(code: &str, message: String) -> Self {
+        Self::new(status_of(code), code.to_owned(), message)
+    }
+}
+
+fn status_of(code: &str) -> StatusCode {
+    match code {
+        "unknown-plugin" | "unknown-peer" | "unknown-command" | "not-found" => StatusCode::NOT_FOUND,
+        "timed-out" | "timeout" => StatusCode::GATEWAY_TIMEOUT,
+        "busy" | "gone" => StatusCode::SERVICE_UNAVAILABLE,
+        "too-large" => StatusCode::PAYLOAD_TOO_LARGE,
+        "too-many-plugins" | "too-many-peers" => StatusCode::CONFLICT,
+        "folder-unusable" | "not-saved" | "internal" => StatusCode::INTERNAL_SERVER_ERROR,
+        code if code.starts_with("already-") => StatusCode::CONFLICT,
+        _ => StatusCode::UNPROCESSABLE_ENTITY,
+    }
+}
+
+impl From<OperateError> for ApiError {
+    fn from(error: OperateError) -> Self {
+        Self::coded(error.code(), error.to_string())
+    }
+}
+
+impl From<CallError> for ApiError {
+    fn from(error: CallError) -> Self {
+        Self::coded(error.code(), error.to_string())
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        (self.status, Json(json!({"error": {"code": self.code, "message": self.message}}))).into_response()
+    }
+}

@@ -1,0 +1,59 @@
+//! Which path does what.
+
+use std::sync::Arc;
+
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{Method, StatusCode, Uri};
+use axum::middleware::from_fn_with_state;
+use axum::routing::{delete, get, post};
+use axum::{Json, Router};
+use serde_json::{Value, json};
+
+use super::error::ApiError;
+use super::guard::{Guard, MAX_REQUESTS, MAX_UPLOADS, guard};
+use super::{MAX_BODY, MAX_CALL_TIMEOUT, PLUGIN_CHANGE_TIMEOUT, REQUEST_TIMEOUT, call, peers, plugins};
+use crate::node::{MAX_PLUGIN_FILE, Node};
+
+/// The whole admin API, for a server or for a test.
+pub fn router(node: Arc<Node>) -> Router {
+    let quick = Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/peers", get(peers::list).post(peers::add))
+        .route("/v1/peers/{peer_id}", delete(peers::remove))
+        .route("/v1/protocols", get(protocols))
+        .route("/v1/plugins/{name}", delete(plugins::unload))
+        .route_layer(from_fn_with_state(Guard::new(MAX_REQUESTS, REQUEST_TIMEOUT), guard));
+    // Looking at plugins must work while two of them are being compiled.
+    let list = Router::new()
+        .route("/v1/plugins", get(plugins::list))
+        .route_layer(from_fn_with_state(Guard::new(MAX_REQUESTS, REQUEST_TIMEOUT), guard));
+    let uploads = Router::new()
+        .route("/v1/plugins", post(plugins::load))
+        .route("/v1/plugins/{name}/upgrade", post(plugins::upgrade))
+        .layer(DefaultBodyLimit::max(MAX_PLUGIN_FILE))
+        .route_layer(from_fn_with_state(Guard::new(MAX_UPLOADS, PLUGIN_CHANGE_TIMEOUT), guard));
+    // A call has its own deadline; this one is for reading its body and writing its answer.
+    let calls = Router::new()
+        .route("/v1/call/{plugin}/{command}", post(call::call))
+        .route_layer(from_fn_with_state(Guard::new(MAX_REQUESTS, MAX_CALL_TIMEOUT + REQUEST_TIMEOUT), guard));
+    let small = quick.merge(list).merge(calls).layer(DefaultBodyLimit::max(MAX_BODY));
+    small.merge(uploads).fallback(no_such_path).method_not_allowed_fallback(no_such_method).with_state(node)
+}
+
+async fn status(State(node): State<Arc<Node>>) -> Json<Value> {
+    Json(node.status().await)
+}
+
+async fn protocols(State(node): State<Arc<Node>>) -> Json<Value> {
+    Json(json!({"protocols": node.host().protocols()}))
+}
+
+async fn no_such_path(uri: Uri) -> ApiError {
+    let message = format!("there is no {}; docs/admin-api.md lists the paths, which start with /v1/", uri.path());
+    ApiError::new(StatusCode::NOT_FOUND, "not-found", message)
+}
+
+async fn no_such_method(method: Method, uri: Uri) -> ApiError {
+    let message = format!("{} does not take {method}; docs/admin-api.md lists what it takes", uri.path());
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", message)
+}

@@ -1,0 +1,133 @@
+//! `weir plugin`: see, load, upgrade and unload plugins.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use super::client::{ask, segment};
+use super::failure::Failure;
+use super::output::{Output, cell, printable, rows, table};
+use crate::admin::{AdminRequest, PLUGIN_CHANGE_TIMEOUT};
+use crate::config::{format_size, read_plugin_file};
+use crate::folder::Folder;
+use crate::node::MAX_PLUGIN_FILE;
+
+#[derive(Debug, Args)]
+pub(super) struct Plugin {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show what is loaded
+    List,
+    /// Load a plugin, with grants and configuration from NAME.toml beside it
+    Load {
+        /// The .wasm file
+        file: PathBuf,
+        /// Copy it into the plugin folder, so that it is loaded again after a restart
+        #[arg(long)]
+        save: bool,
+    },
+    /// End a plugin
+    Unload {
+        /// Its name
+        name: String,
+    },
+    /// Replace a running plugin without losing a message
+    Upgrade {
+        /// Its name
+        name: String,
+        /// The .wasm file of the new revision
+        file: PathBuf,
+        /// Copy it into the plugin folder, so that it is loaded again after a restart
+        #[arg(long)]
+        save: bool,
+    },
+}
+
+impl Plugin {
+    pub(super) async fn execute(self, folder: &Folder, output: &Output) -> Result<(), Failure> {
+        match self.command {
+            Command::List => {
+                let document = ask(folder, AdminRequest::get("/v1/plugins")).await?;
+                output.show(&document, render);
+            }
+            Command::Load { file, save } => {
+                let document = ask(folder, upload("/v1/plugins", &file, save)?).await?;
+                output.show(&document, |loaded| format!("loaded {}{}", name(&loaded["plugin"]), saved(loaded)));
+            }
+            Command::Unload { name } => {
+                let path = format!("/v1/plugins/{}", segment(&name));
+                let document = ask(folder, AdminRequest::delete(path)).await?;
+                output.show(&document, render_unloaded);
+            }
+            Command::Upgrade { name, file, save } => {
+                let path = format!("/v1/plugins/{}/upgrade", segment(&name));
+                let document = ask(folder, upload(&path, &file, save)?).await?;
+                output.show(&document, render_upgraded);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The file and the settings beside it. Read here, because the node may not be allowed to read where we are.
+fn upload(path: &str, file: &Path, save: bool) -> Result<AdminRequest, Failure> {
+    let unreadable =
+        |e: std::io::Error| Failure::new("plugin-unreadable", format!("cannot read {}: {e}", file.display()));
+    let size = std::fs::metadata(file).map_err(unreadable)?.len();
+    if size > MAX_PLUGIN_FILE as u64 {
+        let (size, limit) = (format_size(size), format_size(MAX_PLUGIN_FILE as u64));
+        let message = format!("{} has {size}, which is more than a plugin may have ({limit})", file.display());
+        return Err(Failure::new("plugin-too-large", message));
+    }
+    let bytes = std::fs::read(file).map_err(unreadable)?;
+    if bytes.is_empty() {
+        return Err(Failure::new("not-wasm", format!("{} is empty: build the plugin again", file.display())));
+    }
+    let settings = read_plugin_file(file)?.map(|settings| serde_json::to_string(&settings)).transpose();
+    let settings = settings.map_err(|e| Failure::new("config-value", e.to_string()))?;
+    let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    let query = format!("{path}?file={}&save={save}", segment(&absolute.to_string_lossy()));
+    Ok(AdminRequest::post(query, bytes).wasm(settings).timeout(PLUGIN_CHANGE_TIMEOUT))
+}
+
+fn render(document: &Value) -> String {
+    let (plugins, failed) = (rows(document, "plugins"), rows(document, "failed"));
+    let keys = ["name", "version", "state", "revision", "protocols"];
+    let titles = ["NAME", "VERSION", "STATE", "REVISION", "PROTOCOLS"];
+    let mut text = match plugins {
+        [] => "no plugin is loaded; `weir plugin load FILE` loads one".to_owned(),
+        plugins => table(titles, plugins.iter().map(|plugin| keys.map(|key| cell(plugin, key)))),
+    };
+    for file in failed {
+        let (path, why) = (cell(file, "file"), cell(&file["error"], "message"));
+        text.push_str(&format!("\nnot loaded at start: {}: {}", printable(&path), printable(&why)));
+    }
+    text
+}
+
+fn name(plugin: &Value) -> String {
+    printable(&format!("{} {}", cell(plugin, "name"), cell(plugin, "version"))).into_owned()
+}
+
+fn saved(document: &Value) -> String {
+    match document["saved"].as_str() {
+        Some(file) => format!(" and saved it as {file}"),
+        None => " until the node ends; with --save it is loaded again after a restart".to_owned(),
+    }
+}
+
+fn render_upgraded(report: &Value) -> String {
+    let pause = report["pause_us"].as_u64().map_or(String::new(), |us| format!(", held for {us} µs"));
+    let from = printable(&cell(report, "from_version")).into_owned();
+    format!("upgraded from {from} to {}{pause}{}", name(&report["plugin"]), saved(report))
+}
+
+fn render_unloaded(unloaded: &Value) -> String {
+    let again = |file: &str| format!("; {file} is loaded again at the next start: move it away to prevent that");
+    format!("unloaded {}{}", name(&unloaded["plugin"]), unloaded["file"].as_str().map(again).unwrap_or_default())
+}

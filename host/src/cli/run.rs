@@ -1,0 +1,91 @@
+//! `weir run`: the node, until somebody ends it.
+
+use std::net::SocketAddr;
+
+use clap::Args;
+use serde_json::json;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::failure::Failure;
+use super::output::Output;
+use crate::config::{Config, LogFormat};
+use crate::folder::{Folder, FolderError};
+use crate::node::RunningNode;
+use crate::telemetry;
+
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    /// Where to listen, instead of what weir.toml says
+    #[arg(long, value_name = "IP:PORT")]
+    listen: Option<SocketAddr>,
+    /// Log one JSON object a line, whatever weir.toml says
+    #[arg(long)]
+    log_json: bool,
+}
+
+impl Run {
+    pub(super) async fn execute(self, folder: Folder, output: &Output) -> Result<(), Failure> {
+        if !folder.config().exists() {
+            return Err(FolderError::NotInitialised(folder.path().to_owned()).into());
+        }
+        let mut config = Config::load(&folder.config())?;
+        config.listen = self.listen.unwrap_or(config.listen);
+        if self.log_json {
+            config.log.format = LogFormat::Json;
+        }
+        telemetry::init(&config.log);
+        let mut signals = Signals::new()?;
+        let node = tokio::select! {
+            node = RunningNode::start(folder, config) => node?,
+            // Nothing is running yet that would have to end in order.
+            _ = signals.next() => return Ok(()),
+        };
+        announce(&node, output);
+        let first = signals.next().await;
+        tracing::info!("{} received, ending", first.name);
+        tokio::select! {
+            () = node.shutdown() => tracing::info!("ended"),
+            second = signals.next() => {
+                tracing::warn!("{} received again, ending at once", second.name);
+                std::process::exit(128 + second.number);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The one line on stdout: whoever started us may go on.
+fn announce(node: &RunningNode, output: &Output) {
+    let (peer, address) = (node.node().host().peer_id(), node.address());
+    tracing::info!(%peer, %address, "ready");
+    let socket = node.node().folder().socket();
+    let document = json!({"peer_id": peer, "address": address, "socket": socket});
+    output.show(&document, |_| format!("ready {peer}@{address}"));
+}
+
+/// The signals that end a node.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Received {
+    name: &'static str,
+    number: i32,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        let listen = |kind| signal(kind).map_err(|e| Failure::new("start-failed", format!("cannot hear signals: {e}")));
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    /// Cancel safe.
+    async fn next(&mut self) -> Received {
+        tokio::select! {
+            _ = self.interrupt.recv() => Received { name: "SIGINT", number: 2 },
+            _ = self.terminate.recv() => Received { name: "SIGTERM", number: 15 },
+        }
+    }
+}

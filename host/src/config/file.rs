@@ -1,0 +1,284 @@
+//! `weir.toml` as it is written, and its checked form.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+
+use super::keys::Source;
+use super::units::{format_duration, format_size};
+use super::{
+    Config, ConfigError, ConfiguredPeer, Limits, LogConfig, LogFormat, PluginLimits, PluginOverrides, Timeouts,
+    parse_duration, parse_size,
+};
+use crate::peer::PeerAddr;
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct RawConfig {
+    listen: Option<SocketAddr>,
+    limits: RawLimits,
+    timeouts: RawTimeouts,
+    peers: Vec<RawPeer>,
+    plugins: RawPlugins,
+    log: RawLog,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct RawLimits {
+    max_peers: Option<u32>,
+    max_pending_handshakes: Option<u32>,
+    max_streams: Option<u32>,
+    stream_window: Option<Size>,
+    send_buffer: Option<Size>,
+    max_message: Option<Size>,
+    memory_limit: Option<Size>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct RawTimeouts {
+    idle: Option<Time>,
+    keep_alive: Option<Time>,
+    handshake: Option<Time>,
+}
+
+#[derive(Deserialize)]
+struct RawPeer {
+    address: PeerAddr,
+    #[serde(default = "yes")]
+    necessary: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct RawPlugins {
+    max_plugins: Option<u32>,
+    max_memory: Option<Size>,
+    max_turn_time: Option<Time>,
+    max_store: Option<Size>,
+    max_mailbox: Option<Size>,
+}
+
+/// A second view of the same section. `flatten` would do it in one, but loses the place of an error.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct RawNamed {
+    plugins: BTreeMap<String, toml::Value>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct RawLog {
+    level: Option<String>,
+    format: Option<LogFormat>,
+}
+
+/// Bytes, written as a number or with a unit.
+#[derive(Clone, Copy)]
+struct Size(u64);
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match toml::Value::deserialize(deserializer)? {
+            toml::Value::Integer(bytes) if bytes >= 0 => Ok(Self(bytes as u64)),
+            toml::Value::String(text) => parse_size(&text).map(Self).map_err(serde::de::Error::custom),
+            other => parse_size(&other.to_string()).map(Self).map_err(serde::de::Error::custom),
+        }
+    }
+}
+
+/// A duration, written with a unit.
+#[derive(Clone, Copy)]
+struct Time(Duration);
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = match toml::Value::deserialize(deserializer)? {
+            toml::Value::String(text) => text,
+            other => other.to_string(),
+        };
+        parse_duration(&text).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+/// Looks at one key after the other and keeps the source at hand for errors.
+struct Check<'a>(&'a Source<'a>);
+
+impl Check<'_> {
+    fn count(
+        &self,
+        key: &str,
+        value: Option<u32>,
+        default: u32,
+        range: RangeInclusive<u32>,
+    ) -> Result<u32, ConfigError> {
+        self.within(key, value.unwrap_or(default), range, |n| n.to_string())
+    }
+
+    fn size(
+        &self,
+        key: &str,
+        value: Option<Size>,
+        default: u64,
+        range: RangeInclusive<u64>,
+    ) -> Result<u64, ConfigError> {
+        self.within(key, value.map_or(default, |s| s.0), range, |n| format_size(*n))
+    }
+
+    fn time(
+        &self,
+        key: &str,
+        value: Option<Time>,
+        default: Duration,
+        range: RangeInclusive<Duration>,
+    ) -> Result<Duration, ConfigError> {
+        self.within(key, value.map_or(default, |t| t.0), range, |t| format_duration(*t))
+    }
+
+    fn within<T: PartialOrd, S: Display>(
+        &self,
+        key: &str,
+        value: T,
+        range: RangeInclusive<T>,
+        show: impl Fn(&T) -> S,
+    ) -> Result<T, ConfigError> {
+        if range.contains(&value) {
+            return Ok(value);
+        }
+        let (low, high) = (show(range.start()), show(range.end()));
+        Err(self.0.wrong(key, format!("{} is outside {low} to {high}", show(&value))))
+    }
+}
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+pub(super) fn from_source(source: &Source<'_>) -> Result<Config, ConfigError> {
+    let raw: RawConfig = source.read()?;
+    let check = Check(source);
+    let default = Config::default();
+    Ok(Config {
+        listen: raw.listen.unwrap_or(default.listen),
+        limits: limits(&check, &raw.limits)?,
+        timeouts: timeouts(&check, &raw.timeouts)?,
+        peers: peers(&check, &raw.peers)?,
+        plugins: plugin_limits(&check, &raw.plugins)?,
+        plugin_settings: plugin_settings(source)?,
+        log: log(&check, raw.log)?,
+    })
+}
+
+fn limits(check: &Check<'_>, raw: &RawLimits) -> Result<Limits, ConfigError> {
+    let default = Limits::default();
+    let limits = Limits {
+        max_peers: check.count("limits.max_peers", raw.max_peers, default.max_peers, 1..=4096)?,
+        max_pending_handshakes: check.count(
+            "limits.max_pending_handshakes",
+            raw.max_pending_handshakes,
+            default.max_pending_handshakes,
+            1..=1024,
+        )?,
+        max_streams: check.count("limits.max_streams", raw.max_streams, default.max_streams, 4..=1024)?,
+        stream_window: check.size(
+            "limits.stream_window",
+            raw.stream_window,
+            default.stream_window.into(),
+            16 * KIB..=64 * MIB,
+        )? as u32,
+        send_buffer: check.size(
+            "limits.send_buffer",
+            raw.send_buffer,
+            default.send_buffer.into(),
+            64 * KIB..=64 * MIB,
+        )? as u32,
+        max_message: check.size("limits.max_message", raw.max_message, default.max_message.into(), KIB..=16 * MIB)?
+            as u32,
+        memory_limit: check.size(
+            "limits.memory_limit",
+            raw.memory_limit,
+            default.memory_limit,
+            16 * MIB..=u64::MAX >> 1,
+        )?,
+    };
+    match limits.streams().windows() {
+        Ok(_) => Ok(limits),
+        Err(error) => Err(check.0.wrong("limits.stream_window", error.to_string())),
+    }
+}
+
+fn timeouts(check: &Check<'_>, raw: &RawTimeouts) -> Result<Timeouts, ConfigError> {
+    let default = Timeouts::default();
+    let (second, most) = (Duration::from_secs(1), Duration::from_secs(600));
+    let idle = check.time("timeouts.idle", raw.idle, default.idle, second * 2..=most)?;
+    let keep_alive = check.time("timeouts.keep_alive", raw.keep_alive, default.keep_alive, second..=most)?;
+    let handshake = check.time("timeouts.handshake", raw.handshake, default.handshake, second..=second * 60)?;
+    if keep_alive > idle / 2 {
+        let (keep_alive, half) = (format_duration(keep_alive), format_duration(idle / 2));
+        let problem = format!(
+            "{keep_alive} is more than half of timeouts.idle ({half}): one lost ping would end the connection; \
+             make it shorter or timeouts.idle longer"
+        );
+        return Err(check.0.wrong("timeouts.keep_alive", problem));
+    }
+    Ok(Timeouts { idle, keep_alive, handshake })
+}
+
+fn peers(check: &Check<'_>, raw: &[RawPeer]) -> Result<Vec<ConfiguredPeer>, ConfigError> {
+    let mut seen = BTreeMap::new();
+    for (index, peer) in raw.iter().enumerate() {
+        if let Some(first) = seen.insert(peer.address, index) {
+            let problem = format!("the same address stands in [[peers]] number {} and {}", first + 1, index + 1);
+            return Err(check.0.wrong(&format!("peers[{index}].address"), problem));
+        }
+    }
+    Ok(raw.iter().map(|peer| ConfiguredPeer { address: peer.address, necessary: peer.necessary }).collect())
+}
+
+fn plugin_limits(check: &Check<'_>, raw: &RawPlugins) -> Result<PluginLimits, ConfigError> {
+    let default = PluginLimits::default();
+    let (fast, slow) = (Duration::from_millis(10), Duration::from_secs(60));
+    Ok(PluginLimits {
+        max_plugins: check.count("plugins.max_plugins", raw.max_plugins, default.max_plugins, 0..=256)?,
+        max_memory: check.size("plugins.max_memory", raw.max_memory, default.max_memory, MIB..=4 * GIB)?,
+        max_turn_time: check.time("plugins.max_turn_time", raw.max_turn_time, default.max_turn_time, fast..=slow)?,
+        max_store: check.size("plugins.max_store", raw.max_store, default.max_store, 0..=u64::MAX >> 1)?,
+        max_mailbox: check.size("plugins.max_mailbox", raw.max_mailbox, default.max_mailbox, MIB..=GIB)?,
+    })
+}
+
+fn plugin_settings(source: &Source<'_>) -> Result<BTreeMap<String, PluginOverrides>, ConfigError> {
+    let named: RawNamed = source.read()?;
+    let sections = named.plugins.into_iter().filter(|(_, value)| value.is_table());
+    sections
+        .map(|(name, value)| match value.try_into() {
+            Ok(settings) => Ok((name, settings)),
+            Err(error) => Err(source.wrong(&format!("plugins.{name}"), error.message().trim())),
+        })
+        .collect()
+}
+
+fn log(check: &Check<'_>, raw: RawLog) -> Result<LogConfig, ConfigError> {
+    let default = LogConfig::default();
+    let level = raw.level.unwrap_or(default.level);
+    // A filter takes any bare word for the name of a module, so that a misspelt level would log everything of nothing.
+    let levels = ["off", "error", "warn", "info", "debug", "trace"];
+    let good_word = |word: &str| word.contains('=') || levels.contains(&word.trim());
+    if !level.split(',').all(good_word) || level.parse::<tracing_subscriber::EnvFilter>().is_err() {
+        let problem = format!(
+            "`{level}` is no log filter: write off, error, warn, info, debug or trace, \
+             or directives like info,weir_host::plugin=debug"
+        );
+        return Err(check.0.wrong("log.level", problem));
+    }
+    Ok(LogConfig { level, format: raw.format.unwrap_or(default.format) })
+}

@@ -1,0 +1,224 @@
+//! What the operator decides: `weir.toml`, read once into validated types.
+//!
+//! `docs/configuration.md` and [`TEMPLATE`] describe every key; a test holds the three together.
+
+mod error;
+mod file;
+mod keys;
+mod memory;
+mod plugin;
+mod template;
+mod units;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+pub use error::{ConfigError, Place};
+pub use memory::{MemoryBound, MemoryExceeded, MemoryTerm};
+pub use plugin::{PluginOverrides, read_plugin_file};
+pub use template::{TEMPLATE, render_template};
+pub use units::{format_size, parse_duration, parse_size};
+
+use crate::peer::PeerAddr;
+use crate::transport::StreamLimits;
+
+/// Everything `weir.toml` says, with the defaults where it says nothing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The UDP address the node listens on. Port 0 lets the system choose.
+    pub listen: SocketAddr,
+    /// Counts and sizes that bound what peers can make the node hold.
+    pub limits: Limits,
+    /// How long the node waits for a peer.
+    pub timeouts: Timeouts,
+    /// Peers to know from the start.
+    pub peers: Vec<ConfiguredPeer>,
+    /// What plugins may use.
+    pub plugins: PluginLimits,
+    /// Settings by the stem of the plugin's file.
+    pub plugin_settings: BTreeMap<String, PluginOverrides>,
+    /// What is logged and how.
+    pub log: LogConfig,
+}
+
+/// Counts and sizes that bound what peers can make the node hold. Sizes in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Most peers connected at once.
+    pub max_peers: u32,
+    /// Most handshakes in progress at once.
+    pub max_pending_handshakes: u32,
+    /// Most streams a peer may have open to this node, and this node to a peer.
+    pub max_streams: u32,
+    /// Bytes a peer may send on one stream before this node has read them.
+    pub stream_window: u32,
+    /// Bytes of one stream that wait here to be sent or acknowledged.
+    pub send_buffer: u32,
+    /// Largest message taken or sent.
+    pub max_message: u32,
+    /// The node refuses to start when it could need more than this.
+    pub memory_limit: u64,
+}
+
+impl Limits {
+    /// What each connection may use, as the transport takes it.
+    pub fn streams(&self) -> StreamLimits {
+        let Self { max_streams, stream_window, send_buffer, .. } = *self;
+        StreamLimits { max_streams, stream_window, send_buffer }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_peers: 64,
+            max_pending_handshakes: 32,
+            max_streams: 64,
+            stream_window: 256 << 10,
+            send_buffer: 128 << 10,
+            max_message: 1 << 20,
+            memory_limit: 4 << 30,
+        }
+    }
+}
+
+/// How long the node waits for a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// A connection that is silent for this long is dead.
+    pub idle: Duration,
+    /// A silent connection is pinged this often.
+    pub keep_alive: Duration,
+    /// A handshake must end within this time.
+    pub handshake: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self { idle: seconds(30), keep_alive: seconds(10), handshake: seconds(10) }
+    }
+}
+
+/// A peer the configuration names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConfiguredPeer {
+    /// Who, and where to dial it.
+    pub address: PeerAddr,
+    /// Whether the node keeps it connected.
+    pub necessary: bool,
+}
+
+/// What plugins may use. Sizes in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PluginLimits {
+    /// Most plugins loaded at once.
+    pub max_plugins: u32,
+    /// Linear memory of one plugin.
+    pub max_memory: u64,
+    /// CPU time of one turn.
+    pub max_turn_time: Duration,
+    /// What one plugin may keep in its store.
+    pub max_store: u64,
+    /// What may wait for one plugin.
+    pub max_mailbox: u64,
+}
+
+impl Default for PluginLimits {
+    fn default() -> Self {
+        Self {
+            max_plugins: 8,
+            max_memory: 64 << 20,
+            max_turn_time: Duration::from_secs(1),
+            max_store: 256 << 20,
+            max_mailbox: 4 << 20,
+        }
+    }
+}
+
+/// What is logged and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// A level or filter directives, as `RUST_LOG` takes them.
+    pub level: String,
+    /// For people or for machines.
+    pub format: LogFormat,
+}
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+/// Where a node listens unless told otherwise: on all IPv4 addresses, UDP port 4433.
+pub const DEFAULT_LISTEN: &str = "0.0.0.0:4433";
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([0, 0, 0, 0], 4433)),
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            peers: Vec::new(),
+            plugins: PluginLimits::default(),
+            plugin_settings: BTreeMap::new(),
+            log: LogConfig::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads and checks the file.
+    ///
+    /// # Errors
+    /// When it cannot be read, is no TOML, has a key this version does not know, or a value out of range. The
+    /// message names file, line, key and what to write.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text =
+            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { file: path.to_owned(), source })?;
+        Self::parse(&text, path)
+    }
+
+    /// Checks a text; `file` is only named in errors.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(text: &str, file: &Path) -> Result<Self, ConfigError> {
+        let source = keys::Source::parse(text, file)?;
+        source.refuse_unknown(&keys::NODE)?;
+        file::from_source(&source)
+    }
+
+    /// The most memory a node with this configuration can be made to hold, term by term.
+    pub fn memory_bound(&self) -> MemoryBound {
+        MemoryBound::of(&self.limits, &self.plugins)
+    }
+
+    /// Refuses a configuration that could need more memory than it allows.
+    ///
+    /// # Errors
+    /// [`ConfigError::Memory`], which says which term is large and what to change.
+    pub fn check_memory(&self, file: &Path) -> Result<MemoryBound, ConfigError> {
+        let bound = self.memory_bound();
+        match bound.exceeds(self.limits.memory_limit) {
+            None => Ok(bound),
+            Some(exceeded) => Err(ConfigError::Memory { file: file.to_owned(), exceeded }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

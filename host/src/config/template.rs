@@ -1,0 +1,93 @@
+//! The text of a new `weir.toml`: every key with its unit, its default and the reason for it.
+
+use std::net::SocketAddr;
+
+use super::DEFAULT_LISTEN;
+
+/// What `weir init` writes. Every key stands there as a comment with its default.
+pub const TEMPLATE: &str = r#"# Configuration of a Weir node. Every key stands here with its default; remove the # in front of one to change it.
+# Sizes are written "256 KiB", "64 MiB", "4 GiB"; durations "500ms", "30s", "5m".
+# The node reads this file when it starts. All keys: docs/configuration.md.
+
+# Where the node listens for peers: IP address and UDP port. Port 0 takes a free one.
+# 0.0.0.0 is every IPv4 address of this machine, [::] every IPv6 address.
+#listen = "0.0.0.0:4433"
+
+[limits]
+# Most peers connected at once. Together with the next five keys it decides how much memory peers can take.
+#max_peers = 64
+
+# Most handshakes in progress at once, so that strangers who only knock cannot take more.
+#max_pending_handshakes = 32
+
+# Most streams a peer may have open to this node. A busy protocol uses a few; 64 leave room for many protocols.
+#max_streams = 64
+
+# What a peer may send on one stream before the node has read it. Larger is faster over long distances:
+# a stream moves at most one window per round trip.
+#stream_window = "256 KiB"
+
+# What the node keeps of one stream until the peer has acknowledged it.
+#send_buffer = "128 KiB"
+
+# Largest single message. Bulk data belongs into many messages.
+#max_message = "1 MiB"
+
+# The node refuses to start when peers and plugins together could make it need more than this.
+#memory_limit = "4 GiB"
+
+[timeouts]
+# A peer that is silent for this long is gone.
+#idle = "30s"
+
+# A silent peer is asked for a sign of life this often. At most half of idle, so that one lost packet is harmless.
+#keep_alive = "10s"
+
+# A new connection must be established within this time.
+#handshake = "10s"
+
+# Peers to know from the start, one section each. `weir peers add` adds more while the node runs.
+#[[peers]]
+#address = "PEER_ID@192.0.2.7:4433"
+# Keep it connected: dial at start and again whenever the connection is lost.
+#necessary = true
+
+[plugins]
+# Most plugins loaded at once.
+#max_plugins = 8
+
+# Memory of one plugin. One that needs more fails; the node does not.
+#max_memory = "64 MiB"
+
+# CPU time a plugin may take for one batch of events before it is stopped.
+#max_turn_time = "1s"
+
+# What one plugin may keep in its store on disk.
+#max_store = "256 MiB"
+
+# What may wait for one plugin before its peers are held back.
+#max_mailbox = "4 MiB"
+
+# Grants and configuration of one plugin, by the name of its file without .wasm.
+# The same two keys may stand in NAME.toml beside the file; what stands here counts more.
+#[plugins.NAME]
+#grants = ["sign"]
+#config = { key = "value" }
+
+[log]
+# off, error, warn, info, debug or trace; or directives like "info,weir_host::plugin=debug". RUST_LOG counts more.
+#level = "info"
+
+# "text" for people, "json" for machines. Logs go to stderr.
+#format = "text"
+"#;
+
+/// The template, with an own listen address when one is given.
+pub fn render_template(listen: Option<SocketAddr>) -> String {
+    match listen {
+        Some(listen) => {
+            TEMPLATE.replacen(&format!("#listen = \"{DEFAULT_LISTEN}\""), &format!("listen = \"{listen}\""), 1)
+        }
+        None => TEMPLATE.to_owned(),
+    }
+}

@@ -1,0 +1,159 @@
+//! What is accepted, what is refused, and in which words.
+
+use std::path::Path;
+
+use super::*;
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(text, Path::new("weir.toml"))
+}
+
+fn refusal(text: &str) -> String {
+    parse(text).expect_err("must be refused").to_string()
+}
+
+#[test]
+fn an_empty_file_and_the_template_are_the_defaults() {
+    assert_eq!(parse("").expect("empty"), Config::default());
+    assert_eq!(parse(TEMPLATE).expect("template"), Config::default());
+}
+
+#[test]
+fn the_template_uncommented_is_the_defaults_too() {
+    let uncomment = |line: &str| {
+        let key = line.strip_prefix('#').filter(|rest| !rest.starts_with(' '));
+        key.unwrap_or(line).to_owned()
+    };
+    let text = TEMPLATE.lines().map(uncomment).collect::<Vec<_>>().join("\n").replace("PEER_ID", &"0a".repeat(32));
+    let config = parse(&text).expect("every commented key is right");
+    let settings =
+        PluginOverrides { grants: Some(vec!["sign".into()]), config: Some(serde_json::json!({"key": "value"})) };
+    assert_eq!(config.plugin_settings["NAME"], settings);
+    assert!(config.peers[0].necessary);
+    assert_eq!(Config { peers: vec![], plugin_settings: BTreeMap::new(), ..config }, Config::default());
+}
+
+#[test]
+fn every_key_is_in_the_template_and_in_the_documentation() {
+    let documentation = include_str!("../../../docs/configuration.md");
+    for key in keys::all_keys() {
+        assert!(documentation.contains(&format!("`{key}`")), "docs/configuration.md lacks {key}");
+        let name = key.rsplit('.').next().expect("has a name");
+        assert!(TEMPLATE.contains(name), "the template lacks {key}");
+    }
+}
+
+#[test]
+fn an_own_listen_address_is_written() {
+    let listen = "127.0.0.1:7000".parse().expect("address");
+    assert_eq!(parse(&render_template(Some(listen))).expect("template").listen, listen);
+}
+
+#[test]
+fn unknown_keys_suggest_the_right_one() {
+    let cases = [
+        ("\n\n[limits]\nmax_peer = 3", "weir.toml line 4: unknown key limits.max_peer; did you mean limits.max_peers?"),
+        ("max_peers = 3", "weir.toml line 1: unknown key max_peers; did you mean limits.max_peers?"),
+        ("listn = 3", "weir.toml line 1: unknown key listn; did you mean listen?"),
+        ("[limit]\nmax_peers = 3", "weir.toml line 1: unknown key limit; did you mean limits?"),
+        (
+            "[plugins]\nmax_memry = 3",
+            "weir.toml line 2: unknown key plugins.max_memry; did you mean plugins.max_memory?",
+        ),
+        (
+            "[plugins.ping]\ngrant = []",
+            "weir.toml line 2: unknown key plugins.ping.grant; did you mean plugins.ping.grants?",
+        ),
+        ("[[peers]]\nadress = 1", "weir.toml line 2: unknown key peers.adress; did you mean peers.address?"),
+        ("[colour]\nx = 1", "weir.toml line 1: unknown key colour"),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(refusal(text), expected);
+    }
+}
+
+#[test]
+fn the_first_unknown_key_is_named_and_what_a_plugin_reads_is_its_own() {
+    assert!(refusal("[timeouts]\nx = 1\n[limits]\ny = 1").contains("line 2: unknown key timeouts.x"));
+    let config = parse("[plugins.a.config]\nanything = 1\n[plugins.a.config.deep]\nmax_peer = 2").expect("free form");
+    let expected = serde_json::json!({"anything": 1, "deep": {"max_peer": 2}});
+    assert_eq!(config.plugin_settings["a"].config, Some(expected));
+}
+
+#[test]
+fn wrong_values_name_line_key_and_remedy() {
+    let cases: [(&str, &[&str]); 13] = [
+        ("listen = 1", &["line 1: listen:"]),
+        ("listen = \"here\"", &["line 1: listen:", "socket address"]),
+        ("[limits]\nmax_peers = 0", &["line 2: limits.max_peers: 0 is outside 1 to 4096"]),
+        ("[limits]\nmax_peers = \"many\"", &["line 2: limits.max_peers:"]),
+        ("[limits]\nmax_peers = -1", &["line 2: limits.max_peers:"]),
+        ("[limits]\nmemory_limit = \"4 GX\"", &["line 2: limits.memory_limit:", "`4 GX` is no size", "256 KiB"]),
+        ("[limits]\nstream_window = \"1 B\"", &["limits.stream_window: 1 B is outside 16 KiB to 64 MiB"]),
+        (
+            "[limits]\nmax_streams = 1024\nstream_window = \"64 MiB\"",
+            &["line 3: limits.stream_window:", "lower one of the two"],
+        ),
+        ("[timeouts]\nidle = 30", &["line 2: timeouts.idle:", "`30` is no duration", "30s"]),
+        ("[timeouts]\nidle = \"10s\"", &["timeouts.keep_alive: 10s is more than half of timeouts.idle (5s)"]),
+        ("[[peers]]\naddress = \"abc\"", &["line 2: peers.address:", "PEER_ID@IP:PORT"]),
+        ("[log]\nlevel = \"inof\"", &["line 2: log.level:", "`inof` is no log filter"]),
+        ("[plugins.ping]\ngrants = \"sign\"", &["line 1: plugins.ping", "expected a sequence"]),
+    ];
+    for (text, parts) in cases {
+        let message = refusal(text);
+        assert!(!message.contains('\n'), "{message}");
+        parts.iter().for_each(|part| assert!(message.contains(part), "{part} in {message}"));
+    }
+    assert!(refusal("[limits\n").starts_with("weir.toml line 1: "));
+    assert_eq!(parse("[limits\n").expect_err("syntax").code(), "config-syntax");
+}
+
+#[test]
+fn a_peer_twice_is_refused() {
+    let peer = format!("[[peers]]\naddress = \"{}@127.0.0.1:1\"\n", "0a".repeat(32));
+    assert!(refusal(&peer.repeat(2)).contains("number 1 and 2"));
+}
+
+#[test]
+fn sizes_are_numbers_or_texts() {
+    let config = parse("[limits]\nstream_window = 65536\nmemory_limit = \"8 GiB\"").expect("sizes");
+    assert_eq!((config.limits.stream_window, config.limits.memory_limit), (65536, 8 << 30));
+}
+
+#[test]
+fn the_defaults_fit_their_own_memory_limit() {
+    Config::default().check_memory(Path::new("weir.toml")).expect("fits");
+}
+
+#[test]
+fn a_bound_above_the_limit_names_the_large_term_and_a_limit_that_works() {
+    let file = Path::new("weir.toml");
+    let mut config = parse("[limits]\nstream_window = \"16 MiB\"").expect("valid by itself");
+    let message = config.check_memory(file).expect_err("too much").to_string();
+    assert!(message.contains("limits.memory_limit is 4 GiB"), "{message}");
+    assert!(message.contains("lower limits.stream_window or limits.send_buffer"), "{message}");
+    let raised = message.split("at least \"").nth(1).and_then(|rest| rest.split('"').next()).expect("a size");
+    config.limits.memory_limit = parse_size(raised).expect("readable");
+    config.check_memory(file).expect("the size it names works");
+}
+
+#[test]
+fn extreme_values_do_not_overflow() {
+    let text = "[limits]\nmax_peers = 4096\nmax_pending_handshakes = 1024\nmax_streams = 1024\n\
+                stream_window = \"2 MiB\"\nsend_buffer = \"64 MiB\"\n[plugins]\nmax_plugins = 256\nmax_memory = \"4 GiB\"";
+    assert!(parse(text).expect("in range").check_memory(Path::new("weir.toml")).is_err());
+}
+
+#[test]
+fn settings_beside_a_plugin_are_read_and_checked() {
+    let folder = tempfile::tempdir().expect("folder");
+    let wasm = folder.path().join("ping.wasm");
+    assert_eq!(read_plugin_file(&wasm).expect("none"), None);
+    std::fs::write(folder.path().join("ping.toml"), "grants = [\"sign\"]").expect("write");
+    let settings = read_plugin_file(&wasm).expect("read").expect("some");
+    assert_eq!(settings.grants, Some(vec!["sign".to_owned()]));
+    std::fs::write(folder.path().join("ping.toml"), "grant = []").expect("write");
+    let message = read_plugin_file(&wasm).expect_err("wrong").to_string();
+    assert!(message.contains("ping.toml line 1: unknown key grant; did you mean grants?"), "{message}");
+}

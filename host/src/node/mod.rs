@@ -1,0 +1,200 @@
+//! A running node as its operator sees it: the host, and what of it is kept in the data folder.
+
+mod peers;
+mod plugins;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+pub use peers::RemovedPeer;
+pub use plugins::{FailedPlugin, MAX_PLUGIN_FILE, PluginRequest, Saved, Unloaded};
+
+use crate::admin::AdminServer;
+use crate::config::{Config, ConfigError, MemoryBound};
+use crate::folder::{Folder, FolderError, FolderLock, PeerBook};
+use crate::host::{Host, HostConfig};
+use crate::identity::{KeyError, NodeKey};
+use crate::plugin::PluginError;
+use crate::runtime::Runtime;
+use crate::supervisor::WatchError;
+use peers::KnownPeers;
+use plugins::PluginDesk;
+
+/// How long answers to admin requests may still take when the node ends.
+const ADMIN_GRACE: Duration = Duration::from_secs(1);
+
+/// How long the host may take to end. Together with [`ADMIN_GRACE`] it stays below the five seconds that are promised.
+const HOST_GRACE: Duration = Duration::from_millis(3_500);
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data folder cannot be used.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The configuration is refused.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// There is no usable key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The host does not start.
+    #[error("the node cannot start: {0:#}")]
+    Host(anyhow::Error),
+}
+
+impl StartError {
+    /// A name for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Folder(error) => error.code(),
+            Self::Config(error) => error.code(),
+            Self::Key(_) => "key-unusable",
+            Self::Host(_) => "start-failed",
+        }
+    }
+}
+
+/// Why the node does not do what an operator asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum OperateError {
+    /// The data folder cannot be written.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The plugin runtime refuses.
+    #[error(transparent)]
+    Plugin(#[from] PluginError),
+    /// As many plugins as the configuration allows.
+    #[error(
+        "{0} plugins are loaded, which is plugins.max_plugins: unload one, or raise the limit in weir.toml and restart"
+    )]
+    TooManyPlugins(u32),
+    /// The node itself.
+    #[error("this is the peer id of the node itself: name another peer")]
+    OwnId,
+    /// The node knows too many peers.
+    #[error(transparent)]
+    Watch(#[from] WatchError),
+    /// Nobody knows this peer.
+    #[error("no peer {0} is known; `weir peers` lists those that are")]
+    UnknownPeer(crate::peer::PeerId),
+    /// What was asked was done, but will not last.
+    #[error("plugin {plugin} runs, but was not saved and will be gone after a restart: {problem}")]
+    NotSaved {
+        /// Which.
+        plugin: String,
+        /// Why.
+        problem: String,
+    },
+}
+
+impl OperateError {
+    /// A name for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Folder(error) => error.code(),
+            Self::Plugin(error) => error.code(),
+            Self::TooManyPlugins(_) => "too-many-plugins",
+            Self::OwnId => "own-id",
+            Self::Watch(_) => "too-many-peers",
+            Self::UnknownPeer(_) => "unknown-peer",
+            Self::NotSaved { .. } => "not-saved",
+        }
+    }
+}
+
+/// What the admin API works on. Shared by all its requests.
+pub struct Node {
+    host: Host,
+    folder: Folder,
+    memory: MemoryBound,
+    memory_limit: u64,
+    known: KnownPeers,
+    desk: PluginDesk,
+}
+
+impl Node {
+    /// The host below.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// The data folder.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// The host's status, and what only the node knows: its folder and its memory arithmetic.
+    pub async fn status(&self) -> Value {
+        let mut status = serde_json::to_value(self.host.status().await).unwrap_or_else(|_| json!({}));
+        if let Some(keys) = status.as_object_mut() {
+            keys.insert("folder".into(), json!(self.folder.path()));
+            keys.insert("memory".into(), json!({"bound": self.memory.bytes, "limit": self.memory_limit}));
+        }
+        status
+    }
+}
+
+/// A node from start to end. Dropping it leaves the socket file behind; [`RunningNode::shutdown`] does not.
+pub struct RunningNode {
+    node: Arc<Node>,
+    admin: AdminServer,
+    // The last field, so that it is dropped last: nobody may start in this folder before all else has ended.
+    _lock: FolderLock,
+}
+
+impl RunningNode {
+    /// Starts what lies in the folder: checks it, takes its lock, starts the host, makes peers known, loads plugins,
+    /// then opens the admin API. A plugin that cannot be loaded is reported and keeps nothing else from running.
+    ///
+    /// Not cancel safe in the sense that peers may have been dialed; nothing in the folder is left half-done.
+    ///
+    /// # Errors
+    /// When anything but a plugin is wrong; the message says what to do.
+    pub async fn start(folder: Folder, config: Config) -> Result<Self, StartError> {
+        let memory = config.check_memory(&folder.config())?;
+        let lock = FolderLock::take(&folder)?;
+        let key = NodeKey::load(&folder.key())?;
+        let book = PeerBook::open(folder.peers())?;
+        let host = Host::start(host_config(&folder, &config, key)?).await.map_err(StartError::Host)?;
+        let known = KnownPeers::new(host.clone(), book, &config.peers);
+        let desk = PluginDesk::new(host.clone(), folder.plugins(), &config);
+        let memory_limit = config.limits.memory_limit;
+        let node = Arc::new(Node { host, folder, memory, memory_limit, known, desk });
+        node.known.announce().await;
+        node.desk.load_folder().await;
+        match AdminServer::start(Arc::clone(&node)) {
+            Ok(admin) => Ok(Self { node, admin, _lock: lock }),
+            Err(error) => {
+                node.host.shutdown().await;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// The node, for whoever wants to look at it or operate it from the same process.
+    pub fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    /// Where the node really listens.
+    pub fn address(&self) -> SocketAddr {
+        self.node.host.local_address()
+    }
+
+    /// Ends in order, within five seconds: no new admin requests, the host, the lock.
+    pub async fn shutdown(self) {
+        self.admin.shutdown(ADMIN_GRACE).await;
+        if tokio::time::timeout(HOST_GRACE, self.node.host.shutdown()).await.is_err() {
+            tracing::warn!("the host did not end within {HOST_GRACE:?}; what was open is cut");
+        }
+    }
+}
+
+fn host_config(folder: &Folder, config: &Config, key: NodeKey) -> Result<HostConfig, StartError> {
+    let runtime = Runtime::system().map_err(|error| StartError::Host(anyhow::Error::new(error)))?;
+    Ok(HostConfig { key: Arc::new(key), data_dir: folder.path().to_owned(), config: config.clone(), runtime })
+}
