@@ -45,6 +45,7 @@ pub trait LocalHello: Send + Sync + 'static {
 
 /// News from the connections, in order per connection. Whoever takes it must not wait for anything else.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "an event is moved twice; a box for `Up` would only be unpacked at once")]
 pub enum ConnectionEvent {
     /// Both sides said `admitted`: traffic may flow. First of its connection.
     Up {
