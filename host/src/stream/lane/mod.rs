@@ -192,12 +192,17 @@ impl Shared {
 
     /// Changes what the writer may be busy with, and lets it look again.
     fn change(&self, change: impl FnOnce(&mut LaneState)) {
+        self.note(change);
+        self.stop.notify_one();
+    }
+
+    /// Changes the state, and tells everybody but the writer.
+    fn note(&self, change: impl FnOnce(&mut LaneState)) {
         let flushed = {
             let mut inner = self.lock();
             change(&mut inner.state);
             inner.state.is_flushed()
         };
-        self.stop.notify_one();
         if flushed {
             self.flushed.notify_waiters();
         }
@@ -279,7 +284,7 @@ impl Shared {
 
     /// Notes what became of a write.
     fn settle(&self, name: StreamName, batch: Batch, error: Option<&StreamError>) {
-        self.change(|state| {
+        self.note(|state| {
             match error {
                 Some(StreamError::Link(_)) => state.lost(name.0),
                 Some(StreamError::Stopped(code)) => state.failed(name, Some(*code)),

@@ -243,15 +243,18 @@ impl Shared {
     /// Lets `prepare` put in place what the event speaks of, under the same lock.
     fn handle_with(self: &Arc<Self>, event: Event, prepare: impl FnOnce(&mut Inner)) {
         let mut afterwards = Vec::new();
-        let drained = {
+        let (busy, drained) = {
             let mut inner = self.lock();
             prepare(&mut inner);
             for action in inner.state.handle(event) {
                 afterwards.extend(self.act(&mut inner, action));
             }
-            inner.state.is_drained()
+            let busy = inner.to_open > 0 || inner.state.next_deadline().is_some() || inner.state.is_closed();
+            (busy, inner.state.is_drained())
         };
-        self.changed.notify_one();
+        if busy {
+            self.changed.notify_one();
+        }
         if drained {
             self.drained.notify_waiters();
         }
