@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use ed25519_dalek::SigningKey;
 
 use crate::peer::PeerId;
+use crate::runtime::Entropy;
 
 /// The node's key.
 #[derive(Clone)]
@@ -30,10 +31,10 @@ pub enum KeyError {
 
 impl NodeKey {
     /// New key in a new file.
-    pub fn create(path: &Path) -> Result<Self, KeyError> {
+    pub fn create(path: &Path, entropy: &dyn Entropy) -> Result<Self, KeyError> {
         let io = |source| KeyError::Io { path: path.to_owned(), source };
         let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(|e| io(std::io::Error::other(e)))?;
+        entropy.fill(&mut seed);
         let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(io)?;
         file.write_all(&seed).map_err(io)?;
         Ok(Self(SigningKey::from_bytes(&seed)))

@@ -14,6 +14,7 @@ use super::output::Output;
 use crate::config::render_template;
 use crate::folder::{Folder, FolderError};
 use crate::identity::NodeKey;
+use crate::runtime::SeededEntropy;
 
 #[derive(Debug, Args)]
 pub(super) struct Init {
@@ -29,9 +30,11 @@ impl Init {
                 return Err(FolderError::Exists(file).into());
             }
         }
+        let no_randomness = |e| Failure::new("no-randomness", format!("the system gives no random numbers: {e}"));
+        let entropy = SeededEntropy::from_system().map_err(no_randomness)?;
         make_folder(folder.path())?;
         make_folder(&folder.plugins())?;
-        let key = NodeKey::create(&folder.key())?;
+        let key = NodeKey::create(&folder.key(), &entropy)?;
         if let Err(error) = write_new(&folder.config(), &render_template(self.listen)) {
             // A key without a configuration would make the next `weir init` refuse.
             fs::remove_file(folder.key()).ok();

@@ -180,7 +180,7 @@ pub(super) fn from_source(source: &Source<'_>) -> Result<Config, ConfigError> {
 
 fn limits(check: &Check<'_>, raw: &RawLimits) -> Result<Limits, ConfigError> {
     let default = Limits::default();
-    Ok(Limits {
+    let limits = Limits {
         max_peers: check.count("limits.max_peers", raw.max_peers, default.max_peers, 1..=4096)?,
         max_pending_handshakes: check.count(
             "limits.max_pending_handshakes",
@@ -192,10 +192,15 @@ fn limits(check: &Check<'_>, raw: &RawLimits) -> Result<Limits, ConfigError> {
         stream_window: check.size(
             "limits.stream_window",
             raw.stream_window,
-            default.stream_window,
+            default.stream_window.into(),
             16 * KIB..=64 * MIB,
-        )?,
-        send_buffer: check.size("limits.send_buffer", raw.send_buffer, default.send_buffer, 16 * KIB..=64 * MIB)?,
+        )? as u32,
+        send_buffer: check.size(
+            "limits.send_buffer",
+            raw.send_buffer,
+            default.send_buffer.into(),
+            64 * KIB..=64 * MIB,
+        )? as u32,
         max_message: check.size("limits.max_message", raw.max_message, default.max_message.into(), KIB..=16 * MIB)?
             as u32,
         memory_limit: check.size(
@@ -204,7 +209,11 @@ fn limits(check: &Check<'_>, raw: &RawLimits) -> Result<Limits, ConfigError> {
             default.memory_limit,
             16 * MIB..=u64::MAX >> 1,
         )?,
-    })
+    };
+    match limits.streams().windows() {
+        Ok(_) => Ok(limits),
+        Err(error) => Err(check.0.wrong("limits.stream_window", error.to_string())),
+    }
 }
 
 fn timeouts(check: &Check<'_>, raw: &RawTimeouts) -> Result<Timeouts, ConfigError> {

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::{Limits, PluginLimits, format_size};
-use crate::transport::windows;
+use crate::transport::MemoryDemand;
 
 /// What the lanes of one plugin may hold together, in bytes.
 const OUTBOUND_BUDGET: u64 = 16 << 20;
@@ -21,6 +21,23 @@ pub struct MemoryTerm {
     pub keys: &'static [&'static str],
 }
 
+/// What the transport's arithmetic does not know: it ends where a plugin's own memory begins.
+const PLUGIN_MEMORY: &str = "memory of plugins";
+
+/// The keys that make a term large, the most effective first.
+fn keys_of(term: &str) -> &'static [&'static str] {
+    match term {
+        "connections" => &["limits.stream_window", "limits.send_buffer", "limits.max_streams", "limits.max_peers"],
+        "pending handshakes" => {
+            &["limits.max_pending_handshakes", "limits.stream_window", "limits.send_buffer", "limits.max_streams"]
+        }
+        "mailboxes" => &["plugins.max_mailbox", "plugins.max_plugins"],
+        "outbound budgets" => &["plugins.max_plugins"],
+        PLUGIN_MEMORY => &["plugins.max_memory", "plugins.max_plugins"],
+        _ => &[],
+    }
+}
+
 /// The bound and its summands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MemoryBound {
@@ -32,38 +49,19 @@ pub struct MemoryBound {
 
 impl MemoryBound {
     pub(super) fn of(limits: &Limits, plugins: &PluginLimits) -> Self {
-        let network = windows::memory_bound(
-            u64::from(limits.max_peers),
-            u64::from(limits.max_pending_handshakes),
-            u64::from(limits.max_streams),
-            limits.stream_window,
-            limits.send_buffer,
-        );
         // During an upgrade both revisions of a plugin live.
         let instances = u64::from(plugins.max_plugins) + u64::from(plugins.max_plugins > 0);
-        let queues = plugins.max_mailbox.saturating_add(OUTBOUND_BUDGET);
-        let terms = vec![
-            MemoryTerm {
-                name: "receive windows of connections",
-                bytes: network.receive,
-                keys: &["limits.stream_window", "limits.max_streams", "limits.max_peers"],
-            },
-            MemoryTerm {
-                name: "send buffers of connections",
-                bytes: network.send,
-                keys: &["limits.send_buffer", "limits.max_streams", "limits.max_peers"],
-            },
-            MemoryTerm {
-                name: "memory of plugins",
-                bytes: plugins.max_memory.saturating_mul(instances),
-                keys: &["plugins.max_memory", "plugins.max_plugins"],
-            },
-            MemoryTerm {
-                name: "queues of plugins",
-                bytes: queues.saturating_mul(u64::from(plugins.max_plugins)),
-                keys: &["plugins.max_mailbox", "plugins.max_plugins"],
-            },
-        ];
+        let demand = MemoryDemand {
+            connections: limits.max_peers,
+            pending_handshakes: limits.max_pending_handshakes,
+            mailboxes: plugins.max_mailbox.saturating_mul(plugins.max_plugins.into()),
+            outbound: OUTBOUND_BUDGET.saturating_mul(plugins.max_plugins.into()),
+        };
+        let network = limits.streams().memory_bound(&demand);
+        let mut terms: Vec<_> =
+            network.terms.iter().map(|t| MemoryTerm { name: t.name, bytes: t.bytes, keys: keys_of(t.name) }).collect();
+        let bytes = plugins.max_memory.saturating_mul(instances);
+        terms.push(MemoryTerm { name: PLUGIN_MEMORY, bytes, keys: keys_of(PLUGIN_MEMORY) });
         let bytes = terms.iter().fold(0_u64, |sum, term| sum.saturating_add(term.bytes));
         Self { bytes, terms }
     }
@@ -88,7 +86,10 @@ impl fmt::Display for MemoryExceeded {
         write!(f, "with this configuration the node could need {bound}, but limits.memory_limit is {limit}")?;
         if let Some(largest) = self.bound.terms.iter().max_by_key(|term| term.bytes) {
             let (name, size) = (largest.name, format_size(largest.bytes));
-            write!(f, "; the largest part is {size} for the {name}: lower {}", largest.keys.join(" or "))?;
+            write!(f, "; the largest part is {size} for {name}")?;
+            if !largest.keys.is_empty() {
+                write!(f, ": lower {}", largest.keys.join(" or "))?;
+            }
             write!(f, ", or raise limits.memory_limit to at least {}", at_least(self.bound.bytes))?;
         }
         write!(f, " (all parts: ")?;

@@ -22,6 +22,7 @@ pub use template::{TEMPLATE, render_template};
 pub use units::{format_size, parse_duration, parse_size};
 
 use crate::peer::PeerAddr;
+use crate::transport::StreamLimits;
 
 /// Everything `weir.toml` says, with the defaults where it says nothing.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,13 +53,21 @@ pub struct Limits {
     /// Most streams a peer may have open to this node, and this node to a peer.
     pub max_streams: u32,
     /// Bytes a peer may send on one stream before this node has read them.
-    pub stream_window: u64,
+    pub stream_window: u32,
     /// Bytes of one stream that wait here to be sent or acknowledged.
-    pub send_buffer: u64,
+    pub send_buffer: u32,
     /// Largest message taken or sent.
     pub max_message: u32,
     /// The node refuses to start when it could need more than this.
     pub memory_limit: u64,
+}
+
+impl Limits {
+    /// What each connection may use, as the transport takes it.
+    pub fn streams(&self) -> StreamLimits {
+        let Self { max_streams, stream_window, send_buffer, .. } = *self;
+        StreamLimits { max_streams, stream_window, send_buffer }
+    }
 }
 
 impl Default for Limits {

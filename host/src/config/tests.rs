@@ -82,7 +82,7 @@ fn the_first_unknown_key_is_named_and_what_a_plugin_reads_is_its_own() {
 
 #[test]
 fn wrong_values_name_line_key_and_remedy() {
-    let cases: [(&str, &[&str]); 12] = [
+    let cases: [(&str, &[&str]); 13] = [
         ("listen = 1", &["line 1: listen:"]),
         ("listen = \"here\"", &["line 1: listen:", "socket address"]),
         ("[limits]\nmax_peers = 0", &["line 2: limits.max_peers: 0 is outside 1 to 4096"]),
@@ -90,6 +90,10 @@ fn wrong_values_name_line_key_and_remedy() {
         ("[limits]\nmax_peers = -1", &["line 2: limits.max_peers:"]),
         ("[limits]\nmemory_limit = \"4 GX\"", &["line 2: limits.memory_limit:", "`4 GX` is no size", "256 KiB"]),
         ("[limits]\nstream_window = \"1 B\"", &["limits.stream_window: 1 B is outside 16 KiB to 64 MiB"]),
+        (
+            "[limits]\nmax_streams = 1024\nstream_window = \"64 MiB\"",
+            &["line 3: limits.stream_window:", "lower one of the two"],
+        ),
         ("[timeouts]\nidle = 30", &["line 2: timeouts.idle:", "`30` is no duration", "30s"]),
         ("[timeouts]\nidle = \"10s\"", &["timeouts.keep_alive: 10s is more than half of timeouts.idle (5s)"]),
         ("[[peers]]\naddress = \"abc\"", &["line 2: peers.address:", "PEER_ID@IP:PORT"]),
@@ -128,7 +132,7 @@ fn a_bound_above_the_limit_names_the_large_term_and_a_limit_that_works() {
     let mut config = parse("[limits]\nstream_window = \"16 MiB\"").expect("valid by itself");
     let message = config.check_memory(file).expect_err("too much").to_string();
     assert!(message.contains("limits.memory_limit is 4 GiB"), "{message}");
-    assert!(message.contains("lower limits.stream_window or limits.max_streams"), "{message}");
+    assert!(message.contains("lower limits.stream_window or limits.send_buffer"), "{message}");
     let raised = message.split("at least \"").nth(1).and_then(|rest| rest.split('"').next()).expect("a size");
     config.limits.memory_limit = parse_size(raised).expect("readable");
     config.check_memory(file).expect("the size it names works");
@@ -137,7 +141,7 @@ fn a_bound_above_the_limit_names_the_large_term_and_a_limit_that_works() {
 #[test]
 fn extreme_values_do_not_overflow() {
     let text = "[limits]\nmax_peers = 4096\nmax_pending_handshakes = 1024\nmax_streams = 1024\n\
-                stream_window = \"64 MiB\"\nsend_buffer = \"64 MiB\"\n[plugins]\nmax_plugins = 256\nmax_memory = \"4 GiB\"";
+                stream_window = \"2 MiB\"\nsend_buffer = \"64 MiB\"\n[plugins]\nmax_plugins = 256\nmax_memory = \"4 GiB\"";
     assert!(parse(text).expect("in range").check_memory(Path::new("weir.toml")).is_err());
 }
 
