@@ -270,7 +270,7 @@ fn plugin_settings(source: &Source<'_>) -> Result<BTreeMap<String, PluginOverrid
 fn log(check: &Check<'_>, raw: RawLog) -> Result<LogConfig, ConfigError> {
     let default = LogConfig::default();
     let level = raw.level.unwrap_or(default.level);
-    // A filter takes any bare word for the name of a module, so that a misspelt level would log everything of nothing.
+    // A filter takes any bare word for the name of a module, so a misspelt level would silence the log.
     let levels = ["off", "error", "warn", "info", "debug", "trace"];
     let good_word = |word: &str| word.contains('=') || levels.contains(&word.trim());
     if !level.split(',').all(good_word) || level.parse::<tracing_subscriber::EnvFilter>().is_err() {

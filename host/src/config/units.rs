@@ -45,12 +45,10 @@ fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 }
 
 /// Bytes as a person reads them: `256 KiB`, `2.8 GiB`.
+// Only binary units: one way to write a size is enough.
 pub fn format_size(bytes: u64) -> String {
-    let (unit, factor) = SIZES
-        .into_iter()
-        .filter(|(name, _)| !name.ends_with("B") || name.len() != 2)
-        .find(|(_, f)| bytes >= *f)
-        .unwrap_or(("B", 1));
+    let (unit, factor) =
+        SIZES.into_iter().filter(|(name, _)| name.len() != 2).find(|(_, f)| bytes >= *f).unwrap_or(("B", 1));
     if bytes.is_multiple_of(factor) {
         format!("{} {unit}", bytes / factor)
     } else {
