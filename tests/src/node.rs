@@ -50,7 +50,7 @@ impl TestNode {
 
     /// Keeps `other` connected, and waits until both see each other.
     pub async fn connect(&self, other: &Self) -> Result<()> {
-        self.host.add_peer(other.address(), true);
+        self.host.add_peer(other.address(), true).await?;
         until("the nodes are connected", async || {
             sees(&self.host, &other.host).await && sees(&other.host, &self.host).await
         })

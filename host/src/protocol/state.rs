@@ -140,6 +140,7 @@ impl State {
     }
 
     /// The peer's own entry for a protocol.
+    #[cfg(test)]
     pub(super) fn remote(&self, peer: &PeerId, protocol: &ProtocolId) -> Option<Entry> {
         self.peers.get(peer)?.set.get(protocol).copied()
     }
