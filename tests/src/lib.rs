@@ -1,1 +1,4 @@
 //! Tests that need more than one crate: real nodes, real plugins, misbehaving peers.
+
+pub mod guests;
+pub mod mock_network;

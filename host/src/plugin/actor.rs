@@ -102,7 +102,8 @@ impl Actor {
             if let Err(failure) = self.tell_all().await {
                 self.report("peer-supported", None, None, failure);
                 self.abandon(&Batch::default());
-                self.restart().await;
+                // Whether it lives or is quarantined, the operator sees it in the list.
+                let _ = self.restart().await;
             }
             return;
         }
