@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use weir_host::peer::PeerId;
 use weir_host::protocol::{
-    AskError, AskId, Handler, InBatch, Inbound, LaneStatus, Network, News, Outgoing, ProtocolId, ProtocolSpec, Reachable,
-    RegisterError, RequestToken, SendError,
+    AskError, AskId, Handler, InBatch, Inbound, LaneStatus, Network, News, Outgoing, ProtocolId, ProtocolSpec,
+    Reachable, RegisterError, RequestToken, SendError,
 };
 use weir_host::wire::Failure;
 

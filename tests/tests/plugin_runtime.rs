@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use weir_host::peer::PeerId;
 use weir_host::plugin::store::{MemoryDisk, Store};
 use weir_host::plugin::{
-    Caller, CrashKind, PluginError, PluginInfo, PluginPolicy, PluginSettings, PluginSource, Plugins, PluginsConfig, Preemption,
-    Signer,
+    Caller, CrashKind, PluginError, PluginInfo, PluginPolicy, PluginSettings, PluginSource, Plugins, PluginsConfig,
+    Preemption, Signer,
 };
 use weir_host::protocol::{Network, ProtocolId};
 use weir_host::runtime::Runtime;
@@ -186,7 +186,10 @@ async fn what_is_no_plugin_is_refused_in_words() {
     assert_eq!(refuse(cut).await.code(), "malformed");
     let error = refuse(guest("asks_for_grant")).await;
     let text = error.to_string();
-    assert!(text.contains("asks for \"call:bank\"; grant it with [plugins.asks-for-grant] grants = [\"call:bank\"]"), "{text}");
+    assert!(
+        text.contains("asks for \"call:bank\"; grant it with [plugins.asks-for-grant] grants = [\"call:bank\"]"),
+        "{text}"
+    );
     let granted = node.plugins.load(source(guest("asks_for_grant"), &["call:bank"])).await.expect("granted");
     assert_eq!(granted.grants, ["call:bank"]);
     let again = node.plugins.load(source(guest("asks_for_grant"), &["call:bank"])).await;
@@ -211,7 +214,7 @@ async fn a_plugin_that_crashes_too_often_is_quarantined_until_an_upgrade() {
     node.load("err_on_message").await;
     node.network.connect(peer(1));
     let name = protocol("err-on-message");
-    assert!(node.network.deliver(peer(1), &name, &[b"poison"; 5]).await);
+    assert!(node.network.deliver(peer(1), &name, &[b"poison".as_slice(); 5]).await);
     let caller = || Caller::Operator("test".to_owned());
     let refused = loop {
         match node.plugins.call("err-on-message", "stats", Bytes::new(), caller(), PATIENCE).await {
