@@ -1,4 +1,6 @@
 //! Tests that need more than one crate: real nodes, real plugins, misbehaving peers.
 
+pub mod guests;
+pub mod mock_network;
 pub mod node;
 pub mod raw;

@@ -70,9 +70,14 @@ impl TestNode {
 
     /// Calls a command of a plugin.
     pub async fn call(&self, plugin: &str, command: &str, body: Value) -> Result<Value> {
+        self.call_for(plugin, command, body, PATIENCE).await
+    }
+
+    /// Calls a command of a plugin that may take long.
+    pub async fn call_for(&self, plugin: &str, command: &str, body: Value, limit: Duration) -> Result<Value> {
         let body = serde_json::to_vec(&body)?.into();
         let caller = Caller::Operator("test".into());
-        let answer = self.host.plugins().call(plugin, command, body, caller, PATIENCE).await;
+        let answer = self.host.plugins().call(plugin, command, body, caller, limit).await;
         Ok(serde_json::from_slice(&answer.with_context(|| format!("{plugin} {command}"))?)?)
     }
 }

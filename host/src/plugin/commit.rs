@@ -6,13 +6,13 @@ use std::sync::atomic::Ordering;
 
 use tokio::time::Instant;
 
+use super::CallError;
 use super::calls::{Submission, Waiter};
 use super::home::{Home, add};
 use super::instance::InstanceState;
 use super::mailbox::Caller;
 use super::store::{CommitTicket, Durability, StoreError};
 use super::turn::{Commit, Effect, StagedLane};
-use super::CallError;
 use crate::protocol::{AskId, Handler, News, Outgoing, ProtocolId, ProtocolSpec};
 
 /// Protocols that are registered for a plugin.

@@ -14,30 +14,72 @@ use crate::wire::Failure;
 /// One accepted call, to be carried out at the commit.
 #[derive(Debug)]
 pub(super) enum Effect {
-    Message { lane: usize, body: Bytes },
-    Messages { lanes: Vec<usize>, body: Bytes },
-    Ask { lane: usize, id: AskId, timeout: Duration, body: Bytes },
+    Message {
+        lane: usize,
+        body: Bytes,
+    },
+    Messages {
+        lanes: Vec<usize>,
+        body: Bytes,
+    },
+    Ask {
+        lane: usize,
+        id: AskId,
+        timeout: Duration,
+        body: Bytes,
+    },
     Cancel(AskId),
-    Respond { token: RequestToken, outcome: Result<Bytes, Failure> },
-    Register { key: u32, spec: ProtocolSpec, before: Option<Option<ProtocolSpec>> },
-    Unregister { key: u32, id: ProtocolId, before: Option<Option<ProtocolSpec>> },
-    Pause { protocol: ProtocolId, paused: bool },
+    Respond {
+        token: RequestToken,
+        outcome: Result<Bytes, Failure>,
+    },
+    Register {
+        key: u32,
+        spec: ProtocolSpec,
+        before: Option<Option<ProtocolSpec>>,
+    },
+    Unregister {
+        key: u32,
+        id: ProtocolId,
+        before: Option<Option<ProtocolSpec>>,
+    },
+    Pause {
+        protocol: ProtocolId,
+        paused: bool,
+    },
     Report,
     /// A write of the store, and the moment before it.
     Write(Mark),
-    TimerSet { id: u64, after: Duration, before: Option<bool> },
-    TimerCancel { id: u64, before: Option<bool> },
-    Call { id: u64, plugin: String, name: String, timeout: Duration, body: Bytes },
-    Answer { command: u64, outcome: Result<Bytes, Failure> },
+    TimerSet {
+        id: u64,
+        after: Duration,
+        before: Option<bool>,
+    },
+    TimerCancel {
+        id: u64,
+        before: Option<bool>,
+    },
+    Call {
+        id: u64,
+        plugin: String,
+        name: String,
+        timeout: Duration,
+        body: Bytes,
+    },
+    Answer {
+        command: u64,
+        outcome: Result<Bytes, Failure>,
+    },
 }
 
 impl Effect {
     /// Bytes it counts against the budget of the turn. Writes are counted by the store.
     fn bytes(&self) -> usize {
         match self {
-            Self::Message { body, .. } | Self::Messages { body, .. } | Self::Ask { body, .. } | Self::Call { body, .. } => {
-                body.len()
-            }
+            Self::Message { body, .. }
+            | Self::Messages { body, .. }
+            | Self::Ask { body, .. }
+            | Self::Call { body, .. } => body.len(),
             _ => 0,
         }
     }

@@ -1,1 +1,187 @@
-//! Plugins that misbehave, one each, for the tests.
+//! Plugins that misbehave, one each, for the tests. Each example is one plugin, written against the WIT alone.
+//!
+//! What they share is here: they count what they handle, each body by itself, in the store, and answer the command
+//! `stats` with the counts. A body `poison` is where they misbehave.
+
+#![expect(missing_docs, reason = "most of it is generated from the WIT, which is documented")]
+
+use std::cell::Cell;
+
+wit_bindgen::generate!({
+    path: "../../guest-sdk/wit",
+    world: "weir:plugin/plugin",
+    pub_export_macro: true,
+    default_bindings_module: "weir_test_guests",
+});
+
+pub use self::exports::weir::plugin::handler::{Guest, Init, Manifest};
+use self::weir::plugin::types::{Command, Delivery, Event, Message, Protocol, Span};
+use self::weir::plugin::{calls, log, net, store};
+
+thread_local! {
+    /// The position of the event that is being handled.
+    static POSITION: Cell<Option<u32>> = const { Cell::new(None) };
+    /// Messages that a counter saw.
+    pub static SEEN: Cell<u64> = const { Cell::new(0) };
+}
+
+/// A manifest with one protocol, `/NAME/1`.
+pub fn manifest(name: &str, version: &str, key: u32, capabilities: &[&str]) -> Manifest {
+    let protocol = Protocol { key, id: format!("/{name}/1"), delivery: Delivery::Ordered, max_message: 1 << 16 };
+    Manifest {
+        name: name.to_owned(),
+        version: version.to_owned(),
+        description: "a plugin for tests".to_owned(),
+        data_version: 1,
+        reads_data_from: 1,
+        protocols: vec![protocol],
+        capabilities: capabilities.iter().map(|&name| name.to_owned()).collect(),
+        listens: Vec::new(),
+        more: Vec::new(),
+    }
+}
+
+/// Tells the host of a panic before it becomes a trap.
+pub fn hook_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let message = panic.payload().downcast_ref::<&str>().copied().unwrap_or("a panic");
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        log::panicked(POSITION.get(), message, &place);
+    }));
+}
+
+pub fn body(bodies: &[u8], span: Span) -> &[u8] {
+    &bodies[span.at as usize..(span.at + span.len) as usize]
+}
+
+/// Handles a batch; `misbehave` runs for each message that is `poison`.
+pub fn handle(events: &[Event], bodies: &[u8], misbehave: impl Fn() -> Result<(), String>) -> Result<(), String> {
+    for (position, event) in (0..).zip(events) {
+        POSITION.set(Some(position));
+        match event {
+            Event::Message(Message { body: span, .. }) => {
+                let text = body(bodies, *span);
+                if text == b"poison" {
+                    misbehave()?;
+                }
+                count(text);
+            }
+            Event::Request(request) => {
+                let _ = net::respond(request.id, Ok(body(bodies, request.body)));
+            }
+            Event::Command(command) => stats(command),
+            Event::PeerSupported(_) => count(b"peer-supported"),
+            Event::Missed(missed) => (0..missed.messages).for_each(|_| count(b"missed")),
+            Event::Stopping => count(b"stopping"),
+            _ => {}
+        }
+    }
+    POSITION.set(None);
+    Ok(())
+}
+
+/// Adds one to a count in the store.
+pub fn count(what: &[u8]) {
+    let old = store::get(what).and_then(|value| value.try_into().ok()).map_or(0, u64::from_le_bytes);
+    let _ = store::put(what, &(old + 1).to_le_bytes());
+}
+
+/// Answers with all counts as a JSON object.
+fn stats(command: &Command) {
+    let range = store::Range { start: Vec::new(), end: None, reverse: false };
+    let entries = store::scan(&range, 10_000, 1 << 20).entries;
+    let shown = entries.iter().map(|(key, value)| {
+        let value = <[u8; 8]>::try_from(value.as_slice()).map_or(0, u64::from_le_bytes);
+        format!("\"{}\":{value}", String::from_utf8_lossy(key))
+    });
+    let json = format!("{{{}}}", shown.collect::<Vec<_>>().join(","));
+    calls::answer(command.id, Ok(json.as_bytes()));
+}
+
+/// Handles a batch of a counter: messages are numbers that must come one after the other.
+pub fn handle_counter(events: &[Event], bodies: &[u8]) -> Result<(), String> {
+    for event in events {
+        match event {
+            Event::Message(message) => {
+                let number = body(bodies, message.body).try_into().map(u64::from_le_bytes);
+                if number.ok() != Some(SEEN.get()) {
+                    count(b"out-of-order");
+                }
+                SEEN.set(SEEN.get() + 1);
+            }
+            Event::Command(command) => {
+                let disordered = store::get(b"out-of-order").is_some();
+                let json = format!("{{\"seen\":{},\"disordered\":{disordered}}}", SEEN.get());
+                calls::answer(command.id, Ok(json.as_bytes()));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Takes over what the revision before counted.
+pub fn restore(init: &Init) {
+    hook_panics();
+    let snapshot = init.predecessor.as_ref().and_then(|before| before.snapshot.as_ref());
+    let seen = snapshot.and_then(|bytes| bytes.as_slice().try_into().ok()).map_or(0, u64::from_le_bytes);
+    SEEN.set(seen);
+}
+
+/// A plugin that counts and misbehaves on `poison`.
+#[macro_export]
+macro_rules! misbehaving {
+    ($name:literal, $misbehave:expr) => {
+        struct Plugin;
+
+        impl $crate::Guest for Plugin {
+            fn describe() -> $crate::Manifest {
+                $crate::manifest($name, "0.1.0", 1, &[])
+            }
+
+            fn start(_: $crate::Init) -> Result<(), String> {
+                $crate::hook_panics();
+                Ok(())
+            }
+
+            fn handle(events: Vec<$crate::weir::plugin::types::Event>, bodies: Vec<u8>) -> Result<(), String> {
+                $crate::handle(&events, &bodies, $misbehave)
+            }
+
+            fn snapshot() -> Result<Vec<u8>, String> {
+                Err("it has none".to_owned())
+            }
+        }
+
+        $crate::export!(Plugin);
+    };
+}
+
+/// A plugin `counter`.
+#[macro_export]
+macro_rules! counter {
+    ($version:literal, $key:literal, start: $start:expr, snapshot: $snapshot:expr) => {
+        struct Plugin;
+
+        impl $crate::Guest for Plugin {
+            fn describe() -> $crate::Manifest {
+                $crate::manifest("counter", $version, $key, &[])
+            }
+
+            fn start(init: $crate::Init) -> Result<(), String> {
+                $crate::restore(&init);
+                $start
+            }
+
+            fn handle(events: Vec<$crate::weir::plugin::types::Event>, bodies: Vec<u8>) -> Result<(), String> {
+                $crate::handle_counter(&events, &bodies)
+            }
+
+            fn snapshot() -> Result<Vec<u8>, String> {
+                $snapshot
+            }
+        }
+
+        $crate::export!(Plugin);
+    };
+}

@@ -54,12 +54,7 @@ impl Host for InstanceState {
         Ok(self.staged.push(effect).map_err(|_| SendError::OverBudget))
     }
 
-    fn send_all(
-        &mut self,
-        to: Vec<types::PeerId>,
-        key: u32,
-        body: Vec<u8>,
-    ) -> wasmtime::Result<Vec<(u32, SendError)>> {
+    fn send_all(&mut self, to: Vec<types::PeerId>, key: u32, body: Vec<u8>) -> wasmtime::Result<Vec<(u32, SendError)>> {
         let everyone = 0..u32::try_from(to.len()).unwrap_or(u32::MAX);
         if !self.staged.fits(body.len()) {
             return Ok(everyone.map(|at| (at, SendError::OverBudget)).collect());
