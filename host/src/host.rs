@@ -135,8 +135,7 @@ impl Host {
         let protocols = ProtocolManager::new(peer_id, connection.incarnation, policy, streams);
         let (events, received) = mpsc::channel(EVENT_QUEUE);
         let hello = Arc::new(protocols.clone());
-        let connections =
-            ConnectionManager::start(connection, transport.clone(), incoming, hello, &runtime, events);
+        let connections = ConnectionManager::start(connection, transport.clone(), incoming, hello, &runtime, events);
         let supervisor =
             ConnectionSupervisor::start(connections.clone(), RetryPolicy::default(), runtime.entropy.clone());
         tasks.spawn(dispatch(received, supervisor.clone(), protocols.clone()));

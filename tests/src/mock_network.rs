@@ -103,6 +103,13 @@ impl Network for MockNetwork {
         }
     }
 
+    fn wants_room(&self, to: &PeerId, protocol: &ProtocolId) {
+        let handler = self.state().registered.get(protocol).map(|registration| registration.handler.clone());
+        if let Some(handler) = handler {
+            handler.news(News::Relieved { peer: *to, protocol: protocol.clone() });
+        }
+    }
+
     fn next_ask(&self) -> AskId {
         AskId(self.last.fetch_add(1, Ordering::Relaxed))
     }

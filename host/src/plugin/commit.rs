@@ -13,7 +13,7 @@ use super::instance::InstanceState;
 use super::mailbox::Caller;
 use super::store::{CommitTicket, Durability, StoreError};
 use super::turn::{Commit, Effect, StagedLane};
-use crate::protocol::{AskId, Handler, News, Outgoing, ProtocolId, ProtocolSpec};
+use crate::protocol::{AskId, Handler, Outgoing, ProtocolId, ProtocolSpec};
 
 /// Protocols that are registered for a plugin.
 pub(super) type Registered = BTreeMap<ProtocolId, ProtocolSpec>;
@@ -37,8 +37,8 @@ pub(super) async fn commit(state: &mut InstanceState, registered: &mut Registere
     }
     leaving.flush(&lanes);
     let failed = leaving.failed;
-    for lane in lanes.iter().filter(|lane| lane.owes_relief()) {
-        home.mailbox.news(News::Relieved { peer: lane.peer, protocol: lane.protocol.clone() });
+    for lane in lanes.iter().filter(|lane| lane.was_refused()) {
+        home.network().wants_room(&lane.peer, &lane.protocol);
     }
     for (key, spec) in keys {
         match spec {

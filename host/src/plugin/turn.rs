@@ -119,10 +119,10 @@ impl StagedLane {
         Ok(())
     }
 
-    /// A send was refused that the lane, as it was committed, would have taken: the network will not say
-    /// `relieved`, so the runtime must.
-    pub(super) fn owes_relief(&self) -> bool {
-        self.refused && self.room() > 0
+    /// A send was refused as busy by what the turn had seen of the lane. The lane itself may never have been full, so
+    /// it must be asked for `relieved`.
+    pub(super) fn was_refused(&self) -> bool {
+        self.refused
     }
 }
 
@@ -399,6 +399,6 @@ mod tests {
         assert!(staged.writes.is_empty());
         let commit = staged.take();
         assert_eq!(commit.effects.len(), 1);
-        assert!(commit.lanes[lane].owes_relief());
+        assert!(commit.lanes[lane].was_refused());
     }
 }

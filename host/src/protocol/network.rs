@@ -165,6 +165,10 @@ pub trait Network: Send + Sync + 'static {
     /// at most one turn's worth may go above the soft limit; what goes above the hard limit is undelivered.
     fn commit(&self, to: &PeerId, protocol: &ProtocolId, what: Vec<Outgoing>);
 
+    /// Whoever found the lane too full asks to be told: `Relieved` follows as soon as it is below half of its soft
+    /// limit, at once if it is already, unless the peer goes first.
+    fn wants_room(&self, to: &PeerId, protocol: &ProtocolId);
+
     /// Checks and sends one message.
     ///
     /// # Errors
@@ -175,6 +179,7 @@ pub trait Network: Send + Sync + 'static {
             return Err(SendError::TooLarge);
         }
         if lane.room == 0 {
+            self.wants_room(to, protocol);
             return Err(SendError::Busy);
         }
         self.commit(to, protocol, vec![Outgoing::Message(body)]);

@@ -34,6 +34,12 @@ impl Network for ProtocolManager {
         }
     }
 
+    fn wants_room(&self, to: &PeerId, protocol: &ProtocolId) {
+        if let Ok(pair) = self.inner.pair(to, protocol) {
+            pair.lane.wants_room();
+        }
+    }
+
     fn next_ask(&self) -> AskId {
         AskId(self.inner.last_ask.fetch_add(1, Ordering::Relaxed) + 1)
     }

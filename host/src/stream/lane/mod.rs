@@ -122,6 +122,12 @@ impl Lane {
         self.0.lock().state.room()
     }
 
+    /// A sender found too little room: it is told `relieved` when the lane is below half of its soft limit, at once
+    /// if it is already.
+    pub fn wants_room(&self) {
+        self.0.change(LaneState::refused);
+    }
+
     /// Queues frames, in order. Messages above the hard limit or on a closed lane are told as undelivered;
     /// answers, refusals and withdrawals always fit. Returns the ids of the requests that were not taken.
     pub fn push(&self, frames: Vec<OutFrame>) -> Vec<u64> {

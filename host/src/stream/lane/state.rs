@@ -111,6 +111,16 @@ impl LaneState {
         if self.takes_any() { self.limits.soft.saturating_sub(self.used()) } else { 0 }
     }
 
+    /// A sender was refused by what it saw of the lane, which may have drained since: it hears `congested` and
+    /// `relieved` as if the lane had been full.
+    pub(super) fn refused(&mut self) {
+        if !self.congested && !self.closed {
+            self.congested = true;
+            self.toggles.push_back(News::Congested);
+            self.weigh();
+        }
+    }
+
     /// Queues frames. Messages that do not fit are undelivered; the ids of requests that do not are returned.
     pub(super) fn push(&mut self, frames: Vec<OutFrame>) -> Vec<u64> {
         let mut refused = Vec::new();
