@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -26,6 +27,9 @@ pub(super) enum Control {
     Upgrade { revision: Arc<Revision>, instance: Box<Instance>, reply: oneshot::Sender<Result<Swap, PluginError>> },
     Stop { deadline: Instant, reply: oneshot::Sender<()> },
 }
+
+/// How long a plugin that ends waits for its peers to take what it sent.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// See the module.
 pub(super) struct Actor {
@@ -246,10 +250,21 @@ impl Actor {
             if let Ok((_, Err(failure))) = tokio::time::timeout_at(deadline, self.turn(batch, false)).await {
                 self.report("stopping", None, None, failure);
             }
+            self.last_words(deadline).await;
         }
         self.instance = None;
         self.leave();
         self.home.update_info(|info| info.state = super::PluginState::Stopped);
+    }
+
+    /// Lets what was sent arrive: peers hand over nothing of a protocol once they know that it is gone.
+    async fn last_words(&self, deadline: Instant) {
+        let deadline = deadline.min(Instant::now() + LAST_WORDS);
+        for id in self.registered.keys() {
+            if tokio::time::timeout_at(deadline, self.home.network().settled(id)).await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Unregisters everything and fails whatever was open.

@@ -1,5 +1,7 @@
 //! What a handler can do: the node as seen from above.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -149,7 +151,7 @@ pub enum RegisterError {
     Closed,
 }
 
-/// The node from above: what plugins and native handlers use. No call waits.
+/// The node from above: what plugins and native handlers use. No call waits but [`Network::settled`].
 pub trait Network: Send + Sync + 'static {
     /// The node's own id.
     fn node(&self) -> PeerId;
@@ -185,6 +187,10 @@ pub trait Network: Send + Sync + 'static {
         self.commit(to, protocol, vec![Outgoing::Message(body)]);
         Ok(())
     }
+
+    /// Ready when everything that this protocol had committed was handed over at its peers or is lost: what a handler
+    /// waits for, with a deadline, before it unregisters with its last words on the way.
+    fn settled<'a>(&'a self, protocol: &'a ProtocolId) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
     /// A number for an ask that will be committed, or never.
     fn next_ask(&self) -> AskId;

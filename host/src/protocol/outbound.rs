@@ -1,5 +1,7 @@
 //! What goes out: the node as handlers see it.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -38,6 +40,16 @@ impl Network for ProtocolManager {
         if let Ok(pair) = self.inner.pair(to, protocol) {
             pair.lane.wants_room();
         }
+    }
+
+    fn settled<'a>(&'a self, protocol: &'a ProtocolId) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        let lanes: Vec<_> =
+            self.inner.pairs.of_protocol(protocol).into_iter().map(|(_, pair)| pair.lane.clone()).collect();
+        Box::pin(async move {
+            for lane in lanes {
+                lane.settled().await;
+            }
+        })
     }
 
     fn next_ask(&self) -> AskId {

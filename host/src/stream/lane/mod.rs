@@ -175,6 +175,20 @@ impl Lane {
     }
 }
 
+impl Lane {
+    /// Ready when everything that was pushed was handed over, by the peer's own report, or is undelivered. The caller
+    /// brings the deadline. Cancel safe.
+    pub async fn settled(&self) {
+        loop {
+            let changed = self.0.flushed.notified();
+            if self.0.lock().state.is_settled() {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
 impl fmt::Debug for Lane {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Lane({} to {:?})", self.0.id.0, self.0.peer)
@@ -312,7 +326,14 @@ impl Borrower for Shared {
     }
 
     fn progress(&self, connection: ConnectionId, stream: u64, frames: u64) {
-        self.lock().state.progress((connection, stream), frames);
+        let settled = {
+            let mut inner = self.lock();
+            inner.state.progress((connection, stream), frames);
+            inner.state.is_settled()
+        };
+        if settled {
+            self.flushed.notify_waiters();
+        }
     }
 
     fn ended(&self, connection: ConnectionId, stream: u64, frames: u64, outcome: StreamOutcome) {

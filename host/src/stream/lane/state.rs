@@ -148,6 +148,11 @@ impl LaneState {
         self.used() == 0
     }
 
+    /// Whether nothing is queued, under way, or written and not reported.
+    pub(super) fn is_settled(&self) -> bool {
+        self.is_flushed() && self.generations.iter().all(|generation| generation.unconfirmed() == 0)
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         self.closed
     }
