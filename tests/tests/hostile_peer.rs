@@ -36,10 +36,14 @@ fn serve_echo(node: &TestNode) -> Result<Arc<std::sync::atomic::AtomicU64>> {
             let NativeEvent::Batch(batch) = event else { continue };
             for item in batch.items {
                 match item {
-                    Inbound::Message(_) => drop(counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed)),
+                    Inbound::Message(_) => {
+                        counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    }
                     // What asks to be left alone is.
                     Inbound::Request { body, .. } if body.starts_with(b"silence") => {}
-                    Inbound::Request { token, body, .. } => drop(network.respond(token, Ok(body))),
+                    Inbound::Request { token, body, .. } => {
+                        network.respond(token, Ok(body));
+                    }
                 }
             }
         }

@@ -134,7 +134,7 @@ impl Actor {
         let instance = made.map_err(|failure| ("instantiation", failure))?;
         let init = self.init(&self.revision, abi::Cause::Crash, None);
         let revision = Arc::clone(&self.revision);
-        self.activate(revision, instance, init).await.map_err(|(_, failure)| ("start", failure))?;
+        self.activate(revision, instance, init).await.map_err(|why| ("start", why.1))?;
         self.tell_all().await.map_err(|failure| ("peer-supported", failure))
     }
 }

@@ -175,7 +175,7 @@ async fn asks_have_exactly_one_outcome() {
                         protocols.respond(token, Err(failure));
                     }
                     b"leave" => protocols.unregister(&name("/echo/1")),
-                    _ => drop(protocols.respond(token, Ok(body))),
+                    _ => assert!(protocols.respond(token, Ok(body))),
                 }
                 assert!(!protocols.respond(token, Ok(Bytes::new())), "once only");
             }
