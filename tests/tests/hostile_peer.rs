@@ -1,7 +1,5 @@
 //! A peer that breaks `docs/wire.md` hurts nobody but itself. Written against that page with plain s2n-quic.
 
-#![expect(clippy::expect_used, reason = "a test may")]
-
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -330,6 +330,7 @@ impl Inner {
             actions.into_iter().partition(|action| matches!(action, Action::Shut { .. }));
         self.apply(&mut core, shut, AskError::NotConnected);
         let of_peer = self.pairs.admit(peer, incarnation);
+        of_peer.draining.store(false, Ordering::Release);
         self.apply(&mut core, open, AskError::Unsupported);
         of_peer.applied.send_replace(core.state.applied(&peer).unwrap_or(0));
         self.receive.add(connection.clone(), acceptor, incarnation);
@@ -417,6 +418,10 @@ impl Inner {
         };
         let pools = self.pools.clone();
         let lanes = self.pairs.lanes_of(&connection.peer);
+        if let Some(of_peer) = self.pairs.peer(&connection.peer).filter(|_| pools.of_peer(&connection.peer).len() == 1)
+        {
+            of_peer.draining.store(true, Ordering::Release);
+        }
         // The connection layer sets the deadline; when it closes, lanes and pool are done, too.
         self.tasks.spawn(async move {
             for lane in lanes {

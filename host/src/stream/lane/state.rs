@@ -34,9 +34,16 @@ pub struct LaneLimits {
 
 impl Default for LaneLimits {
     fn default() -> Self {
-        // A turn may send as much as the soft limit holds, and end with one message of the largest size.
+        Self::for_messages(crate::wire::DEFAULT_MAX_MESSAGE)
+    }
+}
+
+impl LaneLimits {
+    /// For messages of at most `largest` bytes: a turn may send as much as the soft limit holds, and end with one
+    /// message of the largest size.
+    pub fn for_messages(largest: u32) -> Self {
         let soft = 1 << 20;
-        Self { soft, hard: 2 * soft + crate::wire::DEFAULT_MAX_MESSAGE as usize }
+        Self { soft, hard: 2 * soft + largest as usize }
     }
 }
 
@@ -150,7 +157,7 @@ impl LaneState {
 
     /// Whether nothing is queued, under way, or written and not reported.
     pub(super) fn is_settled(&self) -> bool {
-        self.is_flushed() && self.generations.iter().all(|generation| generation.unconfirmed() == 0)
+        self.is_flushed() && self.generations.iter().all(Generation::is_confirmed)
     }
 
     pub(super) fn is_closed(&self) -> bool {
