@@ -135,8 +135,7 @@ impl Host {
         let protocols = ProtocolManager::new(peer_id, connection.incarnation, policy, streams);
         let (events, received) = mpsc::channel(EVENT_QUEUE);
         let hello = Arc::new(protocols.clone());
-        let connections =
-            ConnectionManager::start(connection, transport.clone(), incoming, hello, &runtime, events);
+        let connections = ConnectionManager::start(connection, transport.clone(), incoming, hello, &runtime, events);
         let supervisor =
             ConnectionSupervisor::start(connections.clone(), RetryPolicy::default(), runtime.entropy.clone());
         tasks.spawn(dispatch(received, supervisor.clone(), protocols.clone()));
@@ -355,7 +354,7 @@ fn streams(incarnation: u64, config: &Config, tasks: &TaskTracker) -> Streams {
     let lanes = LanesConfig {
         incarnation,
         sequence: Box::new(move || current.load(Ordering::Acquire)),
-        limits: LaneLimits::default(),
+        limits: LaneLimits::for_messages(config.limits.max_message),
     };
     let lanes = Lanes::new(pools.clone(), lanes, tasks.clone(), Handle::current());
     let per_connection = config.limits.max_streams as usize;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::PluginError;
 use super::commit::{Registered, commit};
 use super::crash::{CallFailure, CrashBudget, CrashKind};
 use super::engine::WasmEngine;
@@ -16,7 +17,6 @@ use super::instance::{Instance, TurnInput};
 use super::mailbox::{Batch, Item};
 use super::revision::Revision;
 use super::upgrade::Swap;
-use super::PluginError;
 use crate::peer::PeerId;
 use crate::protocol::{News, ProtocolId};
 use crate::wire::Failure;

@@ -6,13 +6,13 @@ use std::sync::atomic::Ordering;
 
 use tokio::time::Instant;
 
+use super::CallError;
 use super::calls::{Submission, Waiter};
 use super::home::{Home, add};
 use super::instance::InstanceState;
 use super::mailbox::Caller;
 use super::store::{CommitTicket, Durability, StoreError};
 use super::turn::{Commit, Effect, StagedLane};
-use super::CallError;
 use crate::protocol::{AskId, Handler, News, Outgoing, ProtocolId, ProtocolSpec};
 
 /// Protocols that are registered for a plugin.
@@ -37,8 +37,12 @@ pub(super) async fn commit(state: &mut InstanceState, registered: &mut Registere
     }
     leaving.flush(&lanes);
     let failed = leaving.failed;
-    for lane in lanes.iter().filter(|lane| lane.owes_relief()) {
-        home.mailbox.news(News::Relieved { peer: lane.peer, protocol: lane.protocol.clone() });
+    for StagedLane { peer, protocol, .. } in lanes.iter().filter(|lane| lane.was_refused()) {
+        // Looked at only now: the lane may have been emptied since the turn began, or the turn took sends back. One
+        // that has no room says so when it is asked, and will say `relieved` itself.
+        if home.network().lane(peer, protocol).is_ok_and(|status| status.room > 0) {
+            home.mailbox.news(News::Relieved { peer: *peer, protocol: protocol.clone() });
+        }
     }
     for (key, spec) in keys {
         match spec {

@@ -6,8 +6,10 @@ use super::crash::CrashReport;
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum PluginError {
     /// Not WebAssembly at all: a text file, or something else.
-    #[error("{file} is no WebAssembly: {found}. A plugin is the .wasm file that `weir plugin build` makes; \
-             give that file instead")]
+    #[error(
+        "{file} is no WebAssembly: {found}. A plugin is the .wasm file that `weir plugin build` makes; \
+             give that file instead"
+    )]
     NotWasm {
         /// The file as it was named.
         file: String,
@@ -23,8 +25,10 @@ pub enum PluginError {
         reason: String,
     },
     /// A component or module that is no plugin.
-    #[error("{file} is {found}, not a Weir plugin: it exports no `weir:plugin/handler`. Build it against the world \
-             `plugin` of weir:plugin@0.1 (with Rust: crate weir-sdk, `weir_sdk::export!`)")]
+    #[error(
+        "{file} is {found}, not a Weir plugin: it exports no `weir:plugin/handler`. Build it against the world \
+             `plugin` of weir:plugin@0.1 (with Rust: crate weir-sdk, `weir_sdk::export!`)"
+    )]
     OtherWorld {
         /// The file as it was named.
         file: String,
@@ -32,8 +36,10 @@ pub enum PluginError {
         found: String,
     },
     /// Built for another version of the ABI.
-    #[error("{file} was built for weir:plugin@{found}; this node serves weir:plugin@{served}. Build it with an SDK \
-             of version {served}, or run a node that serves {found}")]
+    #[error(
+        "{file} was built for weir:plugin@{found}; this node serves weir:plugin@{served}. Build it with an SDK \
+             of version {served}, or run a node that serves {found}"
+    )]
     OtherVersion {
         /// The file as it was named.
         file: String,
@@ -43,8 +49,10 @@ pub enum PluginError {
         served: String,
     },
     /// Imports or exports that this node cannot link.
-    #[error("{file} needs what this node does not have: {reason}. A plugin may import only the interfaces of \
-             weir:plugin@0.1; build it without WASI, for target wasm32-unknown-unknown")]
+    #[error(
+        "{file} needs what this node does not have: {reason}. A plugin may import only the interfaces of \
+             weir:plugin@0.1; build it without WASI, for target wasm32-unknown-unknown"
+    )]
     Unlinkable {
         /// The file as it was named.
         file: String,
@@ -70,8 +78,13 @@ pub enum PluginError {
         reason: String,
     },
     /// Asked for capabilities that were not granted.
-    #[error("plugin {plugin} asks for {}; grant it with [plugins.{plugin}] grants = [{}] in weir.toml, or with \
-             grants = [{}] in {plugin}.toml beside the file", quoted(missing, " and "), quoted(all, ", "), quoted(all, ", "))]
+    #[error(
+        "plugin {plugin} asks for {}; grant it with [plugins.{plugin}] grants = [{}] in weir.toml, or with \
+             grants = [{}] in {plugin}.toml beside the file",
+        quoted(missing, " and "),
+        quoted(all, ", "),
+        quoted(all, ", ")
+    )]
     MissingGrant {
         /// The plugin.
         plugin: String,
@@ -81,15 +94,19 @@ pub enum PluginError {
         all: Vec<String>,
     },
     /// A plugin of this name runs.
-    #[error("a plugin named {plugin} is loaded already; use `weir plugin upgrade {plugin} FILE` to replace it, or \
-             `weir plugin unload {plugin}` first")]
+    #[error(
+        "a plugin named {plugin} is loaded already; use `weir plugin upgrade {plugin} FILE` to replace it, or \
+             `weir plugin unload {plugin}` first"
+    )]
     NameTaken {
         /// The name.
         plugin: String,
     },
     /// An upgrade with a file of another plugin.
-    #[error("the file is plugin {found}, not {expected}; an upgrade keeps the name. Load it beside with \
-             `weir plugin load`")]
+    #[error(
+        "the file is plugin {found}, not {expected}; an upgrade keeps the name. Load it beside with \
+             `weir plugin load`"
+    )]
     NameMismatch {
         /// The plugin to upgrade.
         expected: String,
@@ -105,8 +122,10 @@ pub enum PluginError {
         reason: String,
     },
     /// The new revision cannot read what the old one wrote, or says so.
-    #[error("plugin {plugin} {version} reads stores of layout {reads_from} to {data_version}; the running revision \
-             writes layout {running}. Use a revision that reads it, or start over with `weir plugin unload`")]
+    #[error(
+        "plugin {plugin} {version} reads stores of layout {reads_from} to {data_version}; the running revision \
+             writes layout {running}. Use a revision that reads it, or start over with `weir plugin unload`"
+    )]
     DataVersion {
         /// The plugin.
         plugin: String,

@@ -1,10 +1,10 @@
 //! Turns the items of a batch into the events of the ABI, with the keys of the revision that hears them.
 
+use super::CallError;
 use super::abi::types::{self, Event};
 use super::instance::InstanceState;
 use super::ledger::Ledger;
 use super::mailbox::{Batch, Caller, Item, Place};
-use super::CallError;
 use crate::peer::PeerId;
 use crate::protocol::{News, ProtocolId};
 

@@ -19,7 +19,9 @@ pub(super) enum GrantError {
 
 /// Whether the text names a capability that exists.
 fn is_capability(text: &str) -> bool {
-    let named = |rest: &str| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    let named = |rest: &str| {
+        !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    };
     match text.split_once(':') {
         None => matches!(text, "sign" | "wasi"),
         Some(("call", name)) => named(name),

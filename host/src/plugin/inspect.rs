@@ -109,10 +109,13 @@ fn describe_bytes(bytes: &[u8]) -> String {
     match text.filter(printable) {
         _ if bytes.is_empty() => "the file is empty".to_owned(),
         Some(text) => {
-            let line: String = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("").chars().take(40).collect();
+            let line: String =
+                text.lines().find(|line| !line.trim().is_empty()).unwrap_or("").chars().take(40).collect();
             format!("it is a text file that begins with `{line}`")
         }
-        None if bytes.starts_with(b"\x7fELF") => "it is a compiled program or compiled code of another engine".to_owned(),
+        None if bytes.starts_with(b"\x7fELF") => {
+            "it is a compiled program or compiled code of another engine".to_owned()
+        }
         None => "it does not begin with the bytes of a WebAssembly file".to_owned(),
     }
 }

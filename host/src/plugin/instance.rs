@@ -102,7 +102,9 @@ impl Instance {
             let made = revision.pre.instantiate_async(&mut store).await;
             match made {
                 Ok(plugin) => Ok(Self { store, plugin, meter: of_instance, engine: of_call }),
-                Err(error) => Err(failure(Failed::Call(error), store.data_mut().panic.take(), store.data().limiter.refused)),
+                Err(error) => {
+                    Err(failure(Failed::Call(error), store.data_mut().panic.take(), store.data().limiter.refused))
+                }
             }
         };
         engine.run(Box::pin(call), &meter).await.unwrap_or_else(|| Err(stopped()))
@@ -192,8 +194,7 @@ impl Instance {
 }
 
 /// A call into the guest that returns what the WIT says: a result or a text.
-type GuestCall<'a, T> =
-    std::pin::Pin<Box<dyn Future<Output = wasmtime::Result<Result<T, String>>> + Send + 'a>>;
+type GuestCall<'a, T> = std::pin::Pin<Box<dyn Future<Output = wasmtime::Result<Result<T, String>>> + Send + 'a>>;
 
 fn state(home: &Arc<Home>, revision: &Revision, now: u64) -> InstanceState {
     let policy = home.policy();

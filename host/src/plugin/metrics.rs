@@ -68,6 +68,9 @@ mod tests {
         board.gauge("b", 0.5);
         board.gauge("c", 0.5);
         let all = board.all();
-        assert_eq!(all.into_iter().collect::<Vec<_>>(), [("a".into(), Metric::Count(5)), ("b".into(), Metric::Gauge(0.5))]);
+        assert_eq!(
+            all.into_iter().collect::<Vec<_>>(),
+            [("a".into(), Metric::Count(5)), ("b".into(), Metric::Gauge(0.5))]
+        );
     }
 }

@@ -113,9 +113,7 @@ async fn describe(
     let meter = Arc::new(Meter::default());
     let mut store = engine.store(Limiter::new(policy), &meter);
     let refused = |reason: String| PluginError::Manifest { file: file.to_owned(), reason };
-    engine
-        .refill(&mut store, &meter, policy.start_time, policy)
-        .map_err(|error| refused(format!("{error:#}")))?;
+    engine.refill(&mut store, &meter, policy.start_time, policy).map_err(|error| refused(format!("{error:#}")))?;
     let call = async move {
         let manifest = async {
             let plugin = pre.instantiate_async(&mut store).await?;

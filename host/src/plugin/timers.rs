@@ -79,7 +79,7 @@ mod tests {
         timers.set(3, ms(10), ms(0));
         timers.set(1, ms(5), ms(0));
         assert_eq!(timers.next(), Some(ms(5)));
-        assert_eq!(timers.take_due(ms(4), 9), []);
+        assert_eq!(timers.take_due(ms(4), 9), Vec::<u64>::new());
         assert_eq!(timers.take_due(ms(10), 2), [1, 2]);
         timers.cancel(3);
         assert_eq!((timers.len(), timers.next()), (0, None));

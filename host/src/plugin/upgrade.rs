@@ -200,9 +200,7 @@ impl Actor {
         let most = self.home.policy().snapshot;
         match old.snapshot().await {
             (old, Ok(bytes)) if bytes.len() <= most => (old, Some(bytes), None),
-            (old, Ok(bytes)) => {
-                (old, None, Some(format!("it has {} bytes; the limit is {most}", bytes.len())))
-            }
+            (old, Ok(bytes)) => (old, None, Some(format!("it has {} bytes; the limit is {most}", bytes.len()))),
             (_, Err(failure)) => {
                 let report = self.report("snapshot", None, None, failure);
                 (None, None, Some(report.failure.reason))

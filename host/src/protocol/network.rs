@@ -104,6 +104,9 @@ pub struct LaneStatus {
     /// Bytes of bodies that it takes below its soft limit; above it, sends are refused as busy. A sender that
     /// checked this and goes above it with its last message (or with one turn) still fits below the hard limit.
     pub room: usize,
+    /// Bytes that all lanes of the protocol's owner take together, this one among them. Whoever sends on several
+    /// before it commits counts what it sends on all of them against this.
+    pub shared: usize,
     /// The smaller of both sides' limits for one body, in bytes.
     pub max_message: u32,
 }

@@ -13,8 +13,8 @@ use tokio::time::Instant;
 
 pub use self::batch::Caller;
 pub(super) use self::batch::{Batch, CommandHead, Item, Place};
-pub(super) use self::state::{Bounds, MailboxState};
 use self::state::Admission;
+pub(super) use self::state::{Bounds, MailboxState};
 use super::{CallError, PluginPolicy};
 use crate::protocol::{AskError, AskId, Delivered, Handler, HandlerGone, InBatch, News, ProtocolId, RequestToken};
 

@@ -141,7 +141,8 @@ fn a_request_that_is_withdrawn_while_it_waits_is_never_seen() {
 #[test]
 fn commands_are_limited_and_come_back_when_it_closes() {
     let mut state = MailboxState::new(BOUNDS);
-    let head = |id| CommandHead { id, caller: super::super::Caller::Plugin("x".into()), name: "c".into(), timeout_ms: 1 };
+    let head =
+        |id| CommandHead { id, caller: super::super::Caller::Plugin("x".into()), name: "c".into(), timeout_ms: 1 };
     assert_eq!([1, 2, 3].map(|id| state.command(head(id), b"{}")), [true, true, false]);
     assert_eq!(state.close().1, [1, 2]);
     assert!(!state.command(head(4), b""));
