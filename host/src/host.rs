@@ -323,8 +323,9 @@ fn connection_config(
     runtime: &Runtime,
 ) -> ConnectionConfig {
     let max_peers = config.limits.max_peers as usize;
+    let max_pending = config.limits.max_pending_handshakes as usize;
     ConnectionConfig {
-        limits: ConnectionLimits { max_peers, ..ConnectionLimits::default() },
+        limits: ConnectionLimits { max_peers, max_pending },
         address: address_source(key, transport.local_address(), runtime),
         ..ConnectionConfig::new(config.limits.max_streams, runtime)
     }
@@ -358,7 +359,8 @@ fn streams(incarnation: u64, config: &Config, tasks: &TaskTracker) -> Streams {
     };
     let lanes = Lanes::new(pools.clone(), lanes, tasks.clone(), Handle::current());
     let per_connection = config.limits.max_streams as usize;
-    let receive = ReceivePolicy { per_connection, ..ReceivePolicy::default() };
+    let assembly = ReceivePolicy::assembly_for(config.limits.max_message);
+    let receive = ReceivePolicy { per_connection, assembly, ..ReceivePolicy::default() };
     Streams { lanes, pools, receive, sequence, tasks: tasks.clone() }
 }
 

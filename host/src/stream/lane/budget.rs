@@ -14,6 +14,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use super::Shared;
 use crate::stream::LaneId;
@@ -28,6 +29,8 @@ pub struct BudgetLimits {
     pub soft: usize,
     /// What does not fit below this is undelivered, but for answers.
     pub hard: usize,
+    /// How long a peer may take nothing while other lanes wait for the room that its lane holds.
+    pub patience: Duration,
 }
 
 impl BudgetLimits {
@@ -37,7 +40,9 @@ impl BudgetLimits {
         // was checked against the soft limit and ends above it: a turn and a message, and of two senders at a time,
         // because a handler may be called from two threads.
         let soft = 12 << 20;
-        Self { soft, hard: soft + 2 * (TURN + max_message as usize) }
+        // As long as everything else that waits for a peer.
+        let patience = Duration::from_secs(10);
+        Self { soft, hard: soft + 2 * (TURN + max_message as usize), patience }
     }
 }
 
@@ -69,6 +74,11 @@ impl OutboundBudget {
     /// Whether a lane waits for room.
     pub(super) fn is_short(&self) -> bool {
         !self.lock().waiting.is_empty()
+    }
+
+    /// See [`BudgetLimits::patience`].
+    pub(super) fn patience(&self) -> Duration {
+        self.lock().limits.patience
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, BudgetState<Weak<Shared>>> {

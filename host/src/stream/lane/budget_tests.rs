@@ -13,7 +13,7 @@ use crate::stream::lane::state::{LaneState, News};
 const LANES: usize = 6;
 const LARGEST: usize = 3000;
 /// One message above the soft limit fits; the lanes of all could hold twice as much.
-const BUDGET: BudgetLimits = BudgetLimits { soft: 12_000, hard: 12_000 + LARGEST + 100 };
+const BUDGET: BudgetLimits = BudgetLimits { soft: 12_000, hard: 12_000 + LARGEST + 100, patience: Duration::ZERO };
 const LANE: LaneLimits = LaneLimits { soft: 4000, hard: 4000 + LARGEST + 100 };
 
 fn name(lane: usize) -> StreamName {

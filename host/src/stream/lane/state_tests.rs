@@ -19,7 +19,7 @@ struct Alone {
 
 impl Alone {
     fn new(registration: u64) -> Self {
-        let budget = BudgetState::new(BudgetLimits { soft: 1 << 30, hard: 1 << 30 });
+        let budget = BudgetState::new(BudgetLimits { soft: 1 << 30, hard: 1 << 30, patience: Duration::ZERO });
         Self { state: LaneState::new(registration, LIMITS), budget }
     }
 

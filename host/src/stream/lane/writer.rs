@@ -19,13 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// than a person notices that a slot is taken.
 const LINGER: Duration = Duration::from_millis(20);
 
-/// How long a peer may take nothing while other lanes wait for the room that this one holds: as long as everything
-/// else that waits for a peer.
-const STALL: Duration = Duration::from_secs(10);
-
 /// Writes until nothing is queued.
 pub(super) async fn run(lane: Arc<Shared>) {
-    let mut stall = Stall { moves: 0, since: Instant::now() };
+    let mut stall = Stall::new(&lane);
     while lane.keep_writing() {
         let lease = tokio::select! {
             biased;
@@ -52,21 +48,32 @@ pub(super) async fn run(lane: Arc<Shared>) {
 
 /// Watches whether the peer takes anything.
 struct Stall {
+    patience: Duration,
     moves: u64,
-    since: Instant,
+    /// When the peer was last seen to have taken something.
+    moved: Instant,
+    /// When to look again.
+    look: Instant,
 }
 
 impl Stall {
-    /// Ready when the peer has taken nothing for a while and others wait for the room that its lane holds: a budget
-    /// that is shared must not be held for ever. Cancel safe.
+    fn new(lane: &Shared) -> Self {
+        let (patience, now) = (lane.budget.patience(), Instant::now());
+        Self { patience, moves: 0, moved: now, look: now + patience / 4 }
+    }
+
+    /// Ready when the peer has taken nothing for too long and others wait for the room that its lane holds: what is
+    /// shared must not be held for ever. Cancel safe.
     async fn over(&mut self, lane: &Shared) {
         loop {
-            sleep_until(self.since + STALL).await;
-            let moves = lane.lock().state.moves();
-            let stuck = std::mem::replace(&mut self.moves, moves) == moves;
-            self.since = Instant::now();
-            if stuck && lane.budget.is_short() {
+            sleep_until(self.look).await;
+            let (moves, now) = (lane.lock().state.moves(), Instant::now());
+            self.look = now + self.patience / 4;
+            if std::mem::replace(&mut self.moves, moves) != moves {
+                self.moved = now;
+            } else if now - self.moved >= self.patience && lane.budget.is_short() {
                 tracing::info!(peer = %lane.peer, lane = lane.id.0, "gave up what the peer does not take");
+                self.moved = now;
                 return;
             }
         }
