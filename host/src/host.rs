@@ -343,8 +343,9 @@ fn connection_config(
     runtime: &Runtime,
 ) -> ConnectionConfig {
     let max_peers = config.limits.max_peers as usize;
+    let max_pending = config.limits.max_pending_handshakes as usize;
     ConnectionConfig {
-        limits: ConnectionLimits { max_peers, ..ConnectionLimits::default() },
+        limits: ConnectionLimits { max_peers, max_pending },
         address: address_source(key, transport.local_address(), runtime),
         ..ConnectionConfig::new(config.limits.max_streams, runtime)
     }
@@ -385,6 +386,7 @@ fn streams(incarnation: u64, config: &Config, tasks: &TaskTracker) -> Streams {
         per_connection,
         per_peer: 2 * per_connection,
         per_node: 2 * per_connection * config.limits.max_peers as usize,
+        assembly: ReceivePolicy::assembly_for(config.limits.max_message),
         ..ReceivePolicy::default()
     };
     Streams { lanes, pools, receive, sequence, tasks: tasks.clone() }

@@ -92,7 +92,7 @@ impl Network for MockNetwork {
         if !state.peers.contains(to) {
             return Err(SendError::NotConnected);
         }
-        Ok(LaneStatus { room: 1 << 20, max_message: registration.spec.max_message })
+        Ok(LaneStatus { room: 1 << 20, shared: 16 << 20, max_message: registration.spec.max_message })
     }
 
     fn commit(&self, to: &PeerId, protocol: &ProtocolId, what: Vec<Outgoing>) {

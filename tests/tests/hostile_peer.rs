@@ -276,3 +276,23 @@ async fn reports_and_answers_out_of_nowhere_change_nothing() -> Result<()> {
     peer.hear_until(|message| (*message == Control::Pong(1)).then_some(())).await?;
     scene.neighbour_is_served().await
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_asks_and_never_reads_is_stopped_before_answers_pile_up() -> Result<()> {
+    let scene = Scene::new().await?;
+    let (mut peer, hello) = scene.hostile(1).await?;
+    let mut stream = peer.open(to_echo(&hello, 1, 1)).await?;
+    let body = vec![7; 256 << 10];
+    let asking = async {
+        // Far more than the node may hold for one lane; nobody reads the answers.
+        for id in 0..400 {
+            if stream.send(Bytes::from(request(id, 60_000, &body))).await.is_err() {
+                return true;
+            }
+        }
+        false
+    };
+    assert!(timeout(PATIENCE, asking).await.context("neither stopped nor taken")?, "100 MiB of answers were taken");
+    assert_eq!(ended(&mut peer, &stream).await?.1, Outcome::Stopped(12));
+    scene.neighbour_is_served().await
+}

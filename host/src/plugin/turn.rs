@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::store::{Mark, StagedWrites};
 use crate::peer::PeerId;
 use crate::protocol::{AskId, LaneStatus, ProtocolId, ProtocolSpec, RequestToken, SendError};
-use crate::wire::Failure;
+use crate::wire::{FRAME_OVERHEAD, Failure};
 
 /// One accepted call, to be carried out at the commit.
 #[derive(Debug)]
@@ -106,13 +106,14 @@ impl StagedLane {
         self.status.map_or(0, |status| status.room.saturating_sub(self.used))
     }
 
-    /// Whether a body may go on it. The last one may go above the soft limit.
-    fn accept(&mut self, len: usize) -> Result<(), SendError> {
+    /// Whether a body may go on it, when the turn sends `sent` bytes on all lanes. The last one may go above the soft
+    /// limits.
+    fn accept(&mut self, len: usize, sent: usize) -> Result<(), SendError> {
         let status = self.status?;
         if len > status.max_message as usize {
             return Err(SendError::TooLarge);
         }
-        if self.used >= status.room {
+        if self.used >= status.room || sent >= status.shared {
             self.refused = true;
             return Err(SendError::Busy);
         }
@@ -133,6 +134,8 @@ pub(super) struct Staged {
     most_bytes: usize,
     effects: Vec<Effect>,
     bytes: usize,
+    /// What goes out on all lanes together, with what frames add to it.
+    sent: usize,
     lanes: Vec<StagedLane>,
     lane_of: HashMap<(PeerId, u32), usize>,
     last_lane: Option<(PeerId, u32, usize)>,
@@ -160,6 +163,7 @@ impl Staged {
             most_bytes: most_bytes as usize,
             effects: Vec::new(),
             bytes: 0,
+            sent: 0,
             lanes: Vec::new(),
             lane_of: HashMap::new(),
             last_lane: None,
@@ -195,12 +199,15 @@ impl Staged {
 
     /// Bytes that a send on this lane would take now.
     pub(super) fn room(&self, lane: usize) -> usize {
-        self.lanes.get(lane).map_or(0, StagedLane::room).min(self.most_bytes.saturating_sub(self.bytes))
+        let shared = |lane: &StagedLane| lane.status.map_or(0, |status| status.shared.saturating_sub(self.sent));
+        let room = self.lanes.get(lane).map_or(0, |lane| lane.room().min(shared(lane)));
+        room.min(self.most_bytes.saturating_sub(self.bytes))
     }
 
-    /// Whether a body may go on this lane.
-    pub(super) fn accept(&mut self, lane: usize, len: usize) -> Result<(), SendError> {
-        self.lanes.get_mut(lane).map_or(Err(SendError::Closed), |lane| lane.accept(len))
+    /// Whether a body may go on this lane, after it was accepted for so many others.
+    pub(super) fn accept(&mut self, lane: usize, len: usize, others: usize) -> Result<(), SendError> {
+        let sent = self.sent.saturating_add(others.saturating_mul(len + FRAME_OVERHEAD));
+        self.lanes.get_mut(lane).map_or(Err(SendError::Closed), |lane| lane.accept(len, sent))
     }
 
     /// Whether another effect of so many bytes fits the budget.
@@ -239,8 +246,10 @@ impl Staged {
     }
 
     fn use_lane(&mut self, lane: usize, bytes: usize, more: bool) {
+        let change = |sum: usize, by: usize| if more { sum + by } else { sum.saturating_sub(by) };
+        self.sent = change(self.sent, bytes + FRAME_OVERHEAD);
         if let Some(lane) = self.lanes.get_mut(lane) {
-            lane.used = if more { lane.used + bytes } else { lane.used.saturating_sub(bytes) };
+            lane.used = change(lane.used, bytes);
         }
     }
 
@@ -319,6 +328,7 @@ impl Staged {
     /// Takes everything but the writes; the next turn begins with nothing.
     pub(super) fn take(&mut self) -> Commit {
         self.bytes = 0;
+        self.sent = 0;
         self.open = 0;
         self.lane_of.clear();
         self.last_lane = None;
@@ -351,7 +361,7 @@ mod tests {
     }
 
     fn lane(staged: &mut Staged, room: usize) -> usize {
-        let status = LaneStatus { room, max_message: 8 };
+        let status = LaneStatus { room, shared: 1 << 20, max_message: 8 };
         staged.lane(PeerId::from_bytes([1; 32]), 0, || ("/a/1".parse().expect("an id"), Ok(status)))
     }
 
@@ -363,12 +373,32 @@ mod tests {
     fn the_last_message_may_go_above_the_soft_limit_and_the_next_is_busy() {
         let mut staged = staged(9, 100);
         let lane = lane(&mut staged, 5);
-        assert_eq!(staged.accept(lane, 9), Err(SendError::TooLarge));
+        assert_eq!(staged.accept(lane, 9, 0), Err(SendError::TooLarge));
         for body in [b"abc", b"def"] {
-            assert_eq!(staged.accept(lane, 3), Ok(()));
+            assert_eq!(staged.accept(lane, 3, 0), Ok(()));
             message(&mut staged, lane, body).expect("fits");
         }
-        assert_eq!((staged.accept(lane, 1), staged.room(lane)), (Err(SendError::Busy), 0));
+        assert_eq!((staged.accept(lane, 1, 0), staged.room(lane)), (Err(SendError::Busy), 0));
+    }
+
+    #[test]
+    fn what_all_lanes_share_is_not_promised_twice() {
+        let mut staged = staged(9, 1000);
+        let status = LaneStatus { room: 1000, shared: 100, max_message: 60 };
+        let open = |staged: &mut Staged, peer| {
+            staged.lane(PeerId::from_bytes([peer; 32]), 0, || ("/a/1".parse().expect("an id"), Ok(status)))
+        };
+        let lanes: Vec<_> = (1..=4).map(|peer| open(&mut staged, peer)).collect();
+        let answers: Vec<_> = lanes.iter().enumerate().map(|(at, lane)| staged.accept(*lane, 9, at)).collect();
+        assert_eq!(answers, [Ok(()), Ok(()), Ok(()), Err(SendError::Busy)]);
+        staged
+            .push(Effect::Messages { lanes: lanes[..3].to_vec(), body: Bytes::from_static(b"123456789") })
+            .expect("fits");
+        assert_eq!((staged.accept(lanes[0], 1, 0), staged.room(lanes[0])), (Err(SendError::Busy), 0));
+        staged.keep(0);
+        assert_eq!(staged.room(lanes[0]), 100);
+        let refused: Vec<_> = staged.take().lanes.iter().map(StagedLane::was_refused).collect();
+        assert_eq!(refused, [true, false, false, true]);
     }
 
     #[test]
@@ -393,7 +423,7 @@ mod tests {
         staged.push(Effect::TimerCancel { id: 1, before: Some(true) }).expect("fits");
         message(&mut staged, lane, b"abc").expect("fits");
         staged.push(Effect::Respond { token: RequestToken(7), outcome: Ok(Bytes::new()) }).expect("fits");
-        assert_eq!(staged.accept(lane, 1), Err(SendError::Busy));
+        assert_eq!(staged.accept(lane, 1, 0), Err(SendError::Busy));
         staged.keep(1);
         assert_eq!((staged.timer(1), staged.room(lane), staged.answered(RequestToken(7))), (Some(true), 3, false));
         assert!(staged.writes.is_empty());

@@ -106,6 +106,9 @@ pub struct LaneStatus {
     /// Bytes of bodies that it takes below its soft limit; above it, sends are refused as busy. A sender that
     /// checked this and goes above it with its last message (or with one turn) still fits below the hard limit.
     pub room: usize,
+    /// Bytes that all lanes of the protocol's owner take together, this one among them. Whoever sends on several
+    /// before it commits counts what it sends on all of them against this.
+    pub shared: usize,
     /// The smaller of both sides' limits for one body, in bytes.
     pub max_message: u32,
 }
@@ -201,7 +204,8 @@ pub trait Network: Send + Sync + 'static {
     /// Whether somebody still waits for the answer to this request.
     fn awaits(&self, request: RequestToken) -> bool;
 
-    /// Answers a request. Always fits: open requests are limited instead. False when nobody waits any more.
+    /// Answers a request. Always fits: open requests are limited instead, and a peer that leaves more than two hard
+    /// limits of answers unread hears `busy` in their place. False when nobody waits any more.
     fn respond(&self, request: RequestToken, outcome: Result<Bytes, Failure>) -> bool;
 
     /// Registers a protocol for the handler that `owner` names, and tells every peer. The handler hears

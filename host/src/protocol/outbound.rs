@@ -30,7 +30,8 @@ impl Network for ProtocolManager {
 
     fn lane(&self, to: &PeerId, protocol: &ProtocolId) -> Result<LaneStatus, SendError> {
         let pair = self.inner.pair(to, protocol)?;
-        Ok(LaneStatus { room: pair.lane.room(), max_message: pair.max_message })
+        let shared = pair.lane.budget().free();
+        Ok(LaneStatus { room: pair.lane.room(), shared, max_message: pair.max_message })
     }
 
     fn commit(&self, to: &PeerId, protocol: &ProtocolId, what: Vec<Outgoing>) {

@@ -36,17 +36,17 @@ impl InstanceState {
         }))
     }
 
-    /// The lane, if it takes a body of this length now.
-    fn open_lane(&mut self, to: types::PeerId, key: u32, len: usize) -> Result<usize, SendError> {
+    /// The lane, if it takes a body of this length now that `others` take, too.
+    fn open_lane(&mut self, to: types::PeerId, key: u32, len: usize, others: usize) -> Result<usize, SendError> {
         let lane = self.lane(to, key)?;
-        self.staged.accept(lane, len)?;
+        self.staged.accept(lane, len, others)?;
         Ok(lane)
     }
 }
 
 impl Host for InstanceState {
     fn send(&mut self, to: types::PeerId, key: u32, body: Vec<u8>) -> wasmtime::Result<Result<(), SendError>> {
-        let lane = match self.open_lane(to, key, body.len()) {
+        let lane = match self.open_lane(to, key, body.len(), 0) {
             Ok(lane) => lane,
             Err(error) => return Ok(Err(error)),
         };
@@ -61,7 +61,7 @@ impl Host for InstanceState {
         }
         let (mut lanes, mut refused) = (Vec::with_capacity(to.len()), Vec::new());
         for (at, to) in everyone.zip(to) {
-            match self.open_lane(to, key, body.len()) {
+            match self.open_lane(to, key, body.len(), lanes.len()) {
                 Ok(lane) => lanes.push(lane),
                 Err(error) => refused.push((at, error)),
             }
@@ -86,7 +86,7 @@ impl Host for InstanceState {
         if self.open_asks() >= self.home.policy().open_asks as usize {
             return Ok(Err(SendError::OverBudget));
         }
-        let lane = match self.open_lane(to, key, body.len()) {
+        let lane = match self.open_lane(to, key, body.len(), 0) {
             Ok(lane) => lane,
             Err(error) => return Ok(Err(error)),
         };
