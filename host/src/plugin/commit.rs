@@ -110,7 +110,7 @@ impl<'a> Leaving<'a> {
             }
             Effect::Pause { protocol, paused } => home.mailbox.pause(&protocol, paused),
             Effect::Report => drop(home.counts.reports.fetch_add(1, Ordering::Relaxed)),
-            Effect::Write(_) => {}
+            Effect::Write(_) | Effect::Nothing => {}
             Effect::TimerSet { id, after, .. } => home.ledger().timers.set(id, after, Instant::now()),
             Effect::TimerCancel { id, .. } => home.ledger().timers.cancel(id),
             Effect::Call { id, plugin, name, timeout, body } => {

@@ -48,6 +48,8 @@ pub(super) enum Effect {
         paused: bool,
     },
     Report,
+    /// An accepted call that changes nothing: `keep` counts it all the same.
+    Nothing,
     /// A write of the store, and the moment before it.
     Write(Mark),
     TimerSet {
@@ -203,6 +205,30 @@ impl Staged {
         self.lanes.get_mut(lane).map_or(Err(SendError::Closed), |lane| lane.accept(len))
     }
 
+    /// Stages one body for many lanes, for as many of these as take it: who was refused, by position in `to`.
+    /// Nothing is staged when nobody takes it. The caller has asked [`Staged::fits`].
+    pub(super) fn push_all<E: From<SendError>>(
+        &mut self,
+        to: impl IntoIterator<Item = Result<usize, E>>,
+        body: Bytes,
+    ) -> Result<Vec<(u32, E)>, OverBudget> {
+        let (mut lanes, mut refused) = (Vec::new(), Vec::new());
+        for (at, lane) in (0..).zip(to) {
+            match lane.and_then(|lane| self.accept(lane, body.len()).map(|()| lane).map_err(E::from)) {
+                Ok(lane) => {
+                    // At once, because the next one named may be the same peer.
+                    self.use_lane(lane, body.len(), true);
+                    lanes.push(lane);
+                }
+                Err(error) => refused.push((at, error)),
+            }
+        }
+        if !lanes.is_empty() {
+            self.push(Effect::Messages { lanes, body })?;
+        }
+        Ok(refused)
+    }
+
     /// Whether another effect of so many bytes fits the budget.
     pub(super) fn fits(&self, bytes: usize) -> bool {
         self.effects.len() < self.most_effects && self.bytes.saturating_add(bytes) <= self.most_bytes
@@ -222,7 +248,6 @@ impl Staged {
     fn note(&mut self, effect: &Effect) {
         match effect {
             Effect::Message { lane, body } => self.use_lane(*lane, body.len(), true),
-            Effect::Messages { lanes, body } => lanes.iter().for_each(|lane| self.use_lane(*lane, body.len(), true)),
             Effect::Ask { lane, body, .. } => {
                 self.use_lane(*lane, body.len(), true);
                 self.open += 1;
@@ -234,7 +259,13 @@ impl Staged {
             Effect::Unregister { key, .. } => drop(self.keys.insert(*key, None)),
             Effect::TimerSet { id, .. } => drop(self.timers.insert(*id, true)),
             Effect::TimerCancel { id, .. } => drop(self.timers.insert(*id, false)),
-            Effect::Cancel(_) | Effect::Pause { .. } | Effect::Report | Effect::Write(_) => {}
+            // What `Messages` takes of its lanes was noted when they took it.
+            Effect::Messages { .. }
+            | Effect::Cancel(_)
+            | Effect::Pause { .. }
+            | Effect::Report
+            | Effect::Nothing
+            | Effect::Write(_) => {}
         }
     }
 
@@ -272,7 +303,7 @@ impl Staged {
                 put_back(&mut self.timers, id, before);
             }
             Effect::Write(mark) => self.writes.rewind(mark),
-            Effect::Cancel(_) | Effect::Pause { .. } | Effect::Report => {}
+            Effect::Cancel(_) | Effect::Pause { .. } | Effect::Report | Effect::Nothing => {}
         }
     }
 
@@ -400,5 +431,28 @@ mod tests {
         let commit = staged.take();
         assert_eq!(commit.effects.len(), 1);
         assert!(commit.lanes[lane].was_refused());
+    }
+
+    fn push_all(staged: &mut Staged, to: &[usize], body: &'static [u8]) -> Vec<(u32, SendError)> {
+        staged.push_all(to.iter().map(|lane| Ok(*lane)), Bytes::from_static(body)).expect("fits")
+    }
+
+    #[test]
+    fn a_send_to_many_that_nobody_takes_is_no_effect() {
+        let mut staged = staged(9, 100);
+        let lane = lane(&mut staged, 0);
+        assert_eq!(push_all(&mut staged, &[], b"abc"), []);
+        assert_eq!(push_all(&mut staged, &[lane, lane], b"abc"), [(0, SendError::Busy), (1, SendError::Busy)]);
+        assert_eq!(staged.take().effects.len(), 0);
+    }
+
+    #[test]
+    fn a_peer_named_twice_takes_room_twice() {
+        let mut staged = staged(9, 100);
+        let lane = lane(&mut staged, 5);
+        assert_eq!(push_all(&mut staged, &[lane, lane, lane], b"abc"), [(2, SendError::Busy)]);
+        assert_eq!(staged.room(lane), 0);
+        staged.keep(0);
+        assert_eq!(staged.room(lane), 5);
     }
 }
