@@ -56,6 +56,8 @@ struct Leaving<'a> {
     registered: &'a mut Registered,
     ticket: &'a CommitTicket,
     outgoing: Vec<Vec<Outgoing>>,
+    /// The lanes that something waits for, so that a turn of many answers does not look at all of them each time.
+    waiting: Vec<usize>,
     /// Protocols that another handler took since the turn looked.
     failed: Vec<ProtocolId>,
 }
@@ -63,18 +65,21 @@ struct Leaving<'a> {
 impl<'a> Leaving<'a> {
     fn new(home: &'a Arc<Home>, registered: &'a mut Registered, ticket: &'a CommitTicket, commit: &Commit) -> Self {
         let outgoing = commit.lanes.iter().map(|_| Vec::new()).collect();
-        Self { home, registered, ticket, outgoing, failed: Vec::new() }
+        Self { home, registered, ticket, outgoing, waiting: Vec::new(), failed: Vec::new() }
     }
 
     fn put(&mut self, lane: usize, what: Outgoing) {
         if let Some(queue) = self.outgoing.get_mut(lane) {
+            if queue.is_empty() {
+                self.waiting.push(lane);
+            }
             queue.push(what);
         }
     }
 
     fn flush(&mut self, lanes: &[StagedLane]) {
-        for (lane, queue) in lanes.iter().zip(&mut self.outgoing) {
-            if !queue.is_empty() {
+        for at in self.waiting.drain(..) {
+            if let (Some(lane), Some(queue)) = (lanes.get(at), self.outgoing.get_mut(at)) {
                 self.home.network().commit(&lane.peer, &lane.protocol, std::mem::take(queue));
             }
         }
@@ -98,6 +103,8 @@ impl<'a> Leaving<'a> {
                 }
             }
             Effect::Respond { token, outcome } => {
+                // What was staged before the answer may be for the same peer, and is to arrive before it.
+                self.flush(lanes);
                 home.ledger().requests.remove(&token);
                 home.network().respond(token, outcome);
             }

@@ -138,6 +138,8 @@ pub(super) struct Staged {
     lanes: Vec<StagedLane>,
     lane_of: HashMap<(PeerId, u32), usize>,
     last_lane: Option<(PeerId, u32, usize)>,
+    /// A key changed its meaning in this turn, so a lane that is not in `lane_of` may be in `lanes` all the same.
+    rekeyed: bool,
     pub(super) writes: StagedWrites,
     keys: BTreeMap<u32, Option<ProtocolSpec>>,
     timers: BTreeMap<u64, bool>,
@@ -165,6 +167,7 @@ impl Staged {
             lanes: Vec::new(),
             lane_of: HashMap::new(),
             last_lane: None,
+            rekeyed: false,
             writes,
             keys: BTreeMap::new(),
             timers: BTreeMap::new(),
@@ -188,8 +191,12 @@ impl Staged {
         }
         let lane = *self.lane_of.entry((peer, key)).or_insert_with(|| {
             let (protocol, status) = look();
-            self.lanes.push(StagedLane { peer, protocol, status, used: 0, refused: false });
-            self.lanes.len() - 1
+            let same = |lane: &StagedLane| lane.peer == peer && lane.protocol == protocol;
+            let known = if self.rekeyed { self.lanes.iter().position(same) } else { None };
+            known.unwrap_or_else(|| {
+                self.lanes.push(StagedLane { peer, protocol, status, used: 0, refused: false });
+                self.lanes.len() - 1
+            })
         });
         self.last_lane = Some((peer, key, lane));
         lane
@@ -255,8 +262,14 @@ impl Staged {
             Effect::Call { .. } => self.open += 1,
             Effect::Respond { token, .. } => drop(self.answered.insert(*token)),
             Effect::Answer { command, .. } => drop(self.answered_commands.insert(*command)),
-            Effect::Register { key, spec, .. } => drop(self.keys.insert(*key, Some(spec.clone()))),
-            Effect::Unregister { key, .. } => drop(self.keys.insert(*key, None)),
+            Effect::Register { key, spec, .. } => {
+                self.forget_lanes(*key);
+                self.keys.insert(*key, Some(spec.clone()));
+            }
+            Effect::Unregister { key, .. } => {
+                self.forget_lanes(*key);
+                self.keys.insert(*key, None);
+            }
             Effect::TimerSet { id, .. } => drop(self.timers.insert(*id, true)),
             Effect::TimerCancel { id, .. } => drop(self.timers.insert(*id, false)),
             // What `Messages` takes of its lanes was noted when they took it.
@@ -267,6 +280,13 @@ impl Staged {
             | Effect::Nothing
             | Effect::Write(_) => {}
         }
+    }
+
+    /// A key means another protocol from here on.
+    fn forget_lanes(&mut self, key: u32) {
+        self.lane_of.retain(|(_, of), _| *of != key);
+        self.last_lane = None;
+        self.rekeyed = true;
     }
 
     fn use_lane(&mut self, lane: usize, bytes: usize, more: bool) {
@@ -297,6 +317,7 @@ impl Staged {
             Effect::Respond { token, .. } => drop(self.answered.remove(&token)),
             Effect::Answer { command, .. } => drop(self.answered_commands.remove(&command)),
             Effect::Register { key, before, .. } | Effect::Unregister { key, before, .. } => {
+                self.forget_lanes(key);
                 put_back(&mut self.keys, key, before);
             }
             Effect::TimerSet { id, before, .. } | Effect::TimerCancel { id, before } => {
@@ -353,6 +374,7 @@ impl Staged {
         self.open = 0;
         self.lane_of.clear();
         self.last_lane = None;
+        self.rekeyed = false;
         self.timers.clear();
         self.answered.clear();
         self.answered_commands.clear();
@@ -431,6 +453,18 @@ mod tests {
         let commit = staged.take();
         assert_eq!(commit.effects.len(), 1);
         assert!(commit.lanes[lane].was_refused());
+    }
+
+    #[test]
+    fn a_key_that_is_registered_anew_has_lanes_of_its_own() {
+        let mut staged = staged(9, 100);
+        let first = lane(&mut staged, 5);
+        let (id, status) = ("/a/1".parse().expect("an id"), LaneStatus { room: 5, max_message: 8 });
+        staged.push(Effect::Unregister { key: 0, id, before: None }).expect("fits");
+        let look = || ("/b/1".parse().expect("an id"), Ok(status));
+        assert_ne!(staged.lane(PeerId::from_bytes([1; 32]), 0, look), first);
+        staged.keep(0);
+        assert_eq!(lane(&mut staged, 5), first);
     }
 
     fn push_all(staged: &mut Staged, to: &[usize], body: &'static [u8]) -> Vec<(u32, SendError)> {
