@@ -130,7 +130,7 @@ impl Actor {
     /// Takes what the next turn handles.
     fn gather(&mut self) -> Batch {
         let now = Instant::now();
-        let overdue = self.home.ledger().overdue_calls(now);
+        let overdue = self.home.ledger().take_overdue_calls(now);
         for call in overdue {
             // The waiter is this plugin itself, so the outcome is put into its own mailbox here.
             self.home.services.desk.withdraw(call);

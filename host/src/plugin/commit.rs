@@ -121,7 +121,7 @@ impl<'a> Leaving<'a> {
             Effect::TimerSet { id, after, .. } => home.ledger().timers.set(id, after, Instant::now()),
             Effect::TimerCancel { id, .. } => home.ledger().timers.cancel(id),
             Effect::Call { id, plugin, name, timeout, body } => {
-                home.ledger().calls.insert(id, Instant::now() + timeout);
+                home.ledger().calls.insert(id, Some(Instant::now() + timeout));
                 let timeout_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
                 let what = Submission { plugin, caller: Caller::Plugin(home.name.clone()), name, timeout_ms, body };
                 let waiter = Waiter::Plugin { mailbox: home.mailbox.clone(), call: id };
