@@ -157,3 +157,7 @@ fn reply(home: &Arc<Home>, id: AskId) -> crate::protocol::AskReply {
     let mailbox = home.mailbox.clone();
     Box::new(move |outcome| mailbox.response(id, outcome.as_deref().map_err(Clone::clone)))
 }
+
+#[cfg(test)]
+#[path = "commit_tests.rs"]
+mod tests;
