@@ -130,7 +130,7 @@ impl Actor {
     /// Takes what the next turn handles.
     fn gather(&mut self) -> Batch {
         let now = Instant::now();
-        let overdue = self.home.ledger().overdue_calls(now);
+        let overdue = self.home.ledger().take_overdue_calls(now);
         for call in overdue {
             // The waiter is this plugin itself, so the outcome is put into its own mailbox here.
             self.home.services.desk.withdraw(call);
@@ -242,8 +242,25 @@ impl Actor {
         Ok(())
     }
 
-    /// The last turn, then the end of everything the plugin had. Bounded by the deadline.
+    /// Handles what the mailbox holds now, for half of the time that is left: what peers were told is theirs no longer
+    /// should not be lost, and the last turn needs the rest.
+    async fn work_off(&mut self, deadline: Instant) {
+        let now = Instant::now();
+        let until = now + deadline.saturating_duration_since(now) / 2;
+        for _ in 0..self.home.mailbox.turns() {
+            if self.instance.is_none() || Instant::now() >= until {
+                return;
+            }
+            // A turn that is cut off at the deadline takes its instance with it.
+            if tokio::time::timeout_at(deadline, self.work()).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The last turns, then the end of everything the plugin had. Bounded by the deadline.
     async fn stop(&mut self, deadline: Instant) {
+        self.work_off(deadline).await;
         if self.instance.is_some() {
             self.tick();
             let batch = Batch { items: vec![Item::Stopping], ..Batch::default() };

@@ -48,6 +48,8 @@ pub(super) enum Effect {
         paused: bool,
     },
     Report,
+    /// An accepted call that changes nothing: `keep` counts it all the same.
+    Nothing,
     /// A write of the store, and the moment before it.
     Write(Mark),
     TimerSet {
@@ -139,6 +141,8 @@ pub(super) struct Staged {
     lanes: Vec<StagedLane>,
     lane_of: HashMap<(PeerId, u32), usize>,
     last_lane: Option<(PeerId, u32, usize)>,
+    /// A key changed its meaning in this turn, so a lane that is not in `lane_of` may be in `lanes` all the same.
+    rekeyed: bool,
     pub(super) writes: StagedWrites,
     keys: BTreeMap<u32, Option<ProtocolSpec>>,
     timers: BTreeMap<u64, bool>,
@@ -167,6 +171,7 @@ impl Staged {
             lanes: Vec::new(),
             lane_of: HashMap::new(),
             last_lane: None,
+            rekeyed: false,
             writes,
             keys: BTreeMap::new(),
             timers: BTreeMap::new(),
@@ -190,8 +195,12 @@ impl Staged {
         }
         let lane = *self.lane_of.entry((peer, key)).or_insert_with(|| {
             let (protocol, status) = look();
-            self.lanes.push(StagedLane { peer, protocol, status, used: 0, refused: false });
-            self.lanes.len() - 1
+            let same = |lane: &StagedLane| lane.peer == peer && lane.protocol == protocol;
+            let known = if self.rekeyed { self.lanes.iter().position(same) } else { None };
+            known.unwrap_or_else(|| {
+                self.lanes.push(StagedLane { peer, protocol, status, used: 0, refused: false });
+                self.lanes.len() - 1
+            })
         });
         self.last_lane = Some((peer, key, lane));
         lane
@@ -204,10 +213,34 @@ impl Staged {
         room.min(self.most_bytes.saturating_sub(self.bytes))
     }
 
-    /// Whether a body may go on this lane, after it was accepted for so many others.
-    pub(super) fn accept(&mut self, lane: usize, len: usize, others: usize) -> Result<(), SendError> {
-        let sent = self.sent.saturating_add(others.saturating_mul(len + FRAME_OVERHEAD));
+    /// Whether a body may go on this lane.
+    pub(super) fn accept(&mut self, lane: usize, len: usize) -> Result<(), SendError> {
+        let sent = self.sent;
         self.lanes.get_mut(lane).map_or(Err(SendError::Closed), |lane| lane.accept(len, sent))
+    }
+
+    /// Stages one body for many lanes, for as many of these as take it: who was refused, by position in `to`.
+    /// Nothing is staged when nobody takes it. The caller has asked [`Staged::fits`].
+    pub(super) fn push_all<E: From<SendError>>(
+        &mut self,
+        to: impl IntoIterator<Item = Result<usize, E>>,
+        body: Bytes,
+    ) -> Result<Vec<(u32, E)>, OverBudget> {
+        let (mut lanes, mut refused) = (Vec::new(), Vec::new());
+        for (at, lane) in (0..).zip(to) {
+            match lane.and_then(|lane| self.accept(lane, body.len()).map(|()| lane).map_err(E::from)) {
+                Ok(lane) => {
+                    // At once, because the next one named may be the same peer.
+                    self.use_lane(lane, body.len(), true);
+                    lanes.push(lane);
+                }
+                Err(error) => refused.push((at, error)),
+            }
+        }
+        if !lanes.is_empty() {
+            self.push(Effect::Messages { lanes, body })?;
+        }
+        Ok(refused)
     }
 
     /// Whether another effect of so many bytes fits the budget.
@@ -229,7 +262,6 @@ impl Staged {
     fn note(&mut self, effect: &Effect) {
         match effect {
             Effect::Message { lane, body } => self.use_lane(*lane, body.len(), true),
-            Effect::Messages { lanes, body } => lanes.iter().for_each(|lane| self.use_lane(*lane, body.len(), true)),
             Effect::Ask { lane, body, .. } => {
                 self.use_lane(*lane, body.len(), true);
                 self.open += 1;
@@ -237,12 +269,31 @@ impl Staged {
             Effect::Call { .. } => self.open += 1,
             Effect::Respond { token, .. } => drop(self.answered.insert(*token)),
             Effect::Answer { command, .. } => drop(self.answered_commands.insert(*command)),
-            Effect::Register { key, spec, .. } => drop(self.keys.insert(*key, Some(spec.clone()))),
-            Effect::Unregister { key, .. } => drop(self.keys.insert(*key, None)),
+            Effect::Register { key, spec, .. } => {
+                self.forget_lanes(*key);
+                self.keys.insert(*key, Some(spec.clone()));
+            }
+            Effect::Unregister { key, .. } => {
+                self.forget_lanes(*key);
+                self.keys.insert(*key, None);
+            }
             Effect::TimerSet { id, .. } => drop(self.timers.insert(*id, true)),
             Effect::TimerCancel { id, .. } => drop(self.timers.insert(*id, false)),
-            Effect::Cancel(_) | Effect::Pause { .. } | Effect::Report | Effect::Write(_) => {}
+            // What `Messages` takes of its lanes was noted when they took it.
+            Effect::Messages { .. }
+            | Effect::Cancel(_)
+            | Effect::Pause { .. }
+            | Effect::Report
+            | Effect::Nothing
+            | Effect::Write(_) => {}
         }
+    }
+
+    /// A key means another protocol from here on.
+    fn forget_lanes(&mut self, key: u32) {
+        self.lane_of.retain(|(_, of), _| *of != key);
+        self.last_lane = None;
+        self.rekeyed = true;
     }
 
     fn use_lane(&mut self, lane: usize, bytes: usize, more: bool) {
@@ -275,13 +326,14 @@ impl Staged {
             Effect::Respond { token, .. } => drop(self.answered.remove(&token)),
             Effect::Answer { command, .. } => drop(self.answered_commands.remove(&command)),
             Effect::Register { key, before, .. } | Effect::Unregister { key, before, .. } => {
+                self.forget_lanes(key);
                 put_back(&mut self.keys, key, before);
             }
             Effect::TimerSet { id, before, .. } | Effect::TimerCancel { id, before } => {
                 put_back(&mut self.timers, id, before);
             }
             Effect::Write(mark) => self.writes.rewind(mark),
-            Effect::Cancel(_) | Effect::Pause { .. } | Effect::Report => {}
+            Effect::Cancel(_) | Effect::Pause { .. } | Effect::Report | Effect::Nothing => {}
         }
     }
 
@@ -332,6 +384,7 @@ impl Staged {
         self.open = 0;
         self.lane_of.clear();
         self.last_lane = None;
+        self.rekeyed = false;
         self.timers.clear();
         self.answered.clear();
         self.answered_commands.clear();
@@ -373,12 +426,12 @@ mod tests {
     fn the_last_message_may_go_above_the_soft_limit_and_the_next_is_busy() {
         let mut staged = staged(9, 100);
         let lane = lane(&mut staged, 5);
-        assert_eq!(staged.accept(lane, 9, 0), Err(SendError::TooLarge));
+        assert_eq!(staged.accept(lane, 9), Err(SendError::TooLarge));
         for body in [b"abc", b"def"] {
-            assert_eq!(staged.accept(lane, 3, 0), Ok(()));
+            assert_eq!(staged.accept(lane, 3), Ok(()));
             message(&mut staged, lane, body).expect("fits");
         }
-        assert_eq!((staged.accept(lane, 1, 0), staged.room(lane)), (Err(SendError::Busy), 0));
+        assert_eq!((staged.accept(lane, 1), staged.room(lane)), (Err(SendError::Busy), 0));
     }
 
     #[test]
@@ -389,12 +442,10 @@ mod tests {
             staged.lane(PeerId::from_bytes([peer; 32]), 0, || ("/a/1".parse().expect("an id"), Ok(status)))
         };
         let lanes: Vec<_> = (1..=4).map(|peer| open(&mut staged, peer)).collect();
-        let answers: Vec<_> = lanes.iter().enumerate().map(|(at, lane)| staged.accept(*lane, 9, at)).collect();
-        assert_eq!(answers, [Ok(()), Ok(()), Ok(()), Err(SendError::Busy)]);
-        staged
-            .push(Effect::Messages { lanes: lanes[..3].to_vec(), body: Bytes::from_static(b"123456789") })
-            .expect("fits");
-        assert_eq!((staged.accept(lanes[0], 1, 0), staged.room(lanes[0])), (Err(SendError::Busy), 0));
+        let answers = lanes.iter().map(|lane| Ok::<_, SendError>(*lane));
+        let answers = staged.push_all(answers, Bytes::from_static(&[0; 9]));
+        assert_eq!(answers, Ok(vec![(3, SendError::Busy)]));
+        assert_eq!((staged.accept(lanes[0], 1), staged.room(lanes[0])), (Err(SendError::Busy), 0));
         staged.keep(0);
         assert_eq!(staged.room(lanes[0]), 100);
         let refused: Vec<_> = staged.take().lanes.iter().map(StagedLane::was_refused).collect();
@@ -423,12 +474,47 @@ mod tests {
         staged.push(Effect::TimerCancel { id: 1, before: Some(true) }).expect("fits");
         message(&mut staged, lane, b"abc").expect("fits");
         staged.push(Effect::Respond { token: RequestToken(7), outcome: Ok(Bytes::new()) }).expect("fits");
-        assert_eq!(staged.accept(lane, 1, 0), Err(SendError::Busy));
+        assert_eq!(staged.accept(lane, 1), Err(SendError::Busy));
         staged.keep(1);
         assert_eq!((staged.timer(1), staged.room(lane), staged.answered(RequestToken(7))), (Some(true), 3, false));
         assert!(staged.writes.is_empty());
         let commit = staged.take();
         assert_eq!(commit.effects.len(), 1);
         assert!(commit.lanes[lane].was_refused());
+    }
+
+    #[test]
+    fn a_key_that_is_registered_anew_has_lanes_of_its_own() {
+        let mut staged = staged(9, 100);
+        let first = lane(&mut staged, 5);
+        let (id, status) = ("/a/1".parse().expect("an id"), LaneStatus { room: 5, shared: 1_000_000, max_message: 8 });
+        staged.push(Effect::Unregister { key: 0, id, before: None }).expect("fits");
+        let look = || ("/b/1".parse().expect("an id"), Ok(status));
+        assert_ne!(staged.lane(PeerId::from_bytes([1; 32]), 0, look), first);
+        staged.keep(0);
+        assert_eq!(lane(&mut staged, 5), first);
+    }
+
+    fn push_all(staged: &mut Staged, to: &[usize], body: &'static [u8]) -> Vec<(u32, SendError)> {
+        staged.push_all(to.iter().map(|lane| Ok(*lane)), Bytes::from_static(body)).expect("fits")
+    }
+
+    #[test]
+    fn a_send_to_many_that_nobody_takes_is_no_effect() {
+        let mut staged = staged(9, 100);
+        let lane = lane(&mut staged, 0);
+        assert_eq!(push_all(&mut staged, &[], b"abc"), []);
+        assert_eq!(push_all(&mut staged, &[lane, lane], b"abc"), [(0, SendError::Busy), (1, SendError::Busy)]);
+        assert_eq!(staged.take().effects.len(), 0);
+    }
+
+    #[test]
+    fn a_peer_named_twice_takes_room_twice() {
+        let mut staged = staged(9, 100);
+        let lane = lane(&mut staged, 5);
+        assert_eq!(push_all(&mut staged, &[lane, lane, lane], b"abc"), [(2, SendError::Busy)]);
+        assert_eq!(staged.room(lane), 0);
+        staged.keep(0);
+        assert_eq!(staged.room(lane), 5);
     }
 }

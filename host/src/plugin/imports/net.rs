@@ -36,17 +36,17 @@ impl InstanceState {
         }))
     }
 
-    /// The lane, if it takes a body of this length now that `others` take, too.
-    fn open_lane(&mut self, to: types::PeerId, key: u32, len: usize, others: usize) -> Result<usize, SendError> {
+    /// The lane, if it takes a body of this length now.
+    fn open_lane(&mut self, to: types::PeerId, key: u32, len: usize) -> Result<usize, SendError> {
         let lane = self.lane(to, key)?;
-        self.staged.accept(lane, len, others)?;
+        self.staged.accept(lane, len)?;
         Ok(lane)
     }
 }
 
 impl Host for InstanceState {
     fn send(&mut self, to: types::PeerId, key: u32, body: Vec<u8>) -> wasmtime::Result<Result<(), SendError>> {
-        let lane = match self.open_lane(to, key, body.len(), 0) {
+        let lane = match self.open_lane(to, key, body.len()) {
             Ok(lane) => lane,
             Err(error) => return Ok(Err(error)),
         };
@@ -55,20 +55,13 @@ impl Host for InstanceState {
     }
 
     fn send_all(&mut self, to: Vec<types::PeerId>, key: u32, body: Vec<u8>) -> wasmtime::Result<Vec<(u32, SendError)>> {
-        let everyone = 0..u32::try_from(to.len()).unwrap_or(u32::MAX);
         if !self.staged.fits(body.len()) {
+            let everyone = 0..u32::try_from(to.len()).unwrap_or(u32::MAX);
             return Ok(everyone.map(|at| (at, SendError::OverBudget)).collect());
         }
-        let (mut lanes, mut refused) = (Vec::with_capacity(to.len()), Vec::new());
-        for (at, to) in everyone.zip(to) {
-            match self.open_lane(to, key, body.len(), lanes.len()) {
-                Ok(lane) => lanes.push(lane),
-                Err(error) => refused.push((at, error)),
-            }
-        }
-        // One crossing is one effect, also when everybody was refused: `keep` counts what the plugin called.
-        self.stage(Effect::Messages { lanes, body: Bytes::from(body) })?;
-        Ok(refused)
+        let lanes: Vec<_> = to.into_iter().map(|to| self.lane(to, key)).collect();
+        let refused = self.staged.push_all(lanes, Bytes::from(body));
+        refused.map_err(|_| wasmtime::format_err!("a body that fits the budget was refused for it"))
     }
 
     fn room(&mut self, to: types::PeerId, key: u32) -> wasmtime::Result<u32> {
@@ -86,7 +79,7 @@ impl Host for InstanceState {
         if self.open_asks() >= self.home.policy().open_asks as usize {
             return Ok(Err(SendError::OverBudget));
         }
-        let lane = match self.open_lane(to, key, body.len(), 0) {
+        let lane = match self.open_lane(to, key, body.len()) {
             Ok(lane) => lane,
             Err(error) => return Ok(Err(error)),
         };
@@ -135,13 +128,15 @@ impl Host for InstanceState {
     }
 
     fn unregister(&mut self, key: u32) -> wasmtime::Result<()> {
-        let Some(id) = self.protocol(key).map(|spec| spec.id.clone()) else { return Ok(()) };
+        let Some(id) = self.protocol(key).map(|spec| spec.id.clone()) else { return self.stage(Effect::Nothing) };
         let before = self.staged.key(key).cloned();
         self.stage(Effect::Unregister { key, id, before })
     }
 
     fn pause(&mut self, key: u32, paused: bool) -> wasmtime::Result<()> {
-        let Some(protocol) = self.protocol(key).map(|spec| spec.id.clone()) else { return Ok(()) };
+        let Some(protocol) = self.protocol(key).map(|spec| spec.id.clone()) else {
+            return self.stage(Effect::Nothing);
+        };
         self.stage(Effect::Pause { protocol, paused })
     }
 
