@@ -1,5 +1,8 @@
 //! A peer that breaks `docs/wire.md` hurts nobody but itself. Written against that page with plain s2n-quic.
 
+#![expect(clippy::expect_used, reason = "a test may")]
+
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +19,7 @@ use weir_tests::raw::{
 const ECHO: &str = "/echo/1.0.0";
 const MALFORMED: u32 = 6;
 const PROTOCOL_VIOLATION: u64 = 6;
+const VERSION: u64 = 10;
 
 fn echo() -> ProtocolId {
     ECHO.parse().expect("a protocol id")
@@ -223,6 +227,32 @@ async fn a_peer_that_never_says_hello_is_let_go_while_others_are_served() -> Res
         assert_eq!(peer.closed().await?, Some(7), "hello timeout");
     }
     Ok(())
+}
+
+/// Is refused, says `Admitted` all the same, and more than the node takes ahead of its decision (256 KiB).
+async fn talk_past_a_refusal(node: SocketAddr, seed: u8) -> Result<()> {
+    let mut peer = RawPeer::connect(node, seed).await?;
+    peer.say(&Control::Hello(Hello { version: 99, ..Hello::with(u64::from(seed) + 1, &[]) })).await?;
+    peer.say(&Control::Admitted).await?;
+    // Fails when the node closes before it has taken everything.
+    let _ = timeout(PATIENCE, peer.control.send(Bytes::from(vec![0; 300 << 10]))).await?;
+    ensure!(peer.closed().await? == Some(VERSION), "closed with another code");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refused_peers_that_talk_on_keep_no_place_of_those_that_wait_for_a_decision() -> Result<()> {
+    let scene = Scene::new().await?;
+    let node = scene.victim.host.local_address();
+    // More than may wait for a decision at once (128).
+    for batch in 0..9_u8 {
+        let talkers: Vec<_> = (0..16).map(|at| tokio::spawn(talk_past_a_refusal(node, batch * 16 + at))).collect();
+        for talker in talkers {
+            talker.await??;
+        }
+    }
+    let (_newcomer, _) = scene.hostile(200).await?;
+    scene.neighbour_is_served().await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

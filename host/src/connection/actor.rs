@@ -296,8 +296,10 @@ impl Actor {
     }
 
     fn close(&mut self, connection: ConnectionId, code: CloseCode) {
-        let Some(live) = self.live.get(&connection) else { return };
+        let Some(live) = self.live.get_mut(&connection) else { return };
         live.handle.link.close(code);
+        // Its task may hold bytes for layers that will never be told, and would wait for that instead of its end.
+        live.told = None;
         if live.link.is_some() {
             // It has no task that would report its end, and the state has forgotten it.
             self.live.remove(&connection);
