@@ -40,6 +40,9 @@ pub(super) async fn commit(state: &mut InstanceState, registered: &mut Registere
     for lane in lanes.iter().filter(|lane| lane.was_refused()) {
         home.network().wants_room(&lane.peer, &lane.protocol);
     }
+    if !keys.is_empty() {
+        home.update_info(|info| info.protocols = registered.keys().cloned().collect());
+    }
     for (key, spec) in keys {
         match spec {
             Some(spec) if !failed.contains(&spec.id) => drop(state.protocols.insert(key, spec)),
@@ -110,7 +113,7 @@ impl<'a> Leaving<'a> {
             }
             Effect::Pause { protocol, paused } => home.mailbox.pause(&protocol, paused),
             Effect::Report => drop(home.counts.reports.fetch_add(1, Ordering::Relaxed)),
-            Effect::Write(_) => {}
+            Effect::Write(_) | Effect::Nothing => {}
             Effect::TimerSet { id, after, .. } => home.ledger().timers.set(id, after, Instant::now()),
             Effect::TimerCancel { id, .. } => home.ledger().timers.cancel(id),
             Effect::Call { id, plugin, name, timeout, body } => {

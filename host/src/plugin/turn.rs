@@ -48,6 +48,8 @@ pub(super) enum Effect {
         paused: bool,
     },
     Report,
+    /// Was accepted and does nothing; `keep` counts it all the same.
+    Nothing,
     /// A write of the store, and the moment before it.
     Write(Mark),
     TimerSet {
@@ -234,7 +236,7 @@ impl Staged {
             Effect::Unregister { key, .. } => drop(self.keys.insert(*key, None)),
             Effect::TimerSet { id, .. } => drop(self.timers.insert(*id, true)),
             Effect::TimerCancel { id, .. } => drop(self.timers.insert(*id, false)),
-            Effect::Cancel(_) | Effect::Pause { .. } | Effect::Report | Effect::Write(_) => {}
+            Effect::Cancel(_) | Effect::Pause { .. } | Effect::Report | Effect::Nothing | Effect::Write(_) => {}
         }
     }
 
@@ -272,7 +274,7 @@ impl Staged {
                 put_back(&mut self.timers, id, before);
             }
             Effect::Write(mark) => self.writes.rewind(mark),
-            Effect::Cancel(_) | Effect::Pause { .. } | Effect::Report => {}
+            Effect::Cancel(_) | Effect::Pause { .. } | Effect::Report | Effect::Nothing => {}
         }
     }
 

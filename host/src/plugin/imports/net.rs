@@ -66,8 +66,10 @@ impl Host for InstanceState {
                 Err(error) => refused.push((at, error)),
             }
         }
-        // One crossing is one effect, also when everybody was refused: `keep` counts what the plugin called.
-        self.stage(Effect::Messages { lanes, body: Bytes::from(body) })?;
+        // One crossing is one effect, and none when nobody is left: so the WIT counts it for `keep`.
+        if !lanes.is_empty() {
+            self.stage(Effect::Messages { lanes, body: Bytes::from(body) })?;
+        }
         Ok(refused)
     }
 
@@ -135,13 +137,13 @@ impl Host for InstanceState {
     }
 
     fn unregister(&mut self, key: u32) -> wasmtime::Result<()> {
-        let Some(id) = self.protocol(key).map(|spec| spec.id.clone()) else { return Ok(()) };
+        let Some(id) = self.protocol(key).map(|spec| spec.id.clone()) else { return self.stage(Effect::Nothing) };
         let before = self.staged.key(key).cloned();
         self.stage(Effect::Unregister { key, id, before })
     }
 
     fn pause(&mut self, key: u32, paused: bool) -> wasmtime::Result<()> {
-        let Some(protocol) = self.protocol(key).map(|spec| spec.id.clone()) else { return Ok(()) };
+        let Some(protocol) = self.protocol(key).map(|spec| spec.id.clone()) else { return self.stage(Effect::Nothing) };
         self.stage(Effect::Pause { protocol, paused })
     }
 
