@@ -378,7 +378,6 @@ async fn a_request_that_nobody_waits_for_any_more_is_not_delivered() -> Result<(
     a.send(&b, "put after").await;
     b.call("pause", json!({"on": false})).await;
     until("the message behind it came", async || b.keys().await.contains(&"after".to_owned())).await?;
-    println!("{:?}", b.events().await);
     assert_eq!(b.count("hold").await, 0, "it timed out before the plugin could hear it");
     Ok(())
 }
