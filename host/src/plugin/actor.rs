@@ -155,13 +155,16 @@ impl Actor {
         for item in items {
             let twice = matches!(item, Item::Called { call, .. } if !seen.insert(call));
             if twice || !events::concerns(&item, batch, &ledger, instance.state()) {
-                refused.extend(match item {
-                    Item::Request { token, .. } => Some(token),
-                    _ => None,
-                });
+                match &item {
+                    Item::Request { token, .. } => refused.push(*token),
+                    Item::News(news) => forget_gone(&mut self.told, news),
+                    _ => {}
+                }
                 continue;
             }
             match &item {
+                // It timed out on its way into the mailbox, so its withdrawal came before it and nobody would end it.
+                Item::Request { token, .. } if !self.home.network().awaits(*token) => continue,
                 Item::Request { token, .. } => drop(ledger.requests.insert(*token)),
                 Item::Command(head, _) => drop(ledger.commands.insert(head.id)),
                 _ => {}
@@ -216,9 +219,8 @@ impl Actor {
                     News::Supported { peer, protocol, max_message } => {
                         self.told.insert((*peer, protocol.clone()), *max_message);
                     }
-                    News::Unsupported { peer, protocol } => drop(self.told.remove(&(*peer, protocol.clone()))),
                     News::Withdrawn(token) => drop(ledger.requests.remove(token)),
-                    _ => {}
+                    news => forget_gone(&mut self.told, news),
                 },
                 _ => {}
             }
@@ -330,6 +332,14 @@ impl Actor {
         for command in commands {
             self.home.services.desk.answer(command, Err(super::CallError::Gone), None);
         }
+    }
+}
+
+/// A lane that is gone is told to no instance again, whether or not one heard its farewell: what unregistered a protocol
+/// hears of it no more, and may register it again later.
+fn forget_gone(told: &mut BTreeMap<(PeerId, ProtocolId), u32>, news: &News) {
+    if let News::Unsupported { peer, protocol } = news {
+        told.remove(&(*peer, protocol.clone()));
     }
 }
 

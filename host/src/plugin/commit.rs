@@ -40,6 +40,9 @@ pub(super) async fn commit(state: &mut InstanceState, registered: &mut Registere
     for lane in lanes.iter().filter(|lane| lane.was_refused()) {
         home.network().wants_room(&lane.peer, &lane.protocol);
     }
+    if !keys.is_empty() {
+        home.update_info(|info| info.protocols = registered.keys().cloned().collect());
+    }
     for (key, spec) in keys {
         match spec {
             Some(spec) if !failed.contains(&spec.id) => drop(state.protocols.insert(key, spec)),
