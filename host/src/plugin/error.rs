@@ -7,8 +7,8 @@ use super::crash::CrashReport;
 pub enum PluginError {
     /// Not WebAssembly at all: a text file, or something else.
     #[error(
-        "{file} is no WebAssembly: {found}. A plugin is the .wasm file that `weir plugin build` makes; \
-             give that file instead"
+        "{file} is no WebAssembly: {found}. A plugin is the .wasm file that `cargo build --release --target \
+             wasm32-unknown-unknown` makes; give that file instead"
     )]
     NotWasm {
         /// The file as it was named.
@@ -80,7 +80,7 @@ pub enum PluginError {
     /// Asked for capabilities that were not granted.
     #[error(
         "plugin {plugin} asks for {}; grant it with [plugins.{plugin}] grants = [{}] in weir.toml, or with \
-             grants = [{}] in {plugin}.toml beside the file",
+             grants = [{}] in the file of settings beside it (the same name, .toml for .wasm)",
         quoted(missing, " and "),
         quoted(all, ", "),
         quoted(all, ", ")
@@ -124,7 +124,8 @@ pub enum PluginError {
     /// The new revision cannot read what the old one wrote, or says so.
     #[error(
         "plugin {plugin} {version} reads stores of layout {reads_from} to {data_version}; the running revision \
-             writes layout {running}. Use a revision that reads it, or start over with `weir plugin unload`"
+             writes layout {running}. Upgrade to a revision whose reads-data-from is at most {running} and whose \
+             data-version is at least {running}"
     )]
     DataVersion {
         /// The plugin.
@@ -239,6 +240,6 @@ mod tests {
         let text = error.to_string();
         let start = "plugin staking asks for \"call:bank\"; grant it with [plugins.staking] grants = [\"call:bank\"]";
         assert!(text.starts_with(start), "{text}");
-        assert!(text.contains("in staking.toml beside the file"), "{text}");
+        assert!(text.contains("in the file of settings beside it"), "{text}");
     }
 }
