@@ -170,7 +170,7 @@ async fn a_trap_in_snapshot_never_blocks_an_upgrade() {
     assert_eq!(failed.expect_err("it does not start").code(), "start-failed");
     assert_eq!(node.stats("counter").await, json!({"seen": 0, "disordered": false}));
     let report = node.plugins.upgrade("counter", source(guest("counter_v2"), &[])).await.expect("upgraded");
-    assert_eq!((report.snapshot_bytes, report.info.version.as_str()), (None, "0.2.0"));
+    assert_eq!((report.snapshot_bytes, report.plugin.version.as_str()), (None, "0.2.0"));
     assert!(report.snapshot_skipped.is_some());
 }
 
@@ -227,4 +227,16 @@ async fn a_plugin_that_crashes_too_often_is_quarantined_until_an_upgrade() {
     node.plugins.upgrade("err-on-message", source(guest("err_on_message"), &[])).await.expect("upgraded");
     assert!(node.network.deliver(peer(1), &name, &[b"good"]).await);
     assert_eq!(node.stats("err-on-message").await["good"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unloaded_plugin_handles_what_waits_for_it_first() {
+    let node = node();
+    node.load("counter").await;
+    node.network.connect(peer(1));
+    for number in 0..1_000_u64 {
+        assert!(node.network.deliver(peer(1), &protocol("counter"), &[&number.to_le_bytes()]).await);
+    }
+    let info = node.plugins.unload("counter").await.expect("unloaded");
+    assert_eq!((info.counters.messages, info.counters.purged), (1_000, 0));
 }
