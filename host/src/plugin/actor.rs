@@ -244,8 +244,8 @@ impl Actor {
         Ok(())
     }
 
-    /// Handles what the mailbox holds now, for half of the time that is left: what peers were told is theirs no longer
-    /// should not be lost, and the last turn needs the rest.
+    /// Handles what the mailbox holds now, for half of the time that is left: its senders count it as delivered, and the
+    /// last turn needs the rest.
     async fn work_off(&mut self, deadline: Instant) {
         let now = Instant::now();
         let until = now + deadline.saturating_duration_since(now) / 2;

@@ -57,6 +57,7 @@ impl Revision {
         engine: &Arc<WasmEngine>,
         policy: &Arc<PluginPolicy>,
         source: PluginSource,
+        named: impl FnOnce(&str, PluginSettings) -> PluginSettings,
         number: u64,
     ) -> Result<Self, PluginError> {
         let file = source.file();
@@ -65,6 +66,7 @@ impl Revision {
         let raw = describe(engine, policy, &file, &component).await?;
         let refused = |reason| PluginError::Manifest { file: file.clone(), reason };
         let manifest = Manifest::check(raw, policy.protocols).map_err(refused)?;
+        let settings = named(&manifest.name, settings);
         let grants = Grants::decide(&manifest.capabilities, &settings.grants).map_err(|error| match error {
             GrantError::Missing(missing) => {
                 let all = manifest.capabilities.clone();

@@ -40,7 +40,7 @@ impl Actor {
             config: revision.config.clone(),
             granted: revision.grants.iter().map(str::to_owned).collect(),
             limits: abi::Limits {
-                message: crate::wire::DEFAULT_MAX_MESSAGE,
+                message: policy.message.min(crate::wire::DEFAULT_MAX_MESSAGE),
                 turn_effects: policy.turn_effects,
                 turn_bytes: policy.turn_bytes,
                 open_asks: policy.open_asks,
