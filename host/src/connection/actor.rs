@@ -180,6 +180,10 @@ impl Actor {
             }
             Action::Greet { connection, dial } => self.greet(connection, dial),
             Action::Send { connection, message } => self.send(connection, message),
+            Action::TurnAway { connection, reason } => {
+                tracing::debug!(connection = connection.0, reason, "turned away");
+                self.close(connection, CloseCode::Full);
+            }
             Action::Close { connection, code } => self.close(connection, code),
             Action::Up { connection } => self.up(connection),
             Action::Draining { connection } => {
