@@ -72,7 +72,7 @@ impl Revision {
                 let all = manifest.capabilities.clone();
                 PluginError::MissingGrant {
                     plugin: manifest.name.clone(),
-                    settings: named(&path, &manifest),
+                    settings: section(&path, &manifest),
                     missing,
                     all,
                 }
@@ -93,7 +93,7 @@ impl Revision {
 }
 
 /// The name under which an operator's settings are looked for.
-fn named(path: &Option<PathBuf>, manifest: &Manifest) -> String {
+fn section(path: &Option<PathBuf>, manifest: &Manifest) -> String {
     let stem = path.as_deref().and_then(Path::file_stem).and_then(OsStr::to_str);
     stem.unwrap_or(&manifest.name).to_owned()
 }
