@@ -355,18 +355,19 @@ async fn peers_that_take_nothing_use_up_a_shared_budget_only_for_a_while() {
     let mut pushed = 10;
     stuck.push((0..pushed).map(|at| numbered(at, 10_000)).collect());
     until_full(&slow).await;
-    // A lane may hold at most as much as it leaves; pushing on regardless uses up what the others have.
-    while budget.free() > 0 {
-        stuck.push(vec![numbered(pushed, 10_000)]);
-        pushed += 1;
-        tokio::task::yield_now().await;
-    }
-    assert_eq!((free.room(), told.is_congested()), (0, true));
-    // The room comes back though the stuck lane's handler takes nothing.
+    // A lane may hold at most as much as it leaves; pushing on regardless uses up what the others have. The room comes
+    // back though its handler takes nothing; until QUIC's buffers are full, some of it comes earlier.
     let begin = Instant::now();
-    soon(told.until(|told| !told.is_congested())).await;
+    while stuck_told.undelivered() == 0 {
+        while budget.free() > 0 {
+            stuck.push(vec![numbered(pushed, 10_000)]);
+            pushed += 1;
+            tokio::task::yield_now().await;
+        }
+        assert!(free.room() > 0 || told.is_congested());
+        soon(told.until(|told| !told.is_congested())).await;
+    }
     assert!(begin.elapsed() < Duration::from_secs(10) && slow.len() == slow.max_capacity());
-    assert!(stuck_told.undelivered() > 0 && free.room() > 0);
     free.push(vec![numbered(7, 10_000)]);
     assert_eq!(take(&mut quick, 1).await, [7]);
     stuck.close();
