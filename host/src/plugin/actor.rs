@@ -159,6 +159,8 @@ impl Actor {
                 continue;
             }
             match &item {
+                // It timed out on its way into the mailbox, so its withdrawal came before it and nobody would end it.
+                Item::Request { token, .. } if !self.home.network().awaits(*token) => continue,
                 Item::Request { token, .. } => drop(ledger.requests.insert(*token)),
                 Item::Command(head, _) => drop(ledger.commands.insert(head.id)),
                 _ => {}
