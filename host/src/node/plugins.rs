@@ -133,7 +133,8 @@ impl PluginDesk {
     async fn upgrade(&self, name: &str, request: PluginRequest) -> Result<Saved<UpgradeReport>, OperateError> {
         let _turn = self.turn.lock().await;
         let before = self.remembered().get(name).cloned().unwrap_or_default();
-        let settings = self.configured_for(Some(name)).or(&request.settings).or(&before.settings);
+        let configured = self.configured_for(Some(name)).or(&self.configured_for(stem(request.file.as_deref())));
+        let settings = configured.or(&request.settings).or(&before.settings);
         let report = self.host.plugins().upgrade(name, source(&request, &settings)).await?;
         let saved = self.settle(name, request, settings).await?;
         Ok(Saved { value: report, saved })

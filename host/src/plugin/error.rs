@@ -7,8 +7,8 @@ use super::crash::CrashReport;
 pub enum PluginError {
     /// Not WebAssembly at all: a text file, or something else.
     #[error(
-        "{file} is no WebAssembly: {found}. A plugin is the .wasm file that `weir plugin build` makes; \
-             give that file instead"
+        "{file} is no WebAssembly: {found}. A plugin is the .wasm file that a build for target \
+             wasm32-unknown-unknown makes (README of weir-sdk); give that file instead"
     )]
     NotWasm {
         /// The file as it was named.
@@ -79,15 +79,18 @@ pub enum PluginError {
     },
     /// Asked for capabilities that were not granted.
     #[error(
-        "plugin {plugin} asks for {}; grant it with [plugins.{plugin}] grants = [{}] in weir.toml, or with \
-             grants = [{}] in {plugin}.toml beside the file",
+        "plugin {plugin} asks for {}; grant it with [plugins.{}] grants = [{}] in weir.toml and start the node again, \
+             or with grants = [{}] in {settings}.toml beside the file",
         quoted(missing, " and "),
+        key(settings),
         quoted(all, ", "),
         quoted(all, ", ")
     )]
     MissingGrant {
         /// The plugin.
         plugin: String,
+        /// The name under which its settings are looked for: the file's, which need not be the plugin's.
+        settings: String,
         /// What is not granted.
         missing: Vec<String>,
         /// All it asks for: what the line must say.
@@ -195,6 +198,12 @@ fn quoted(names: &[String], between: &str) -> String {
     names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(between)
 }
 
+/// A key as TOML wants it: bare where that is allowed.
+fn key(name: &str) -> String {
+    let bare = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    if !name.is_empty() && name.bytes().all(bare) { name.to_owned() } else { format!("{name:?}") }
+}
+
 /// Why a command was not answered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
@@ -235,10 +244,16 @@ mod tests {
     #[test]
     fn a_missing_grant_prints_the_line_to_add() {
         let (missing, all) = (vec!["call:bank".to_owned()], vec!["call:bank".to_owned()]);
-        let error = PluginError::MissingGrant { plugin: "staking".to_owned(), missing, all };
+        let error = PluginError::MissingGrant {
+            plugin: "staking".to_owned(),
+            settings: "staking-0.1".to_owned(),
+            missing,
+            all,
+        };
         let text = error.to_string();
-        let start = "plugin staking asks for \"call:bank\"; grant it with [plugins.staking] grants = [\"call:bank\"]";
+        let start =
+            "plugin staking asks for \"call:bank\"; grant it with [plugins.\"staking-0.1\"] grants = [\"call:bank\"]";
         assert!(text.starts_with(start), "{text}");
-        assert!(text.contains("in staking.toml beside the file"), "{text}");
+        assert!(text.contains("in staking-0.1.toml beside the file"), "{text}");
     }
 }

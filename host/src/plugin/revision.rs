@@ -1,6 +1,7 @@
 //! One loaded version of a plugin: compiled, described, checked and granted, before anything of it runs for real.
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use wasmtime::component::Component;
@@ -27,7 +28,7 @@ pub struct PluginSettings {
 pub struct PluginSource {
     /// A component, or a core module that carries its component type.
     pub bytes: Vec<u8>,
-    /// Where it came from; only for messages.
+    /// Where it came from; for messages, and for what they say about its settings.
     pub path: Option<PathBuf>,
     /// The operator's part.
     pub settings: PluginSettings,
@@ -59,7 +60,7 @@ impl Revision {
         number: u64,
     ) -> Result<Self, PluginError> {
         let file = source.file();
-        let settings = source.settings.clone();
+        let (settings, path) = (source.settings.clone(), source.path.clone());
         let component = compile(engine, policy, source).await?;
         let raw = describe(engine, policy, &file, &component).await?;
         let refused = |reason| PluginError::Manifest { file: file.clone(), reason };
@@ -67,7 +68,12 @@ impl Revision {
         let grants = Grants::decide(&manifest.capabilities, &settings.grants).map_err(|error| match error {
             GrantError::Missing(missing) => {
                 let all = manifest.capabilities.clone();
-                PluginError::MissingGrant { plugin: manifest.name.clone(), missing, all }
+                PluginError::MissingGrant {
+                    plugin: manifest.name.clone(),
+                    settings: named(&path, &manifest),
+                    missing,
+                    all,
+                }
             }
             GrantError::Unknown(name) => refused(format!(
                 "it asks for the capability `{name}`, which does not exist; there are call:NAME, protocol:/prefix, \
@@ -82,6 +88,12 @@ impl Revision {
         let config = if settings.config.is_null() { "{}".to_owned() } else { settings.config.to_string() };
         Ok(Self { number, manifest, grants, config, pre })
     }
+}
+
+/// The name under which an operator's settings are looked for.
+fn named(path: &Option<PathBuf>, manifest: &Manifest) -> String {
+    let stem = path.as_deref().and_then(Path::file_stem).and_then(OsStr::to_str);
+    stem.unwrap_or(&manifest.name).to_owned()
 }
 
 async fn compile(
