@@ -22,7 +22,10 @@ const FILE_LENGTH: usize = LABEL.len() + 1 + 64 + 1;
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// There is no such file.
-    #[error("there is no key at {}: run `weir init` first, or name the right folder with --dir", .path.display())]
+    #[error(
+        "there is no key at {}: restore it from a backup, name the right folder with --dir, or run `weir init` for a \
+         new identity (after moving weir.toml away, if there is one)", .path.display()
+    )]
     Missing {
         /// Where it was looked for.
         path: PathBuf,
@@ -36,7 +39,7 @@ pub enum KeyError {
     /// The file does not hold a key.
     #[error(
         "{} is no key file ({reason}): expected is one line, `{LABEL}` followed by a space and 64 hexadecimal digits; \
-         restore it from a backup, or move it away and run `weir init` for a new identity", .path.display()
+         restore it from a backup, or move it and weir.toml away and run `weir init` for a new identity", .path.display()
     )]
     Broken {
         /// The file.
