@@ -91,7 +91,7 @@ pub struct PeerStatus {
 pub struct ProtocolStatus {
     /// The protocol id.
     pub id: ProtocolId,
-    /// Who serves it, for instance `plugin ping`.
+    /// Who serves it: the plugin's name, or what a native handler calls itself.
     pub handler: String,
     /// Connected peers that support it, too.
     pub peers: usize,
