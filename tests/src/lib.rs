@@ -4,3 +4,4 @@ pub mod guests;
 pub mod mock_network;
 pub mod node;
 pub mod raw;
+pub mod weir;

@@ -108,7 +108,8 @@ impl Scene {
 
     /// Every message but the marked one was handled exactly once, and the plugin was told of the one it lost.
     async fn check_counts(&self, name: &str) -> Result<()> {
-        until("the loss is told", async || self.stats(name).await.is_ok_and(|stats| !stats["missed"].is_null())).await?;
+        until("the loss is told", async || self.stats(name).await.is_ok_and(|stats| !stats["missed"].is_null()))
+            .await?;
         let stats = self.stats(name).await?;
         for number in (0..MESSAGES).filter(|number| *number != MESSAGES / 2) {
             assert_eq!(stats[format!("m-{number}")], 1, "message {number} of {name} in {stats}");
@@ -119,7 +120,10 @@ impl Scene {
 
     /// What every report must name.
     fn check_report(&self, name: &str, kind: CrashKind, report: &CrashReport) {
-        assert_eq!((report.plugin.as_str(), report.version.as_str(), report.event.as_str()), (name, "0.1.0", "message"));
+        assert_eq!(
+            (report.plugin.as_str(), report.version.as_str(), report.event.as_str()),
+            (name, "0.1.0", "message")
+        );
         assert_eq!(report.failure.kind, kind);
         assert_eq!(report.revision, self.info(name).revision);
         assert_eq!(report.peer, Some(self.flooder.host.peer_id()));

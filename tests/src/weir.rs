@@ -1,0 +1,167 @@
+//! The real `weir` binary, as an operator uses it.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::node::PATIENCE;
+
+/// How long a node may take from the signal to its end.
+pub const END: Duration = Duration::from_secs(5);
+
+/// An error as programs and people get it.
+#[derive(Debug)]
+pub struct Failed {
+    /// For programs.
+    pub code: String,
+    /// One paragraph for people.
+    pub message: String,
+}
+
+/// A data folder, and the node that runs in it while it runs.
+pub struct Weir {
+    folder: TempDir,
+    running: Option<Child>,
+    /// `PEER_ID`, from `weir init`.
+    pub peer_id: String,
+    /// `PEER_ID@IP:PORT`, of the node that was started last.
+    pub address: String,
+}
+
+impl Weir {
+    /// Makes a folder with `weir init`, on a port that the system chooses.
+    pub fn init() -> Result<Self> {
+        let mut weir =
+            Self { folder: tempfile::tempdir()?, running: None, peer_id: String::new(), address: String::new() };
+        let document = weir.json(&["init", "--listen", "127.0.0.1:0"])?;
+        weir.peer_id = document["peer_id"].as_str().context("a peer id")?.to_owned();
+        Ok(weir)
+    }
+
+    /// Makes a folder and starts the node in it.
+    pub fn start() -> Result<Self> {
+        let mut weir = Self::init()?;
+        weir.run()?;
+        Ok(weir)
+    }
+
+    /// The data folder.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Starts the node and waits for its ready line.
+    pub fn run(&mut self) -> Result<()> {
+        let mut child = self.command(&["run"])?.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        let mut ready = String::new();
+        BufReader::new(child.stdout.as_mut().context("piped")?).read_line(&mut ready)?;
+        self.running = Some(child);
+        let address = ready.trim_end().strip_prefix("ready ").with_context(|| format!("`{ready}` is no ready line"))?;
+        address.clone_into(&mut self.address);
+        Ok(())
+    }
+
+    /// Sends SIGTERM, and returns how long the node took to end well.
+    pub fn terminate(&mut self) -> Result<Duration> {
+        let mut child = self.running.take().context("it runs")?;
+        let since = Instant::now();
+        let asked = Command::new("kill").args(["-TERM", &child.id().to_string()]).status()?;
+        ensure!(asked.success(), "kill failed");
+        let status = loop {
+            if let Some(status) = child.try_wait()? {
+                break status;
+            }
+            if since.elapsed() > PATIENCE {
+                child.kill()?;
+                bail!("the node did not end within {PATIENCE:?}");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        let took = since.elapsed();
+        let mut rest = String::new();
+        child.stdout.take().context("piped")?.read_to_string(&mut rest)?;
+        ensure!(status.success() && rest.is_empty(), "{status}, and after the ready line: `{rest}`");
+        Ok(took)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Result<Command> {
+        let binary = std::env::var_os("WEIR_BIN");
+        let binary = binary.context("WEIR_BIN is not set: run the tests with `cargo xtask test`")?;
+        let mut command = Command::new(PathBuf::from(binary));
+        command.arg("--dir").arg(self.folder()).args(arguments).env_remove("WEIR_DIR").env_remove("RUST_LOG");
+        Ok(command)
+    }
+
+    fn output(&self, arguments: &[&str]) -> Result<Output> {
+        Ok(self.command(arguments)?.output()?)
+    }
+
+    /// The one JSON document that a command prints with `--json`; it must succeed.
+    pub fn json(&self, arguments: &[&str]) -> Result<Value> {
+        let output = self.output(&[arguments, &["--json"]].concat())?;
+        let document = document(&output).with_context(|| format!("{arguments:?}"))?;
+        ensure!(output.status.success(), "{arguments:?}: {document}");
+        ensure!(document.get("error").is_none(), "{arguments:?}: {document}");
+        Ok(document)
+    }
+
+    /// What a command prints for people; it must succeed.
+    pub fn text(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.output(arguments)?;
+        ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// The error of a command that must fail: the same with and without `--json`, and one paragraph.
+    pub fn failure(&self, arguments: &[&str]) -> Result<Failed> {
+        let output = self.output(&[arguments, &["--json"]].concat())?;
+        let document = document(&output).with_context(|| format!("{arguments:?}"))?;
+        ensure!(!output.status.success(), "{arguments:?} succeeded: {document}");
+        let text = |key: &str| {
+            let text = document["error"][key].as_str();
+            text.map(str::to_owned).with_context(|| format!("no error.{key} in {document}"))
+        };
+        let failed = Failed { code: text("code")?, message: text("message")? };
+        ensure!(!failed.message.trim().contains('\n'), "more than one paragraph: {}", failed.message);
+        let output = self.output(arguments)?;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        ensure!(!output.status.success() && output.stdout.is_empty(), "{arguments:?} for people");
+        // Revisions are counted, also those that never ran, so the second time the number is another.
+        let uncounted = |text: &str| text.chars().filter(|c| !c.is_ascii_digit()).collect::<String>();
+        let same = uncounted(&stderr).contains(&uncounted(&failed.message));
+        ensure!(same, "people read `{stderr}`, programs `{}`", failed.message);
+        Ok(failed)
+    }
+
+    /// Waits until what a command prints fits, at most [`PATIENCE`].
+    pub fn until(&self, what: &str, arguments: &[&str], fits: impl Fn(&Value) -> bool) -> Result<Value> {
+        let since = Instant::now();
+        loop {
+            let document = self.json(arguments)?;
+            if fits(&document) {
+                return Ok(document);
+            }
+            ensure!(since.elapsed() < PATIENCE, "after {PATIENCE:?} still not: {what}; {document}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+fn document(output: &Output) -> Result<Value> {
+    let text = || format!("no JSON document: `{}`", String::from_utf8_lossy(&output.stdout));
+    serde_json::from_slice(&output.stdout).with_context(text)
+}
+
+impl Drop for Weir {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.running {
+            child.kill().ok();
+            child.wait().ok();
+        }
+    }
+}
