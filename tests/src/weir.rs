@@ -131,7 +131,10 @@ impl Weir {
         let output = self.output(arguments)?;
         let stderr = String::from_utf8_lossy(&output.stderr);
         ensure!(!output.status.success() && output.stdout.is_empty(), "{arguments:?} for people");
-        ensure!(stderr.contains(&failed.message), "people read `{stderr}`, programs `{}`", failed.message);
+        // Revisions are counted, also those that never ran, so the second time the number is another.
+        let uncounted = |text: &str| text.chars().filter(|c| !c.is_ascii_digit()).collect::<String>();
+        let same = uncounted(&stderr).contains(&uncounted(&failed.message));
+        ensure!(same, "people read `{stderr}`, programs `{}`", failed.message);
         Ok(failed)
     }
 

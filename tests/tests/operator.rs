@@ -202,6 +202,8 @@ fn an_upgrade_with_the_wrong_file_leaves_the_old_revision_running() -> Result<()
     says(&failed.message, &["plugin counter", "not today"])?;
     let list = weir.json(&["plugin", "list"])?;
     assert_eq!((&list["plugins"][0]["version"], &list["plugins"][1]["version"]), (&json!("0.1.0"), &json!("0.1.0")));
+    let last = list["plugins"][0]["last_error"].as_str().context("why the upgrade failed")?;
+    says(last, &["plugin counter 0.3.0", "not today"])?;
     assert_eq!(weir.json(&["call", "counter", "stats"])?["seen"], 0);
     let failed = weir.failure(&["call", "ping", "nonsense"])?;
     assert_eq!(failed.code, "unknown-command");

@@ -10,6 +10,7 @@ use super::crash::{CallFailure, CrashKind, CrashReport};
 use super::home::add;
 use super::instance::Instance;
 use super::mailbox::{Batch, Item};
+use super::revision::Revision;
 use super::{CallError, PluginState};
 use crate::peer::PeerId;
 use crate::protocol::{Handler, News};
@@ -100,11 +101,23 @@ impl Actor {
         peer: Option<PeerId>,
         failure: CallFailure,
     ) -> CrashReport {
-        let manifest = &self.revision.manifest;
+        self.report_of(&self.revision, event, position, peer, failure)
+    }
+
+    /// The same for a revision that is not the one that runs.
+    pub(super) fn report_of(
+        &self,
+        revision: &Revision,
+        event: &str,
+        position: Option<usize>,
+        peer: Option<PeerId>,
+        failure: CallFailure,
+    ) -> CrashReport {
+        let manifest = &revision.manifest;
         let report = CrashReport {
             plugin: manifest.name.clone(),
             version: manifest.version.clone(),
-            revision: self.revision.number,
+            revision: revision.number,
             event: event.to_owned(),
             position,
             peer,

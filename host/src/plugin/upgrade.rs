@@ -64,10 +64,8 @@ impl Actor {
     }
 
     fn refused(&self, revision: &Revision, (error, failure): (Option<PluginError>, CallFailure)) -> PluginError {
-        error.unwrap_or_else(|| {
-            let mut report = self.report("start", None, None, failure);
-            (report.version, report.revision) = (revision.manifest.version.clone(), revision.number);
-            PluginError::Start { report: Box::new(report) }
+        error.unwrap_or_else(|| PluginError::Start {
+            report: Box::new(self.report_of(revision, "start", None, None, failure)),
         })
     }
 

@@ -19,6 +19,8 @@ struct Everything {
     open: Vec<(u64, u64)>,
     /// Protocols registered at run time, to be registered again by the next instance.
     rooms: Vec<(ProtocolKey, String)>,
+    /// Who can be reached by the main protocol.
+    peers: Vec<PeerId>,
     /// The next end of a turn stages a write and fails.
     fail_turn_end: bool,
 }
@@ -255,11 +257,17 @@ impl Plugin for Everything {
     }
 
     fn on_peer_supported(&mut self, reachable: Reachable, _: &Context) -> Result {
+        if reachable.protocol == MAIN && !self.peers.contains(&reachable.peer) {
+            self.peers.push(reachable.peer);
+        }
         self.note(format!("supported {}", reachable.protocol));
         Ok(())
     }
 
     fn on_peer_unsupported(&mut self, lane: Lane, _: &Context) -> Result {
+        if lane.protocol == MAIN {
+            self.peers.retain(|peer| *peer != lane.peer);
+        }
         self.note(format!("unsupported {}", lane.protocol));
         Ok(())
     }
@@ -296,6 +304,7 @@ impl Plugin for Everything {
     }
 
     fn on_stopping(&mut self, ctx: &Context) -> Result {
+        ctx.send_all_bytes(&self.peers, MAIN, b"note farewell");
         ctx.store().put("stopped", &1)
     }
 
