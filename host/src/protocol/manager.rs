@@ -374,6 +374,10 @@ impl Inner {
         self.receive.remove(connection);
         self.pools.remove(connection);
         if last {
+            // From here on it is not connected; that its pairs are shut one by one must not look like anything else.
+            if let Some(of_peer) = self.pairs.peer(&peer) {
+                of_peer.draining.store(true, Ordering::Release);
+            }
             let actions = core.state.peer_down(&peer);
             self.apply(&mut core, actions, AskError::NotConnected);
             self.pairs.forget(&peer);

@@ -52,23 +52,24 @@ pub struct Page {
 pub(super) struct PageFiller {
     page: Page,
     limit: usize,
-    bytes_left: usize,
+    bytes: usize,
+    max_bytes: usize,
 }
 
 impl PageFiller {
     pub(super) fn new(limit: usize, max_bytes: usize) -> Self {
-        Self { page: Page::default(), limit: limit.max(1), bytes_left: max_bytes }
+        Self { page: Page::default(), limit: limit.max(1), bytes: 0, max_bytes }
     }
 
     /// Takes the next entry; breaks when the page is full.
     pub(super) fn take(&mut self, key: &[u8], value: &[u8]) -> ControlFlow<()> {
-        let size = key.len() + value.len();
-        let full = self.page.entries.len() >= self.limit || size > self.bytes_left;
+        // Counted in full, also what the first entry is above the limit: after it even an empty one does not fit.
+        self.bytes = self.bytes.saturating_add(key.len() + value.len());
+        let full = self.page.entries.len() >= self.limit || self.bytes > self.max_bytes;
         if full && !self.page.entries.is_empty() {
             self.page.more = true;
             return ControlFlow::Break(());
         }
-        self.bytes_left = self.bytes_left.saturating_sub(size);
         self.page.entries.push((key.to_vec(), value.to_vec()));
         ControlFlow::Continue(())
     }

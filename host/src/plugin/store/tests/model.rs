@@ -163,6 +163,17 @@ proptest! {
     }
 }
 
+/// A case that random steps found: even an entry of no bytes does not follow one above the limit.
+#[test]
+fn nothing_follows_a_first_entry_above_the_limit() {
+    run(async {
+        let mut pair = Pair::new();
+        pair.step(Step::Put(vec![0], vec![])).await;
+        pair.step(Step::Put(vec![], vec![])).await;
+        pair.step(Step::Scan { start: vec![], end: None, reverse: true, limit: 2, max_bytes: 0 }).await;
+    });
+}
+
 #[test]
 fn limits_are_told_and_nothing_is_staged() {
     use super::super::PutError;
