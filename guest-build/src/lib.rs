@@ -1,6 +1,6 @@
 //! Finds or makes the wasm toolchain and builds plugins with it.
 //!
-//! `cargo xtask` and `weir plugin build` both go through here, so that a plugin is built the same way everywhere:
+//! `cargo xtask` goes through here, and so can whoever builds plugins for others, so that they are built the same way:
 //!
 //! ```no_run
 //! use weir_guest_build::{GuestBuild, Lines, PackageInstall, Search, Toolchain};

@@ -202,7 +202,7 @@ impl Context {
         crypto::ed25519_verify(public_key, message, signature)
     }
 
-    /// The node's signature over `weir-plugin-v1`, the plugin's name and the message. Needs the capability `sign`.
+    /// The node's signature over `weir-plugin-v1`, the plugin's name, a zero byte and the message. Needs the capability `sign`.
     pub fn sign(&self, message: &[u8]) -> Vec<u8> {
         crypto::sign(message)
     }

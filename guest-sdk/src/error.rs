@@ -50,8 +50,30 @@ impl Error {
 
 impl<E: std::error::Error + 'static> From<E> for Error {
     fn from(error: E) -> Self {
-        Self::new(code_of(&error), error.to_string())
+        let code = code_of(&error);
+        Self::new(code, sentence(code).map_or_else(|| error.to_string(), str::to_owned))
     }
+}
+
+/// What the ABI's names say to people.
+fn sentence(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "not-connected" => "the peer is not connected",
+        "unsupported" => "the peer does not support the protocol",
+        "busy" => "there is no room now; try again when it is relieved",
+        "too-large" => "the body is larger than both sides allow",
+        "unknown-protocol" => "the plugin has no protocol with this key",
+        "over-budget" => "the turn has staged all it may; go on in the next one",
+        "taken" => "another handler has this protocol",
+        "not-granted" => "the operator has not granted it",
+        "bad-id" => "this is no protocol id: write /name/version",
+        "too-many" => "there are too many protocols",
+        "key-in-use" => "the plugin uses this protocol key already",
+        "key-too-long" => "the key is longer than the store takes",
+        "value-too-large" => "the value is larger than the store takes",
+        "over-quota" => "the plugin's store is full",
+        _ => return None,
+    })
 }
 
 /// The ABI's own errors carry their name as the code.

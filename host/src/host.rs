@@ -18,23 +18,23 @@ use crate::config::Config;
 use crate::connection::{AddressSource, ConnectionConfig, ConnectionEvent, ConnectionLimits, ConnectionManager};
 use crate::identity::NodeKey;
 use crate::peer::{PeerAddr, PeerId};
-use crate::plugin::store::{Store, StorePolicy};
+use crate::plugin::store::{MemoryDisk, Store, StorePolicy};
 use crate::plugin::{PluginPolicy, Plugins, PluginsConfig, Preemption, Signer};
 use crate::protocol::{Network, ProtocolId, ProtocolManager, ProtocolPolicy, Streams};
 use crate::runtime::Runtime;
 use crate::stream::{LaneLimits, Lanes, LanesConfig, PoolPolicy, ReceivePolicy, SendStreamPoolManager};
 use crate::supervisor::{ConnectionSupervisor, RetryPolicy, WatchError};
-use crate::transport::{Transport, TransportConfig};
+use crate::transport::{Io, Transport, TransportConfig};
 use crate::wire::{AddressRecord, CloseCode, SignedAddressRecord};
 
 /// News of connections that may wait for the dispatcher, which never waits itself.
 const EVENT_QUEUE: usize = 1024;
 /// How long plugins may take for their last turn.
-const PLUGINS_END: Duration = Duration::from_millis(800);
+const PLUGINS_END: Duration = Duration::from_millis(600);
 /// How long connections may drain.
-const CONNECTIONS_END: Duration = Duration::from_millis(2100);
+const CONNECTIONS_END: Duration = Duration::from_millis(2050);
 /// How long everything after that may take, each.
-const REST_END: Duration = Duration::from_millis(250);
+const REST_END: Duration = Duration::from_millis(200);
 /// How long an address record is good for; one is made for every hello.
 const ADDRESS_LIFETIME_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -48,6 +48,19 @@ pub struct HostConfig {
     pub config: Config,
     /// Clock and randomness.
     pub runtime: Runtime,
+    /// What else a simulation replaces.
+    pub environment: Environment,
+}
+
+/// The world a node runs in: the machine's by default, another one in a simulation.
+#[derive(Debug, Clone, Default)]
+pub struct Environment {
+    /// The network.
+    pub io: Io,
+    /// How plugins that take too long are stopped.
+    pub preemption: Preemption,
+    /// Where the store lies: a disk in memory, or, when there is none, `store.redb` in the data folder.
+    pub disk: Option<MemoryDisk>,
 }
 
 /// A running node; cheap to clone. It runs until [`Host::shutdown`], or until the tokio runtime it was started on ends.
@@ -124,11 +137,17 @@ impl Host {
     /// # Errors
     /// When the address cannot be bound or the store cannot be opened; nothing is left running then.
     pub async fn start(config: HostConfig) -> Result<Self> {
-        let HostConfig { key, data_dir, config, runtime } = config;
+        let HostConfig { key, data_dir, config, runtime, environment } = config;
         let peer_id = key.peer_id();
-        let store = Store::open(&data_dir.join("store.redb"), StorePolicy::default()).context("opening the store")?;
-        let (transport, incoming) = Transport::bind(transport_config(&key, &config)).context("listening")?;
+        let store = match &environment.disk {
+            Some(disk) => Store::in_memory(disk),
+            None => Store::open(&data_dir.join("store.redb"), StorePolicy::default()).context("opening the store")?,
+        };
+        let listen = TransportConfig { io: environment.io, ..transport_config(&key, &config) };
+        let (transport, incoming) = Transport::bind(listen).context("listening")?;
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        // Whatever fails below, nothing that was started goes on.
+        let on_error = stop.clone().drop_guard();
         let connection = connection_config(&key, &config, &transport, &runtime);
         let streams = streams(connection.incarnation, &config, &tasks);
         let policy = ProtocolPolicy { max_message: config.limits.max_message };
@@ -145,13 +164,14 @@ impl Host {
             runtime,
             network: Arc::new(protocols.clone()),
             policy: plugin_policy(&config),
-            preemption: Preemption::Epochs,
+            preemption: environment.preemption,
             signer: Arc::new(Key(key)),
         })?;
         for peer in &config.peers {
             supervisor.add(peer.address, peer.necessary).await?;
         }
         let started = Instant::now();
+        on_error.disarm();
         Ok(Self(Arc::new(Inner {
             peer_id,
             started,
@@ -323,8 +343,9 @@ fn connection_config(
     runtime: &Runtime,
 ) -> ConnectionConfig {
     let max_peers = config.limits.max_peers as usize;
+    let max_pending = config.limits.max_pending_handshakes as usize;
     ConnectionConfig {
-        limits: ConnectionLimits { max_peers, ..ConnectionLimits::default() },
+        limits: ConnectionLimits { max_peers, max_pending },
         address: address_source(key, transport.local_address(), runtime),
         ..ConnectionConfig::new(config.limits.max_streams, runtime)
     }
@@ -349,16 +370,25 @@ fn address_source(key: &Arc<NodeKey>, listens: SocketAddr, runtime: &Runtime) ->
 
 fn streams(incarnation: u64, config: &Config, tasks: &TaskTracker) -> Streams {
     let sequence = Arc::new(AtomicU64::new(0));
-    let pools = Arc::new(SendStreamPoolManager::new(PoolPolicy::default(), tasks.clone(), Handle::current()));
+    let per_connection = config.limits.max_streams as usize;
+    // QUIC itself opens no more than this, so a larger pool would wait for streams that never come.
+    let pool = PoolPolicy { max: per_connection, ..PoolPolicy::default() };
+    let pools = Arc::new(SendStreamPoolManager::new(pool, tasks.clone(), Handle::current()));
     let current = sequence.clone();
     let lanes = LanesConfig {
         incarnation,
         sequence: Box::new(move || current.load(Ordering::Acquire)),
-        limits: LaneLimits::default(),
+        limits: LaneLimits::for_messages(config.limits.max_message),
     };
     let lanes = Lanes::new(pools.clone(), lanes, tasks.clone(), Handle::current());
-    let per_connection = config.limits.max_streams as usize;
-    let receive = ReceivePolicy { per_connection, ..ReceivePolicy::default() };
+    // What every hello promises has to hold for all peers at once.
+    let receive = ReceivePolicy {
+        per_connection,
+        per_peer: 2 * per_connection,
+        per_node: 2 * per_connection * config.limits.max_peers as usize,
+        assembly: ReceivePolicy::assembly_for(config.limits.max_message),
+        ..ReceivePolicy::default()
+    };
     Streams { lanes, pools, receive, sequence, tasks: tasks.clone() }
 }
 

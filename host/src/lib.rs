@@ -1,7 +1,7 @@
 //! A peer-to-peer node whose application protocols are WebAssembly plugins.
 //!
 //! Dependencies point one way:
-//! `cli → host → {supervisor, plugin} → protocol → stream → connection → transport → {wire, peer, identity}`.
+//! `cli → admin → node → host → {supervisor, plugin} → protocol → stream → connection → transport → {wire, peer, identity}`.
 //! Upward news travels on channels and traits that the lower layer defines.
 
 pub mod admin;

@@ -1,6 +1,7 @@
 //! A network without a network: peers are put there by the test, and what leaves is kept.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -91,7 +92,7 @@ impl Network for MockNetwork {
         if !state.peers.contains(to) {
             return Err(SendError::NotConnected);
         }
-        Ok(LaneStatus { room: 1 << 20, max_message: registration.spec.max_message })
+        Ok(LaneStatus { room: 1 << 20, shared: 16 << 20, max_message: registration.spec.max_message })
     }
 
     fn commit(&self, to: &PeerId, protocol: &ProtocolId, what: Vec<Outgoing>) {
@@ -108,6 +109,10 @@ impl Network for MockNetwork {
         if let Some(handler) = handler {
             handler.news(News::Relieved { peer: *to, protocol: protocol.clone() });
         }
+    }
+
+    fn settled<'a>(&'a self, _: &'a ProtocolId) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        Box::pin(std::future::ready(()))
     }
 
     fn next_ask(&self) -> AskId {

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use tempfile::TempDir;
 use weir_host::config::Config;
-use weir_host::host::{Host, HostConfig};
+use weir_host::host::{Environment, Host, HostConfig};
 use weir_host::identity::NodeKey;
 use weir_host::peer::PeerAddr;
 use weir_host::plugin::{Caller, PluginSettings, PluginSource};
@@ -39,7 +39,8 @@ impl TestNode {
         change(&mut config);
         let key = Arc::new(NodeKey::generate(&*runtime.entropy));
         let data_dir = folder.path().to_owned();
-        let host = Host::start(HostConfig { key, data_dir, config, runtime }).await?;
+        let host =
+            Host::start(HostConfig { key, data_dir, config, runtime, environment: Environment::default() }).await?;
         Ok(Self { host, _folder: folder })
     }
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "a test may")]
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use weir_tests::raw::{
 const ECHO: &str = "/echo/1.0.0";
 const MALFORMED: u32 = 6;
 const PROTOCOL_VIOLATION: u64 = 6;
+const VERSION: u64 = 10;
 
 fn echo() -> ProtocolId {
     ECHO.parse().expect("a protocol id")
@@ -36,10 +38,14 @@ fn serve_echo(node: &TestNode) -> Result<Arc<std::sync::atomic::AtomicU64>> {
             let NativeEvent::Batch(batch) = event else { continue };
             for item in batch.items {
                 match item {
-                    Inbound::Message(_) => drop(counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed)),
+                    Inbound::Message(_) => {
+                        counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    }
                     // What asks to be left alone is.
                     Inbound::Request { body, .. } if body.starts_with(b"silence") => {}
-                    Inbound::Request { token, body, .. } => drop(network.respond(token, Ok(body))),
+                    Inbound::Request { token, body, .. } => {
+                        network.respond(token, Ok(body));
+                    }
                 }
             }
         }
@@ -223,6 +229,32 @@ async fn a_peer_that_never_says_hello_is_let_go_while_others_are_served() -> Res
     Ok(())
 }
 
+/// Is refused, says `Admitted` all the same, and more than the node takes ahead of its decision (256 KiB).
+async fn talk_past_a_refusal(node: SocketAddr, seed: u8) -> Result<()> {
+    let mut peer = RawPeer::connect(node, seed).await?;
+    peer.say(&Control::Hello(Hello { version: 99, ..Hello::with(u64::from(seed) + 1, &[]) })).await?;
+    peer.say(&Control::Admitted).await?;
+    // Fails when the node closes before it has taken everything.
+    let _ = timeout(PATIENCE, peer.control.send(Bytes::from(vec![0; 300 << 10]))).await?;
+    ensure!(peer.closed().await? == Some(VERSION), "closed with another code");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refused_peers_that_talk_on_keep_no_place_of_those_that_wait_for_a_decision() -> Result<()> {
+    let scene = Scene::new().await?;
+    let node = scene.victim.host.local_address();
+    // More than may wait for a decision at once (128).
+    for batch in 0..9_u8 {
+        let talkers: Vec<_> = (0..16).map(|at| tokio::spawn(talk_past_a_refusal(node, batch * 16 + at))).collect();
+        for talker in talkers {
+            talker.await??;
+        }
+    }
+    let (_newcomer, _) = scene.hostile(200).await?;
+    scene.neighbour_is_served().await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sequence_that_never_comes_is_waited_for_ten_seconds_at_most() -> Result<()> {
     let scene = Scene::new().await?;
@@ -272,5 +304,25 @@ async fn reports_and_answers_out_of_nowhere_change_nothing() -> Result<()> {
     ensure!(matches!(outcome, Outcome::Finished | Outcome::Stopped(3)), "{outcome:?}");
     peer.say(&Control::Ping(1)).await?;
     peer.hear_until(|message| (*message == Control::Pong(1)).then_some(())).await?;
+    scene.neighbour_is_served().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_asks_and_never_reads_is_stopped_before_answers_pile_up() -> Result<()> {
+    let scene = Scene::new().await?;
+    let (mut peer, hello) = scene.hostile(1).await?;
+    let mut stream = peer.open(to_echo(&hello, 1, 1)).await?;
+    let body = vec![7; 256 << 10];
+    let asking = async {
+        // Far more than the node may hold for one lane; nobody reads the answers.
+        for id in 0..400 {
+            if stream.send(Bytes::from(request(id, 60_000, &body))).await.is_err() {
+                return true;
+            }
+        }
+        false
+    };
+    assert!(timeout(PATIENCE, asking).await.context("neither stopped nor taken")?, "100 MiB of answers were taken");
+    assert_eq!(ended(&mut peer, &stream).await?.1, Outcome::Stopped(12));
     scene.neighbour_is_served().await
 }

@@ -1,7 +1,5 @@
 //! Real plugins in the real runtime, on a network that the test plays: the exact outcome of each misbehaviour.
 
-#![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -224,4 +222,16 @@ async fn a_plugin_that_crashes_too_often_is_quarantined_until_an_upgrade() {
     node.plugins.upgrade("err-on-message", source(guest("err_on_message"), &[])).await.expect("upgraded");
     assert!(node.network.deliver(peer(1), &name, &[b"good"]).await);
     assert_eq!(node.stats("err-on-message").await["good"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unloaded_plugin_handles_what_waits_for_it_first() {
+    let node = node();
+    node.load("counter").await;
+    node.network.connect(peer(1));
+    for number in 0..1_000_u64 {
+        assert!(node.network.deliver(peer(1), &protocol("counter"), &[&number.to_le_bytes()]).await);
+    }
+    let info = node.plugins.unload("counter").await.expect("unloaded");
+    assert_eq!((info.counters.messages, info.counters.purged), (1_000, 0));
 }

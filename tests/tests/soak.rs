@@ -42,7 +42,7 @@ async fn two_million_messages_survive_forty_upgrades() -> Result<()> {
     let (flooded, pauses) = (flooded?, upgrades?);
     let elapsed = began.elapsed();
     let stats = receiver.call("ping", "stats", json!({})).await?;
-    println!(
+    eprintln!(
         "{MESSAGES} messages in {elapsed:.1?} ({:.0}/s), {} upgrades, longest pause {:?}",
         MESSAGES as f64 / elapsed.as_secs_f64(),
         pauses.len(),

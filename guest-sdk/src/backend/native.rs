@@ -214,7 +214,7 @@ pub(crate) mod crypto {
 
     pub fn sign(message: &[u8]) -> Vec<u8> {
         super::node(|node| {
-            let text = [b"weir-plugin-v1", node.name.as_bytes(), message].concat();
+            let text = [b"weir-plugin-v1", node.name.as_bytes(), b"\0", message].concat();
             node.key.sign(&text).to_vec()
         })
     }

@@ -5,10 +5,8 @@ use std::fmt;
 use serde::Serialize;
 
 use super::{Limits, PluginLimits, format_size};
+use crate::stream::{BudgetLimits, ReceivePolicy};
 use crate::transport::MemoryDemand;
-
-/// What the lanes of one plugin may hold together, in bytes.
-const OUTBOUND_BUDGET: u64 = 16 << 20;
 
 /// One summand of the bound.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -32,7 +30,7 @@ fn keys_of(term: &str) -> &'static [&'static str] {
             &["limits.max_pending_handshakes", "limits.stream_window", "limits.send_buffer", "limits.max_streams"]
         }
         "mailboxes" => &["plugins.max_mailbox", "plugins.max_plugins"],
-        "outbound budgets" => &["plugins.max_plugins"],
+        "outbound budgets" => &["limits.max_message", "plugins.max_plugins"],
         PLUGIN_MEMORY => &["plugins.max_memory", "plugins.max_plugins"],
         _ => &[],
     }
@@ -51,11 +49,14 @@ impl MemoryBound {
     pub(super) fn of(limits: &Limits, plugins: &PluginLimits) -> Self {
         // During an upgrade both revisions of a plugin live.
         let instances = u64::from(plugins.max_plugins) + u64::from(plugins.max_plugins > 0);
+        let outbound = BudgetLimits::for_messages(limits.max_message).hard as u64;
         let demand = MemoryDemand {
             connections: limits.max_peers,
             pending_handshakes: limits.max_pending_handshakes,
             mailboxes: plugins.max_mailbox.saturating_mul(plugins.max_plugins.into()),
-            outbound: OUTBOUND_BUDGET.saturating_mul(plugins.max_plugins.into()),
+            assembly: ReceivePolicy::assembly_for(limits.max_message) as u64,
+            // All protocols of a plugin share one budget.
+            outbound: outbound.saturating_mul(plugins.max_plugins.into()),
         };
         let network = limits.streams().memory_bound(&demand);
         let mut terms: Vec<_> =

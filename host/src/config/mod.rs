@@ -75,7 +75,7 @@ impl Default for Limits {
         Self {
             max_peers: 64,
             max_pending_handshakes: 32,
-            max_streams: 64,
+            max_streams: 48,
             stream_window: 256 << 10,
             send_buffer: 128 << 10,
             max_message: 1 << 20,

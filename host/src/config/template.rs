@@ -17,11 +17,12 @@ pub const TEMPLATE: &str = r#"# Configuration of a Weir node. Every key stands h
 # Most peers connected at once. Together with the next five keys it decides how much memory peers can take.
 #max_peers = 64
 
-# Most handshakes in progress at once, so that strangers who only knock cannot take more.
+# Most handshakes in progress at once, and connections not yet admitted, so that strangers who only knock cannot take
+# more.
 #max_pending_handshakes = 32
 
-# Most streams a peer may have open to this node. A busy protocol uses a few; 64 leave room for many protocols.
-#max_streams = 64
+# Most streams a peer may have open to this node. A busy protocol uses one at a time; 48 leave room for many protocols.
+#max_streams = 48
 
 # What a peer may send on one stream before the node has read it. Larger is faster over long distances:
 # a stream moves at most one window per round trip.

@@ -180,6 +180,10 @@ impl Actor {
             }
             Action::Greet { connection, dial } => self.greet(connection, dial),
             Action::Send { connection, message } => self.send(connection, message),
+            Action::TurnAway { connection, reason } => {
+                tracing::debug!(connection = connection.0, reason, "turned away");
+                self.close(connection, CloseCode::Full);
+            }
             Action::Close { connection, code } => self.close(connection, code),
             Action::Up { connection } => self.up(connection),
             Action::Draining { connection } => {
@@ -296,8 +300,10 @@ impl Actor {
     }
 
     fn close(&mut self, connection: ConnectionId, code: CloseCode) {
-        let Some(live) = self.live.get(&connection) else { return };
+        let Some(live) = self.live.get_mut(&connection) else { return };
         live.handle.link.close(code);
+        // Its task may hold bytes for layers that will never be told, and would wait for that instead of its end.
+        live.told = None;
         if live.link.is_some() {
             // It has no task that would report its end, and the state has forgotten it.
             self.live.remove(&connection);

@@ -17,6 +17,10 @@ pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// even when that fails.
 pub const DIAL_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// Inbound connections of one peer that are not decided yet: one more than a peer that redials needs, so that no
+/// single key can take all of [`ConnectionLimits::max_pending`].
+pub(super) const MAX_PENDING_OF_PEER: usize = 2;
+
 /// Longest protocol id that a hello may carry, in bytes.
 pub(super) const MAX_PROTOCOL_NAME: usize = 128;
 

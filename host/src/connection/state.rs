@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::limits::{ConnectionLimits, DRAIN_TIMEOUT, HELLO_TIMEOUT};
+use super::limits::{ConnectionLimits, DRAIN_TIMEOUT, HELLO_TIMEOUT, MAX_PENDING_OF_PEER};
 use super::{ConnectionId, DialFailure, Level};
 use crate::peer::PeerId;
 use crate::transport::{Direction, LinkError};
@@ -75,6 +75,8 @@ pub(super) enum Action {
     Greet { connection: ConnectionId, dial: u64 },
     /// Queue a control message.
     Send { connection: ConnectionId, message: Control },
+    /// Close at once one that was never greeted, because there is no place to wait in; the reason is for people.
+    TurnAway { connection: ConnectionId, reason: String },
     /// Close at once.
     Close { connection: ConnectionId, code: CloseCode },
     /// Tell the layers above that traffic may flow.
@@ -148,6 +150,11 @@ impl Connection {
     /// Holds one of the node's places.
     fn holds_place(&self) -> bool {
         matches!(self.stage, Stage::Answered | Stage::Ready | Stage::Up)
+    }
+
+    /// Came in, and waits for a decision or for its end after one against it.
+    fn is_undecided(&self) -> bool {
+        self.direction == Direction::Inbound && !self.told && !self.holds_place()
     }
 
     /// May still become or is an admitted connection.
@@ -314,9 +321,16 @@ impl State {
             }
             Direction::Inbound if self.stopping => Some(CloseCode::Shutdown),
             Direction::Inbound if peer == self.me => Some(CloseCode::SelfDial),
-            Direction::Inbound if self.pending() >= self.limits.max_pending => Some(CloseCode::Full),
             _ => None,
         };
+        if direction == Direction::Inbound
+            && refusal.is_none()
+            && let Some(reason) = self.crowded(&peer)
+        {
+            self.counts.refused += 1;
+            self.actions.push(Action::TurnAway { connection, reason });
+            return;
+        }
         if let Some(code) = refusal {
             self.counts.refused += 1;
             self.actions.push(Action::Close { connection, code });
@@ -338,10 +352,18 @@ impl State {
 
     /// Inbound connections that are not decided yet.
     pub(super) fn pending(&self) -> usize {
-        let undecided = |c: &&Connection| {
-            c.direction == Direction::Inbound && !c.told && !c.holds_place() && c.stage != Stage::Dialing
-        };
-        self.connections.values().filter(undecided).count()
+        self.connections.values().filter(|c| c.is_undecided()).count()
+    }
+
+    /// Why another inbound connection of `peer` may not even wait for a decision, if so.
+    fn crowded(&self, peer: &PeerId) -> Option<String> {
+        let (all, limit) = (self.pending(), self.limits.max_pending);
+        let own = self.of(peer).filter(|id| self.connections[id].is_undecided()).count();
+        if own >= MAX_PENDING_OF_PEER {
+            Some(format!("peer has {own} of {MAX_PENDING_OF_PEER} undecided connections; it may dial again later"))
+        } else {
+            (all >= limit).then(|| format!("node has {all} of {limit} undecided connections; dial again later"))
+        }
     }
 
     /// The connections of a peer, collected so that they can be changed on the way.

@@ -103,6 +103,7 @@ impl World {
                 self.post(at, connection, Packet::Hello { incarnation, dial });
             }
             Action::Send { connection, message } => self.post(at, connection, Packet::Control(message)),
+            Action::TurnAway { connection, .. } => self.act(at, Action::Close { connection, code: CloseCode::Full }),
             Action::Close { connection, code } => {
                 self.post(at, connection, Packet::Close(code));
                 if let Some(link) = self.link_of(at, connection) {

@@ -174,14 +174,30 @@ fn a_dial_that_meets_an_answered_inbound_succeeds_with_that_one() {
 fn silent_clients_cost_a_bounded_number_of_pending_places_and_a_bounded_time() {
     let mut state = node(4);
     for number in 0..9 {
-        let linked = Event::Linked { connection: id(number), peer: peer(9), direction: Direction::Inbound };
+        let linked =
+            Event::Linked { connection: id(number), peer: peer(10 + number as u8), direction: Direction::Inbound };
         let actions = state.handle(linked, ZERO);
-        let refused = actions == [Action::Close { connection: id(number), code: CloseCode::Full }];
+        let reason = "node has 8 of 8 undecided connections; dial again later".to_owned();
+        let refused = actions == [Action::TurnAway { connection: id(number), reason }];
         assert_eq!(refused, number == 8, "{actions:?}");
     }
     let closed = state.handle(Event::Tick, HELLO_TIMEOUT);
     assert_eq!(closed.len(), 8);
     assert!(closed.iter().all(|a| matches!(a, Action::Close { code: CloseCode::HelloTimeout, .. })));
+}
+
+#[test]
+fn one_peer_cannot_take_all_pending_places() {
+    let mut state = node(4);
+    let linked = |number| Event::Linked { connection: id(number), peer: peer(9), direction: Direction::Inbound };
+    for number in 0..2 {
+        assert!(matches!(state.handle(linked(number), ZERO)[..], [Action::Greet { .. }]));
+    }
+    let reason = "peer has 2 of 2 undecided connections; it may dial again later".to_owned();
+    assert_eq!(state.handle(linked(2), ZERO), [Action::TurnAway { connection: id(2), reason }]);
+    assert!(says_admitted(&inbound(&mut state, 3, 1, 1, 1, ZERO), 3), "others are let in");
+    gone(&mut state, 0);
+    assert!(matches!(state.handle(linked(4), ZERO)[..], [Action::Greet { .. }]));
 }
 
 #[test]

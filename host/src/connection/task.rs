@@ -54,6 +54,8 @@ enum Phase {
     Held,
     /// Anything.
     Open,
+    /// Nothing that matters: this side has closed, and only the end of the link is awaited.
+    Over,
 }
 
 /// Everything the conversation needs.
@@ -68,7 +70,7 @@ pub(super) struct Conversation {
     pub(super) queue: mpsc::Sender<Control>,
     pub(super) reports: mpsc::Sender<Report>,
     pub(super) events: mpsc::Sender<ConnectionEvent>,
-    /// Fires when the layers above have been told of the connection.
+    /// Fires when the layers above have been told of the connection; dropped when they never will be.
     pub(super) told: oneshot::Receiver<()>,
     /// Notified when the layers above have finished what was open.
     pub(super) drained: Arc<Notify>,
@@ -121,7 +123,7 @@ impl Conversation {
         // Bytes taken ahead of the layers above.
         let mut held = 0;
         loop {
-            while phase != Phase::Held {
+            while !matches!(phase, Phase::Held | Phase::Over) {
                 let message = match decoder.next() {
                     Ok(Some(message)) => message,
                     Ok(None) => break,
@@ -140,11 +142,15 @@ impl Conversation {
                 phase = next;
             }
             tokio::select! {
-                _ = &mut self.told, if phase == Phase::Held => phase = Phase::Open,
+                told = &mut self.told, if phase == Phase::Held => {
+                    phase = if told.is_ok() { Phase::Open } else { Phase::Over };
+                }
                 () = self.drained.notified() => {
                     self.report(Report::Event(Event::OwnDrained { connection: self.id })).await;
                 }
                 chunk = stream.read(), if held < MAX_CONTROL_FRAME => match chunk {
+                    // Read on all the same: only so is the end of the link noticed, however much was held.
+                    Ok(Some(_)) if phase == Phase::Over => {}
                     Ok(Some(chunk)) => {
                         held = if phase == Phase::Held { held + chunk.len() } else { 0 };
                         decoder.push(&chunk);
@@ -155,7 +161,7 @@ impl Conversation {
                     Err(StreamError::Link(cause)) => return Err(cause),
                 },
             }
-            if phase == Phase::Open {
+            if matches!(phase, Phase::Open | Phase::Over) {
                 held = 0;
             }
         }

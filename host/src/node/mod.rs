@@ -15,7 +15,7 @@ pub use plugins::{FailedPlugin, MAX_PLUGIN_FILE, PluginRequest, Saved, Unloaded}
 use crate::admin::AdminServer;
 use crate::config::{Config, ConfigError, MemoryBound};
 use crate::folder::{Folder, FolderError, FolderLock, PeerBook};
-use crate::host::{Host, HostConfig};
+use crate::host::{Environment, Host, HostConfig};
 use crate::identity::{KeyError, NodeKey};
 use crate::plugin::PluginError;
 use crate::runtime::Runtime;
@@ -27,7 +27,7 @@ use plugins::PluginDesk;
 const ADMIN_GRACE: Duration = Duration::from_secs(1);
 
 /// How long the host may take to end. Together with [`ADMIN_GRACE`] it stays below the five seconds that are promised.
-const HOST_GRACE: Duration = Duration::from_millis(3_500);
+const HOST_GRACE: Duration = Duration::from_millis(3_900);
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -196,5 +196,11 @@ impl RunningNode {
 
 fn host_config(folder: &Folder, config: &Config, key: NodeKey) -> Result<HostConfig, StartError> {
     let runtime = Runtime::system().map_err(|error| StartError::Host(anyhow::Error::new(error)))?;
-    Ok(HostConfig { key: Arc::new(key), data_dir: folder.path().to_owned(), config: config.clone(), runtime })
+    Ok(HostConfig {
+        key: Arc::new(key),
+        data_dir: folder.path().to_owned(),
+        config: config.clone(),
+        runtime,
+        environment: Environment::default(),
+    })
 }

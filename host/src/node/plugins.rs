@@ -22,7 +22,8 @@ pub const MAX_PLUGIN_FILE: usize = 64 << 20;
 pub struct PluginRequest {
     /// The content of the file.
     pub bytes: Vec<u8>,
-    /// Its name or path where it came from: its stem finds `[plugins.NAME]`, and messages name it.
+    /// Its name or path where it came from: its stem finds `[plugins.NAME]` as the plugin's own name does,
+    /// which counts more, and messages name it.
     pub file: Option<PathBuf>,
     /// What came with it.
     pub settings: PluginOverrides,
@@ -124,8 +125,12 @@ impl PluginDesk {
         if self.host.plugins().list().len() >= self.max_plugins as usize {
             return Err(OperateError::TooManyPlugins(self.max_plugins));
         }
-        let settings = self.configured_for(stem(request.file.as_deref())).or(&request.settings);
-        let plugin = self.host.plugins().load(source(&request, &settings)).await?;
+        // What the plugin calls itself is known when it was looked at; until then there is the name of its file.
+        let by_file = self.configured_for(stem(request.file.as_deref()));
+        let settings = |name: &str| self.configured_for(Some(name)).or(&by_file).or(&request.settings);
+        let named = |name: &str, _| settings(name).into();
+        let plugin = self.host.plugins().load_named(source(&request, &request.settings), named).await?;
+        let settings = settings(&plugin.name);
         let saved = self.settle(&plugin.name, request, settings).await?;
         Ok(Saved { value: plugin, saved })
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -26,6 +27,9 @@ pub(super) enum Control {
     Upgrade { revision: Arc<Revision>, instance: Box<Instance>, reply: oneshot::Sender<Result<Swap, PluginError>> },
     Stop { deadline: Instant, reply: oneshot::Sender<()> },
 }
+
+/// How long a plugin that ends waits for its peers to take what it sent.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// See the module.
 pub(super) struct Actor {
@@ -126,7 +130,7 @@ impl Actor {
     /// Takes what the next turn handles.
     fn gather(&mut self) -> Batch {
         let now = Instant::now();
-        let overdue = self.home.ledger().overdue_calls(now);
+        let overdue = self.home.ledger().take_overdue_calls(now);
         for call in overdue {
             // The waiter is this plugin itself, so the outcome is put into its own mailbox here.
             self.home.services.desk.withdraw(call);
@@ -240,18 +244,46 @@ impl Actor {
         Ok(())
     }
 
-    /// The last turn, then the end of everything the plugin had. Bounded by the deadline.
+    /// Handles what the mailbox holds now, for half of the time that is left: its senders count it as delivered, and the
+    /// last turn needs the rest.
+    async fn work_off(&mut self, deadline: Instant) {
+        let now = Instant::now();
+        let until = now + deadline.saturating_duration_since(now) / 2;
+        for _ in 0..self.home.mailbox.turns() {
+            if self.instance.is_none() || Instant::now() >= until {
+                return;
+            }
+            // A turn that is cut off at the deadline takes its instance with it.
+            if tokio::time::timeout_at(deadline, self.work()).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The last turns, then the end of everything the plugin had. Bounded by the deadline.
     async fn stop(&mut self, deadline: Instant) {
+        self.work_off(deadline).await;
         if self.instance.is_some() {
             self.tick();
             let batch = Batch { items: vec![Item::Stopping], ..Batch::default() };
             if let Ok((_, Err(failure))) = tokio::time::timeout_at(deadline, self.turn(batch, false)).await {
                 self.report("stopping", None, None, failure);
             }
+            self.last_words(deadline).await;
         }
         self.instance = None;
         self.leave();
         self.home.update_info(|info| info.state = super::PluginState::Stopped);
+    }
+
+    /// Lets what was sent arrive: peers hand over nothing of a protocol once they know that it is gone.
+    async fn last_words(&self, deadline: Instant) {
+        let deadline = deadline.min(Instant::now() + LAST_WORDS);
+        for id in self.registered.keys() {
+            if tokio::time::timeout_at(deadline, self.home.network().settled(id)).await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Unregisters everything and fails whatever was open.

@@ -59,6 +59,8 @@ struct Leaving<'a> {
     registered: &'a mut Registered,
     ticket: &'a CommitTicket,
     outgoing: Vec<Vec<Outgoing>>,
+    /// The lanes that something waits for, so that a turn of many answers does not look at all of them each time.
+    waiting: Vec<usize>,
     /// Protocols that another handler took since the turn looked.
     failed: Vec<ProtocolId>,
 }
@@ -66,18 +68,21 @@ struct Leaving<'a> {
 impl<'a> Leaving<'a> {
     fn new(home: &'a Arc<Home>, registered: &'a mut Registered, ticket: &'a CommitTicket, commit: &Commit) -> Self {
         let outgoing = commit.lanes.iter().map(|_| Vec::new()).collect();
-        Self { home, registered, ticket, outgoing, failed: Vec::new() }
+        Self { home, registered, ticket, outgoing, waiting: Vec::new(), failed: Vec::new() }
     }
 
     fn put(&mut self, lane: usize, what: Outgoing) {
         if let Some(queue) = self.outgoing.get_mut(lane) {
+            if queue.is_empty() {
+                self.waiting.push(lane);
+            }
             queue.push(what);
         }
     }
 
     fn flush(&mut self, lanes: &[StagedLane]) {
-        for (lane, queue) in lanes.iter().zip(&mut self.outgoing) {
-            if !queue.is_empty() {
+        for at in self.waiting.drain(..) {
+            if let (Some(lane), Some(queue)) = (lanes.get(at), self.outgoing.get_mut(at)) {
                 self.home.network().commit(&lane.peer, &lane.protocol, std::mem::take(queue));
             }
         }
@@ -101,6 +106,8 @@ impl<'a> Leaving<'a> {
                 }
             }
             Effect::Respond { token, outcome } => {
+                // What was staged before the answer may be for the same peer, and is to arrive before it.
+                self.flush(lanes);
                 home.ledger().requests.remove(&token);
                 home.network().respond(token, outcome);
             }
@@ -117,7 +124,7 @@ impl<'a> Leaving<'a> {
             Effect::TimerSet { id, after, .. } => home.ledger().timers.set(id, after, Instant::now()),
             Effect::TimerCancel { id, .. } => home.ledger().timers.cancel(id),
             Effect::Call { id, plugin, name, timeout, body } => {
-                home.ledger().calls.insert(id, Instant::now() + timeout);
+                home.ledger().calls.insert(id, Some(Instant::now() + timeout));
                 let timeout_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
                 let what = Submission { plugin, caller: Caller::Plugin(home.name.clone()), name, timeout_ms, body };
                 let waiter = Waiter::Plugin { mailbox: home.mailbox.clone(), call: id };
@@ -153,3 +160,7 @@ fn reply(home: &Arc<Home>, id: AskId) -> crate::protocol::AskReply {
     let mailbox = home.mailbox.clone();
     Box::new(move |outcome| mailbox.response(id, outcome.as_deref().map_err(Clone::clone)))
 }
+
+#[cfg(test)]
+#[path = "commit_tests.rs"]
+mod tests;

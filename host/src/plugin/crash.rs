@@ -43,7 +43,7 @@ pub struct CallFailure {
     /// In words.
     pub reason: String,
     /// The panic behind it, if the guest told of one.
-    pub panic: Option<PanicNote>,
+    pub panic: Option<Box<PanicNote>>,
     /// Bytes of memory it asked for and was refused in this call.
     pub refused_memory: Option<u64>,
     /// The innermost functions of the guest, if their names are known.
@@ -137,7 +137,7 @@ mod tests {
         let failure = CallFailure {
             kind: CrashKind::Trap,
             reason: "wasm trap: unreachable".into(),
-            panic: Some(panic),
+            panic: Some(Box::new(panic)),
             refused_memory: None,
             backtrace: vec!["weir::handle".into()],
         };

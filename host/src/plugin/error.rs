@@ -7,8 +7,8 @@ use super::crash::CrashReport;
 pub enum PluginError {
     /// Not WebAssembly at all: a text file, or something else.
     #[error(
-        "{file} is no WebAssembly: {found}. A plugin is the .wasm file that a build for target \
-             wasm32-unknown-unknown makes (README of weir-sdk); give that file instead"
+        "{file} is no WebAssembly: {found}. A plugin is the .wasm file that `cargo build --release --target \
+             wasm32-unknown-unknown` makes; give that file instead"
     )]
     NotWasm {
         /// The file as it was named.
@@ -127,7 +127,8 @@ pub enum PluginError {
     /// The new revision cannot read what the old one wrote, or says so.
     #[error(
         "plugin {plugin} {version} reads stores of layout {reads_from} to {data_version}; the running revision \
-             writes layout {running}. Use a revision that reads it, or start over with `weir plugin unload`"
+             writes layout {running}. Upgrade to a revision whose reads-data-from is at most {running} and whose \
+             data-version is at least {running}"
     )]
     DataVersion {
         /// The plugin.

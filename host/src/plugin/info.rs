@@ -34,7 +34,7 @@ pub struct Counters {
     pub crashes: u64,
     /// Events that were dropped because they failed alone.
     pub dropped: u64,
-    /// Messages and requests purged because their peer went.
+    /// Messages and requests that were not handled because their peer went or the plugin ended.
     pub purged: u64,
     /// Verdicts on peers.
     pub reports: u64,

@@ -240,7 +240,7 @@ pub(super) fn failure(failed: Failed, panic: Option<PanicNote>, refused_memory: 
             (kind, reason, frames)
         }
     };
-    CallFailure { kind, reason, panic, refused_memory, backtrace }
+    CallFailure { kind, reason, panic: panic.map(Box::new), refused_memory, backtrace }
 }
 
 fn kind(error: &wasmtime::Error, in_guest: bool) -> (CrashKind, String) {

@@ -16,8 +16,8 @@ pub(super) struct Ledger {
     pub(super) commands: BTreeSet<u64>,
     /// Its own asks without an outcome.
     pub(super) asks: BTreeSet<AskId>,
-    /// Its own calls without an outcome, and when they time out.
-    pub(super) calls: BTreeMap<u64, Instant>,
+    /// Its own calls without an outcome, and when they time out: None when the outcome waits in the mailbox.
+    pub(super) calls: BTreeMap<u64, Option<Instant>>,
     /// Timers outlive instances and revisions.
     pub(super) timers: Timers<Instant>,
 }
@@ -25,11 +25,30 @@ pub(super) struct Ledger {
 impl Ledger {
     /// When the next timer or call falls due.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        self.timers.next().into_iter().chain(self.calls.values().min().copied()).min()
+        self.timers.next().into_iter().chain(self.calls.values().flatten().min().copied()).min()
     }
 
-    /// Calls whose time is over.
-    pub(super) fn overdue_calls(&self, now: Instant) -> Vec<u64> {
-        self.calls.iter().filter(|(_, due)| **due <= now).map(|(id, _)| *id).collect()
+    /// Calls whose time is over, each of them once.
+    pub(super) fn take_overdue_calls(&mut self, now: Instant) -> Vec<u64> {
+        let overdue = self.calls.iter_mut().filter(|(_, due)| due.is_some_and(|due| due <= now));
+        overdue
+            .map(|(id, due)| {
+                *due = None;
+                *id
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_overdue_once() {
+        let (mut ledger, now) = (Ledger::default(), Instant::now());
+        ledger.calls.insert(1, Some(now));
+        assert_eq!((ledger.take_overdue_calls(now), ledger.take_overdue_calls(now)), (vec![1], vec![]));
+        assert_eq!((ledger.next_due(), ledger.calls.contains_key(&1)), (None, true));
     }
 }

@@ -18,7 +18,7 @@ use super::info::{Counters, PluginInfo, PluginState, UpgradeReport};
 use super::instance::Instance;
 use super::mailbox::{Caller, Mailbox};
 use super::metrics::Metric;
-use super::revision::{PluginSource, Revision};
+use super::revision::{PluginSettings, PluginSource, Revision};
 use super::store::Store;
 use super::{CallError, PluginError, PluginPolicy, Preemption, Signer, abi};
 use crate::protocol::Network;
@@ -94,9 +94,13 @@ impl Plugins {
         &self.0.services.desk
     }
 
-    async fn prepare(&self, source: PluginSource) -> Result<Arc<Revision>, PluginError> {
+    async fn prepare(
+        &self,
+        source: PluginSource,
+        named: impl FnOnce(&str, PluginSettings) -> PluginSettings,
+    ) -> Result<Arc<Revision>, PluginError> {
         let number = self.0.revisions.fetch_add(1, Ordering::Relaxed) + 1;
-        Revision::prepare(&self.0.engine, &self.0.services.policy, source, number).await.map(Arc::new)
+        Revision::prepare(&self.0.engine, &self.0.services.policy, source, named, number).await.map(Arc::new)
     }
 
     /// Compiles, checks, starts and registers a plugin. A cancelled call may have loaded it or not.
@@ -104,7 +108,20 @@ impl Plugins {
     /// # Errors
     /// Why it is not loaded. Nothing has changed then.
     pub async fn load(&self, source: PluginSource) -> Result<PluginInfo, PluginError> {
-        let revision = self.prepare(source).await?;
+        self.load_named(source, |_, settings| settings).await
+    }
+
+    /// [`Plugins::load`] with settings that depend on what the plugin calls itself: `named` is given that name and the
+    /// settings of the source, and returns those that count.
+    ///
+    /// # Errors
+    /// As for [`Plugins::load`].
+    pub async fn load_named(
+        &self,
+        source: PluginSource,
+        named: impl FnOnce(&str, PluginSettings) -> PluginSettings,
+    ) -> Result<PluginInfo, PluginError> {
+        let revision = self.prepare(source, named).await?;
         let _alone = self.0.lifecycle.lock().await;
         let name = revision.manifest.name.clone();
         if self.running().contains_key(&name) {
@@ -154,7 +171,7 @@ impl Plugins {
     /// Why not. The old revision goes on then with nothing lost.
     pub async fn upgrade(&self, name: &str, source: PluginSource) -> Result<UpgradeReport, PluginError> {
         self.find(name)?;
-        let revision = self.prepare(source).await?;
+        let revision = self.prepare(source, |_, settings| settings).await?;
         let _alone = self.0.lifecycle.lock().await;
         let (home, control, running) = self.find(name)?;
         check_successor(name, &revision, running)?;

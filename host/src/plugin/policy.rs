@@ -38,6 +38,8 @@ pub struct PluginPolicy {
     pub batch_events: usize,
     /// Bytes of bodies of one turn, unless a single message is larger. Never above an eighth of `memory`.
     pub batch_bytes: usize,
+    /// Largest body of a message, in bytes, whatever a protocol asks for; never above the wire's own limit.
+    pub message: u32,
     /// Effects one turn may stage.
     pub turn_effects: u32,
     /// Bytes one turn may stage; lanes keep at least as much between their soft and their hard limit.
@@ -83,6 +85,7 @@ impl Default for PluginPolicy {
             mailbox_commands: 1_024,
             batch_events: 256,
             batch_bytes: 256 << 10,
+            message: crate::wire::DEFAULT_MAX_MESSAGE,
             turn_effects: 4_096,
             turn_bytes: 1 << 20,
             open_asks: 1_024,

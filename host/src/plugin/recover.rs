@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::abi;
 use super::actor::{Actor, Flow};
-use super::crash::{CallFailure, CrashReport};
+use super::crash::{CallFailure, CrashKind, CrashReport};
 use super::home::add;
 use super::instance::Instance;
 use super::mailbox::{Batch, Item};
@@ -23,7 +23,7 @@ impl Actor {
         let items = std::mem::take(&mut batch.items);
         // One event that failed alone is the culprit, unless it was short of memory: a fresh instance has more.
         let alone = items.len() == 1 && failure.refused_memory.is_none();
-        let mut first = alone.then_some(failure);
+        let (mut first, mut together) = if alone { (Some(failure), None) } else { (None, Some(failure)) };
         if first.is_none() && self.restart().await.is_break() {
             return items.iter().for_each(|item| self.lose(&batch, item));
         }
@@ -34,12 +34,28 @@ impl Actor {
                 None => self.again(&batch, &item).await,
             };
             let Err(failure) = outcome else { continue };
+            together = None;
             self.report(item.kind(), Some(position), batch.peer(&item), failure);
             self.lose(&batch, &item);
             self.abandon(&Batch { items: rest.clone().map(|(_, item)| item).collect(), ..Batch::default() });
             if self.count_crash().is_break() || self.restart().await.is_break() {
                 return rest.for_each(|(_, item)| self.lose(&batch, &item));
             }
+        }
+        if let Some(failure) = together {
+            self.failed_together(failure);
+        }
+    }
+
+    /// Every event of a failed batch succeeded alone: nothing is lost, and the operator hears of it all the same. Only
+    /// a timeout counts: a plugin that needs more than its time for every batch keeps the node busy for nothing.
+    fn failed_together(&mut self, failure: CallFailure) {
+        let position = failure.panic.as_ref().and_then(|panic| panic.event).map(|event| event as usize);
+        let timed_out = failure.kind == CrashKind::Timeout;
+        self.report("batch", position, None, failure);
+        if timed_out {
+            // Whether it lives or is quarantined, the operator sees it in the list.
+            let _ = self.count_crash();
         }
     }
 
@@ -147,7 +163,7 @@ impl Actor {
         let instance = made.map_err(|failure| ("instantiation", failure))?;
         let init = self.init(&self.revision, abi::Cause::Crash, None);
         let revision = Arc::clone(&self.revision);
-        self.activate(revision, instance, init).await.map_err(|(_, failure)| ("start", failure))?;
+        self.activate(revision, instance, init).await.map_err(|why| ("start", why.1))?;
         self.tell_all().await.map_err(|failure| ("peer-supported", failure))
     }
 }

@@ -57,6 +57,7 @@ impl Revision {
         engine: &Arc<WasmEngine>,
         policy: &Arc<PluginPolicy>,
         source: PluginSource,
+        named: impl FnOnce(&str, PluginSettings) -> PluginSettings,
         number: u64,
     ) -> Result<Self, PluginError> {
         let file = source.file();
@@ -65,12 +66,13 @@ impl Revision {
         let raw = describe(engine, policy, &file, &component).await?;
         let refused = |reason| PluginError::Manifest { file: file.clone(), reason };
         let manifest = Manifest::check(raw, policy.protocols).map_err(refused)?;
+        let settings = named(&manifest.name, settings);
         let grants = Grants::decide(&manifest.capabilities, &settings.grants).map_err(|error| match error {
             GrantError::Missing(missing) => {
                 let all = manifest.capabilities.clone();
                 PluginError::MissingGrant {
                     plugin: manifest.name.clone(),
-                    settings: named(&path, &manifest),
+                    settings: section(&path, &manifest),
                     missing,
                     all,
                 }
@@ -91,7 +93,7 @@ impl Revision {
 }
 
 /// The name under which an operator's settings are looked for.
-fn named(path: &Option<PathBuf>, manifest: &Manifest) -> String {
+fn section(path: &Option<PathBuf>, manifest: &Manifest) -> String {
     let stem = path.as_deref().and_then(Path::file_stem).and_then(OsStr::to_str);
     stem.unwrap_or(&manifest.name).to_owned()
 }

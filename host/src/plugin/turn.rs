@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::store::{Mark, StagedWrites};
 use crate::peer::PeerId;
 use crate::protocol::{AskId, LaneStatus, ProtocolId, ProtocolSpec, RequestToken, SendError};
-use crate::wire::Failure;
+use crate::wire::{FRAME_OVERHEAD, Failure};
 
 /// One accepted call, to be carried out at the commit.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ pub(super) enum Effect {
         paused: bool,
     },
     Report,
-    /// Was accepted and does nothing; `keep` counts it all the same.
+    /// An accepted call that changes nothing: `keep` counts it all the same.
     Nothing,
     /// A write of the store, and the moment before it.
     Write(Mark),
@@ -108,13 +108,14 @@ impl StagedLane {
         self.status.map_or(0, |status| status.room.saturating_sub(self.used))
     }
 
-    /// Whether a body may go on it. The last one may go above the soft limit.
-    fn accept(&mut self, len: usize) -> Result<(), SendError> {
+    /// Whether a body may go on it, when the turn sends `sent` bytes on all lanes. The last one may go above the soft
+    /// limits.
+    fn accept(&mut self, len: usize, sent: usize) -> Result<(), SendError> {
         let status = self.status?;
         if len > status.max_message as usize {
             return Err(SendError::TooLarge);
         }
-        if self.used >= status.room {
+        if self.used >= status.room || sent >= status.shared {
             self.refused = true;
             return Err(SendError::Busy);
         }
@@ -135,9 +136,13 @@ pub(super) struct Staged {
     most_bytes: usize,
     effects: Vec<Effect>,
     bytes: usize,
+    /// What goes out on all lanes together, with what frames add to it.
+    sent: usize,
     lanes: Vec<StagedLane>,
     lane_of: HashMap<(PeerId, u32), usize>,
     last_lane: Option<(PeerId, u32, usize)>,
+    /// A key changed its meaning in this turn, so a lane that is not in `lane_of` may be in `lanes` all the same.
+    rekeyed: bool,
     pub(super) writes: StagedWrites,
     keys: BTreeMap<u32, Option<ProtocolSpec>>,
     timers: BTreeMap<u64, bool>,
@@ -162,9 +167,11 @@ impl Staged {
             most_bytes: most_bytes as usize,
             effects: Vec::new(),
             bytes: 0,
+            sent: 0,
             lanes: Vec::new(),
             lane_of: HashMap::new(),
             last_lane: None,
+            rekeyed: false,
             writes,
             keys: BTreeMap::new(),
             timers: BTreeMap::new(),
@@ -188,8 +195,12 @@ impl Staged {
         }
         let lane = *self.lane_of.entry((peer, key)).or_insert_with(|| {
             let (protocol, status) = look();
-            self.lanes.push(StagedLane { peer, protocol, status, used: 0, refused: false });
-            self.lanes.len() - 1
+            let same = |lane: &StagedLane| lane.peer == peer && lane.protocol == protocol;
+            let known = if self.rekeyed { self.lanes.iter().position(same) } else { None };
+            known.unwrap_or_else(|| {
+                self.lanes.push(StagedLane { peer, protocol, status, used: 0, refused: false });
+                self.lanes.len() - 1
+            })
         });
         self.last_lane = Some((peer, key, lane));
         lane
@@ -197,12 +208,39 @@ impl Staged {
 
     /// Bytes that a send on this lane would take now.
     pub(super) fn room(&self, lane: usize) -> usize {
-        self.lanes.get(lane).map_or(0, StagedLane::room).min(self.most_bytes.saturating_sub(self.bytes))
+        let shared = |lane: &StagedLane| lane.status.map_or(0, |status| status.shared.saturating_sub(self.sent));
+        let room = self.lanes.get(lane).map_or(0, |lane| lane.room().min(shared(lane)));
+        room.min(self.most_bytes.saturating_sub(self.bytes))
     }
 
     /// Whether a body may go on this lane.
     pub(super) fn accept(&mut self, lane: usize, len: usize) -> Result<(), SendError> {
-        self.lanes.get_mut(lane).map_or(Err(SendError::Closed), |lane| lane.accept(len))
+        let sent = self.sent;
+        self.lanes.get_mut(lane).map_or(Err(SendError::Closed), |lane| lane.accept(len, sent))
+    }
+
+    /// Stages one body for many lanes, for as many of these as take it: who was refused, by position in `to`.
+    /// Nothing is staged when nobody takes it. The caller has asked [`Staged::fits`].
+    pub(super) fn push_all<E: From<SendError>>(
+        &mut self,
+        to: impl IntoIterator<Item = Result<usize, E>>,
+        body: Bytes,
+    ) -> Result<Vec<(u32, E)>, OverBudget> {
+        let (mut lanes, mut refused) = (Vec::new(), Vec::new());
+        for (at, lane) in (0..).zip(to) {
+            match lane.and_then(|lane| self.accept(lane, body.len()).map(|()| lane).map_err(E::from)) {
+                Ok(lane) => {
+                    // At once, because the next one named may be the same peer.
+                    self.use_lane(lane, body.len(), true);
+                    lanes.push(lane);
+                }
+                Err(error) => refused.push((at, error)),
+            }
+        }
+        if !lanes.is_empty() {
+            self.push(Effect::Messages { lanes, body })?;
+        }
+        Ok(refused)
     }
 
     /// Whether another effect of so many bytes fits the budget.
@@ -224,7 +262,6 @@ impl Staged {
     fn note(&mut self, effect: &Effect) {
         match effect {
             Effect::Message { lane, body } => self.use_lane(*lane, body.len(), true),
-            Effect::Messages { lanes, body } => lanes.iter().for_each(|lane| self.use_lane(*lane, body.len(), true)),
             Effect::Ask { lane, body, .. } => {
                 self.use_lane(*lane, body.len(), true);
                 self.open += 1;
@@ -232,17 +269,38 @@ impl Staged {
             Effect::Call { .. } => self.open += 1,
             Effect::Respond { token, .. } => drop(self.answered.insert(*token)),
             Effect::Answer { command, .. } => drop(self.answered_commands.insert(*command)),
-            Effect::Register { key, spec, .. } => drop(self.keys.insert(*key, Some(spec.clone()))),
-            Effect::Unregister { key, .. } => drop(self.keys.insert(*key, None)),
+            Effect::Register { key, spec, .. } => {
+                self.forget_lanes(*key);
+                self.keys.insert(*key, Some(spec.clone()));
+            }
+            Effect::Unregister { key, .. } => {
+                self.forget_lanes(*key);
+                self.keys.insert(*key, None);
+            }
             Effect::TimerSet { id, .. } => drop(self.timers.insert(*id, true)),
             Effect::TimerCancel { id, .. } => drop(self.timers.insert(*id, false)),
-            Effect::Cancel(_) | Effect::Pause { .. } | Effect::Report | Effect::Nothing | Effect::Write(_) => {}
+            // What `Messages` takes of its lanes was noted when they took it.
+            Effect::Messages { .. }
+            | Effect::Cancel(_)
+            | Effect::Pause { .. }
+            | Effect::Report
+            | Effect::Nothing
+            | Effect::Write(_) => {}
         }
     }
 
+    /// A key means another protocol from here on.
+    fn forget_lanes(&mut self, key: u32) {
+        self.lane_of.retain(|(_, of), _| *of != key);
+        self.last_lane = None;
+        self.rekeyed = true;
+    }
+
     fn use_lane(&mut self, lane: usize, bytes: usize, more: bool) {
+        let change = |sum: usize, by: usize| if more { sum + by } else { sum.saturating_sub(by) };
+        self.sent = change(self.sent, bytes + FRAME_OVERHEAD);
         if let Some(lane) = self.lanes.get_mut(lane) {
-            lane.used = if more { lane.used + bytes } else { lane.used.saturating_sub(bytes) };
+            lane.used = change(lane.used, bytes);
         }
     }
 
@@ -268,6 +326,7 @@ impl Staged {
             Effect::Respond { token, .. } => drop(self.answered.remove(&token)),
             Effect::Answer { command, .. } => drop(self.answered_commands.remove(&command)),
             Effect::Register { key, before, .. } | Effect::Unregister { key, before, .. } => {
+                self.forget_lanes(key);
                 put_back(&mut self.keys, key, before);
             }
             Effect::TimerSet { id, before, .. } | Effect::TimerCancel { id, before } => {
@@ -321,9 +380,11 @@ impl Staged {
     /// Takes everything but the writes; the next turn begins with nothing.
     pub(super) fn take(&mut self) -> Commit {
         self.bytes = 0;
+        self.sent = 0;
         self.open = 0;
         self.lane_of.clear();
         self.last_lane = None;
+        self.rekeyed = false;
         self.timers.clear();
         self.answered.clear();
         self.answered_commands.clear();
@@ -353,7 +414,7 @@ mod tests {
     }
 
     fn lane(staged: &mut Staged, room: usize) -> usize {
-        let status = LaneStatus { room, max_message: 8 };
+        let status = LaneStatus { room, shared: 1 << 20, max_message: 8 };
         staged.lane(PeerId::from_bytes([1; 32]), 0, || ("/a/1".parse().expect("an id"), Ok(status)))
     }
 
@@ -371,6 +432,24 @@ mod tests {
             message(&mut staged, lane, body).expect("fits");
         }
         assert_eq!((staged.accept(lane, 1), staged.room(lane)), (Err(SendError::Busy), 0));
+    }
+
+    #[test]
+    fn what_all_lanes_share_is_not_promised_twice() {
+        let mut staged = staged(9, 1000);
+        let status = LaneStatus { room: 1000, shared: 100, max_message: 60 };
+        let open = |staged: &mut Staged, peer| {
+            staged.lane(PeerId::from_bytes([peer; 32]), 0, || ("/a/1".parse().expect("an id"), Ok(status)))
+        };
+        let lanes: Vec<_> = (1..=4).map(|peer| open(&mut staged, peer)).collect();
+        let answers = lanes.iter().map(|lane| Ok::<_, SendError>(*lane));
+        let answers = staged.push_all(answers, Bytes::from_static(&[0; 9]));
+        assert_eq!(answers, Ok(vec![(3, SendError::Busy)]));
+        assert_eq!((staged.accept(lanes[0], 1), staged.room(lanes[0])), (Err(SendError::Busy), 0));
+        staged.keep(0);
+        assert_eq!(staged.room(lanes[0]), 100);
+        let refused: Vec<_> = staged.take().lanes.iter().map(StagedLane::was_refused).collect();
+        assert_eq!(refused, [true, false, false, true]);
     }
 
     #[test]
@@ -402,5 +481,40 @@ mod tests {
         let commit = staged.take();
         assert_eq!(commit.effects.len(), 1);
         assert!(commit.lanes[lane].was_refused());
+    }
+
+    #[test]
+    fn a_key_that_is_registered_anew_has_lanes_of_its_own() {
+        let mut staged = staged(9, 100);
+        let first = lane(&mut staged, 5);
+        let (id, status) = ("/a/1".parse().expect("an id"), LaneStatus { room: 5, shared: 1_000_000, max_message: 8 });
+        staged.push(Effect::Unregister { key: 0, id, before: None }).expect("fits");
+        let look = || ("/b/1".parse().expect("an id"), Ok(status));
+        assert_ne!(staged.lane(PeerId::from_bytes([1; 32]), 0, look), first);
+        staged.keep(0);
+        assert_eq!(lane(&mut staged, 5), first);
+    }
+
+    fn push_all(staged: &mut Staged, to: &[usize], body: &'static [u8]) -> Vec<(u32, SendError)> {
+        staged.push_all(to.iter().map(|lane| Ok(*lane)), Bytes::from_static(body)).expect("fits")
+    }
+
+    #[test]
+    fn a_send_to_many_that_nobody_takes_is_no_effect() {
+        let mut staged = staged(9, 100);
+        let lane = lane(&mut staged, 0);
+        assert_eq!(push_all(&mut staged, &[], b"abc"), []);
+        assert_eq!(push_all(&mut staged, &[lane, lane], b"abc"), [(0, SendError::Busy), (1, SendError::Busy)]);
+        assert_eq!(staged.take().effects.len(), 0);
+    }
+
+    #[test]
+    fn a_peer_named_twice_takes_room_twice() {
+        let mut staged = staged(9, 100);
+        let lane = lane(&mut staged, 5);
+        assert_eq!(push_all(&mut staged, &[lane, lane, lane], b"abc"), [(2, SendError::Busy)]);
+        assert_eq!(staged.room(lane), 0);
+        staged.keep(0);
+        assert_eq!(staged.room(lane), 5);
     }
 }

@@ -22,7 +22,7 @@ pub(super) struct Swap {
 }
 
 /// Why a revision did not become the one that runs: for an operator, and as the failure behind it.
-type NotActive = (Option<PluginError>, CallFailure);
+type NotActive = Box<(Option<PluginError>, CallFailure)>;
 
 impl Actor {
     /// What `start` is told.
@@ -40,7 +40,7 @@ impl Actor {
             config: revision.config.clone(),
             granted: revision.grants.iter().map(str::to_owned).collect(),
             limits: abi::Limits {
-                message: crate::wire::DEFAULT_MAX_MESSAGE,
+                message: policy.message.min(crate::wire::DEFAULT_MAX_MESSAGE),
                 turn_effects: policy.turn_effects,
                 turn_bytes: policy.turn_bytes,
                 open_asks: policy.open_asks,
@@ -60,10 +60,10 @@ impl Actor {
         let revision = self.revision.clone();
         let init = self.init(&revision, cause, None);
         let outcome = self.activate(revision.clone(), instance, init).await;
-        outcome.map_err(|error| self.refused(&revision, error))
+        outcome.map_err(|why| self.refused(&revision, *why))
     }
 
-    fn refused(&self, revision: &Revision, (error, failure): NotActive) -> PluginError {
+    fn refused(&self, revision: &Revision, (error, failure): (Option<PluginError>, CallFailure)) -> PluginError {
         error.unwrap_or_else(|| PluginError::Start {
             report: Box::new(self.report_of(revision, "start", None, None, failure)),
         })
@@ -78,14 +78,14 @@ impl Actor {
         init: abi::Init,
     ) -> Result<(), NotActive> {
         let (instance, outcome) = instance.start(init).await;
-        outcome.map_err(|failure| (None, failure))?;
+        outcome.map_err(|failure| Box::new((None, failure)))?;
         let Some(mut instance) = instance else { return Ok(()) };
         let added = self.register(&revision)?;
         if let Err(error) = commit(instance.state_mut(), &mut self.registered).await {
             self.unregister(&added);
             let (plugin, reason) = (self.home.name.clone(), error.to_string());
             let failure = not_called(CrashKind::Commit, &reason);
-            return Err((Some(PluginError::Store { plugin, reason }), failure));
+            return Err(Box::new((Some(PluginError::Store { plugin, reason }), failure)));
         }
         let kept: Vec<_> = instance.state().protocols.values().map(|spec| spec.id.clone()).collect();
         let dropped: Vec<_> = self.registered.keys().filter(|id| !kept.contains(id)).cloned().collect();
@@ -128,7 +128,7 @@ impl Actor {
                 self.unregister(&added);
                 let (plugin, reason) = (self.home.name.clone(), error.to_string());
                 let failure = not_called(CrashKind::Error, &reason);
-                return Err((Some(PluginError::Protocol { plugin, reason }), failure));
+                return Err(Box::new((Some(PluginError::Protocol { plugin, reason }), failure)));
             }
             self.registered.insert(spec.id.clone(), spec.clone());
             added.push(spec.id.clone());
@@ -160,8 +160,8 @@ impl Actor {
             self.home.mailbox.reopen();
         }
         let init = self.init(&revision, abi::Cause::Upgrade, Some(predecessor));
-        if let Err(error) = self.activate(revision.clone(), new, init).await {
-            let error = self.refused(&revision, error);
+        if let Err(why) = self.activate(revision.clone(), new, init).await {
+            let error = self.refused(&revision, *why);
             self.go_on(old, quarantined).await;
             return Err(error);
         }

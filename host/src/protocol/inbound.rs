@@ -59,6 +59,11 @@ impl Outlet for Door {
             for Frame { kind, body } in frames {
                 match kind {
                     FrameKind::Message => items.push(Inbound::Message(body)),
+                    FrameKind::Request { .. } if self.pair.lane.is_clogged() => {
+                        // The peer asks and does not read: not even refusals are held for it.
+                        self.pass_on(&mut items).await?;
+                        return Err(StopCode::TooManyRequests);
+                    }
                     FrameKind::Request { id, timeout_ms } => items.extend(self.request(id, timeout_ms, body)),
                     FrameKind::Withdraw { id } => self.withdraw(id, &mut items),
                     FrameKind::Answer { id } => {

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -24,7 +24,9 @@ use super::state::{Action, SetError, State};
 use super::{AskError, Handler, News, ProtocolId, ProtocolSpec, RegisterError};
 use crate::connection::{ConnectionEvent, ConnectionHandle, ConnectionId, LocalHello};
 use crate::peer::PeerId;
-use crate::stream::{Lanes, ReceivePolicy, ReceiveStats, ReceiveStreamManager, SendStreamPoolManager};
+use crate::stream::{
+    BudgetLimits, Lanes, OutboundBudget, ReceivePolicy, ReceiveStats, ReceiveStreamManager, SendStreamPoolManager,
+};
 use crate::transport::LinkAcceptor;
 use crate::wire::{CloseCode, Control, Hello, ProtocolEntry, SetChange};
 
@@ -96,6 +98,21 @@ pub struct Streams {
 struct Core {
     state: State,
     links: BTreeMap<ConnectionId, PeerLink>,
+    /// What the lanes of every owner may queue, while one of them or a registration is left.
+    budgets: BTreeMap<String, Weak<OutboundBudget>>,
+}
+
+impl Core {
+    /// All protocols of one owner share one budget, also when it comes back while lanes of it still end.
+    fn budget(&mut self, owner: &str, limits: BudgetLimits) -> Arc<OutboundBudget> {
+        if let Some(budget) = self.budgets.get(owner).and_then(Weak::upgrade) {
+            return budget;
+        }
+        self.budgets.retain(|_, budget| budget.strong_count() > 0);
+        let budget = OutboundBudget::new(limits);
+        self.budgets.insert(owner.to_owned(), Arc::downgrade(&budget));
+        budget
+    }
 }
 
 struct PeerLink {
@@ -133,7 +150,7 @@ impl ProtocolManager {
             ),
             sequence,
             tasks,
-            core: Mutex::new(Core { state: State::default(), links: BTreeMap::new() }),
+            core: Mutex::new(Core { state: State::default(), links: BTreeMap::new(), budgets: BTreeMap::new() }),
         });
         Self { inner }
     }
@@ -218,7 +235,8 @@ impl Inner {
         let owner_of = |id: &ProtocolId| self.registry.named(id).map(|taken| taken.owner()).unwrap_or_default();
         let (number, actions) = core.state.register(&spec.id, spec.max_message, owner_of)?;
         info!(protocol = %spec.id, owner, number, "protocol registered");
-        self.registry.insert(Registration::new(spec.id, number, spec.max_message, owner, handler));
+        let budget = core.budget(owner, BudgetLimits::for_messages(limit));
+        self.registry.insert(Registration::new(spec.id, number, spec.max_message, budget, owner, handler));
         self.apply(&mut core, actions, AskError::Unsupported);
         Ok(())
     }
@@ -262,7 +280,8 @@ impl Inner {
             return;
         };
         let closed = registration.closed.child_token();
-        let lane = self.lanes.open(peer, remote_registration, Notices::of(peer, &registration));
+        let (budget, notices) = (registration.budget.clone(), Notices::of(peer, &registration));
+        let lane = self.lanes.open(peer, remote_registration, budget, notices);
         let pair = Pair { registration: registration.clone(), remote_registration, max_message, lane, closed };
         of_peer.insert(protocol.clone(), pair);
         debug!(%peer, %protocol, "peer supports the protocol");
@@ -285,7 +304,7 @@ impl Inner {
 
     fn announce(&self, core: &mut Core) {
         let now = Instant::now().into_std();
-        let Core { state, links } = core;
+        let Core { state, links, .. } = core;
         for link in links.values_mut() {
             let give = link.exchanger.changed(state.sequence(), now);
             self.give(state, &link.connection, give);
@@ -330,6 +349,7 @@ impl Inner {
             actions.into_iter().partition(|action| matches!(action, Action::Shut { .. }));
         self.apply(&mut core, shut, AskError::NotConnected);
         let of_peer = self.pairs.admit(peer, incarnation);
+        of_peer.draining.store(false, Ordering::Release);
         self.apply(&mut core, open, AskError::Unsupported);
         of_peer.applied.send_replace(core.state.applied(&peer).unwrap_or(0));
         self.receive.add(connection.clone(), acceptor, incarnation);
@@ -367,7 +387,7 @@ impl Inner {
             }
             Control::ProtocolsApplied { incarnation, sequence } if incarnation == self.incarnation => {
                 let mut core = lock(&self.core);
-                let Core { state, links } = &mut *core;
+                let Core { state, links, .. } = &mut *core;
                 let Some(link) = links.get_mut(&connection) else { return };
                 let give = link.exchanger.applied(sequence, state.sequence(), Instant::now().into_std());
                 self.give(state, &link.connection, give);
@@ -417,6 +437,10 @@ impl Inner {
         };
         let pools = self.pools.clone();
         let lanes = self.pairs.lanes_of(&connection.peer);
+        if let Some(of_peer) = self.pairs.peer(&connection.peer).filter(|_| pools.of_peer(&connection.peer).len() == 1)
+        {
+            of_peer.draining.store(true, Ordering::Release);
+        }
         // The connection layer sets the deadline; when it closes, lanes and pool are done, too.
         self.tasks.spawn(async move {
             for lane in lanes {
@@ -440,7 +464,7 @@ impl Inner {
             }
         }
         let mut core = lock(&self.core);
-        let Core { state, links } = &mut *core;
+        let Core { state, links, .. } = &mut *core;
         for link in links.values_mut() {
             let give = link.exchanger.tick(state.sequence(), now);
             self.give(state, &link.connection, give);

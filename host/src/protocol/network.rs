@@ -1,5 +1,7 @@
 //! What a handler can do: the node as seen from above.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -104,6 +106,9 @@ pub struct LaneStatus {
     /// Bytes of bodies that it takes below its soft limit; above it, sends are refused as busy. A sender that
     /// checked this and goes above it with its last message (or with one turn) still fits below the hard limit.
     pub room: usize,
+    /// Bytes that all lanes of the protocol's owner take together, this one among them. Whoever sends on several
+    /// before it commits counts what it sends on all of them against this.
+    pub shared: usize,
     /// The smaller of both sides' limits for one body, in bytes.
     pub max_message: u32,
 }
@@ -149,7 +154,7 @@ pub enum RegisterError {
     Closed,
 }
 
-/// The node from above: what plugins and native handlers use. No call waits.
+/// The node from above: what plugins and native handlers use. No call waits but [`Network::settled`].
 pub trait Network: Send + Sync + 'static {
     /// The node's own id.
     fn node(&self) -> PeerId;
@@ -186,6 +191,10 @@ pub trait Network: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Ready when everything that this protocol had committed was handed over at its peers or is lost: what a handler
+    /// waits for, with a deadline, before it unregisters with its last words on the way.
+    fn settled<'a>(&'a self, protocol: &'a ProtocolId) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
     /// A number for an ask that will be committed, or never.
     fn next_ask(&self) -> AskId;
 
@@ -195,7 +204,8 @@ pub trait Network: Send + Sync + 'static {
     /// Whether somebody still waits for the answer to this request.
     fn awaits(&self, request: RequestToken) -> bool;
 
-    /// Answers a request. Always fits: open requests are limited instead. False when nobody waits any more.
+    /// Answers a request. Always fits: open requests are limited instead, and a peer that leaves more than two hard
+    /// limits of answers unread hears `busy` in their place. False when nobody waits any more.
     fn respond(&self, request: RequestToken, outcome: Result<Bytes, Failure>) -> bool;
 
     /// Registers a protocol for the handler that `owner` names, and tells every peer. The handler hears

@@ -1,7 +1,10 @@
 //! What goes out: the node as handlers see it.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -17,6 +20,9 @@ use crate::peer::PeerId;
 use crate::stream::{LaneEvents, OutFrame};
 use crate::wire::Failure;
 
+/// The longest an ask may wait. Whoever names a longer time gets this one.
+const LONGEST_ASK: Duration = Duration::from_secs(24 * 60 * 60);
+
 impl Network for ProtocolManager {
     fn node(&self) -> PeerId {
         self.inner.node
@@ -24,7 +30,8 @@ impl Network for ProtocolManager {
 
     fn lane(&self, to: &PeerId, protocol: &ProtocolId) -> Result<LaneStatus, SendError> {
         let pair = self.inner.pair(to, protocol)?;
-        Ok(LaneStatus { room: pair.lane.room(), max_message: pair.max_message })
+        let shared = pair.lane.budget().free();
+        Ok(LaneStatus { room: pair.lane.room(), shared, max_message: pair.max_message })
     }
 
     fn commit(&self, to: &PeerId, protocol: &ProtocolId, what: Vec<Outgoing>) {
@@ -38,6 +45,16 @@ impl Network for ProtocolManager {
         if let Ok(pair) = self.inner.pair(to, protocol) {
             pair.lane.wants_room();
         }
+    }
+
+    fn settled<'a>(&'a self, protocol: &'a ProtocolId) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        let lanes: Vec<_> =
+            self.inner.pairs.of_protocol(protocol).into_iter().map(|(_, pair)| pair.lane.clone()).collect();
+        Box::pin(async move {
+            for lane in lanes {
+                lane.settled().await;
+            }
+        })
     }
 
     fn next_ask(&self) -> AskId {
@@ -96,12 +113,13 @@ impl Network for ProtocolManager {
 impl Inner {
     /// The open pair, or why there is none.
     fn pair(&self, peer: &PeerId, protocol: &ProtocolId) -> Result<Arc<Pair>, SendError> {
-        if let Some(pair) = self.pairs.get(peer, protocol) {
+        let of_peer = self.pairs.peer(peer).filter(|of_peer| !of_peer.draining.load(Ordering::Acquire));
+        if let Some(pair) = of_peer.as_ref().and_then(|of_peer| of_peer.get(protocol)) {
             return Ok(pair);
         }
         Err(if self.closed.load(Ordering::Acquire) || self.registry.named(protocol).is_none() {
             SendError::Closed
-        } else if self.pairs.peer(peer).is_none() {
+        } else if of_peer.is_none() {
             SendError::NotConnected
         } else {
             SendError::Unsupported
@@ -115,6 +133,7 @@ impl Inner {
             match outgoing {
                 Outgoing::Message(body) => frames.push(OutFrame::Message(body)),
                 Outgoing::Ask { id, timeout, body, reply } => {
+                    let timeout = timeout.min(LONGEST_ASK);
                     let timeout_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
                     let deadline = Instant::now().into_std() + timeout;
                     match lock(&self.asks).open(id, *to, protocol.clone(), deadline, reply) {
@@ -145,7 +164,11 @@ impl Inner {
                 })),
             }
         }
-        if let Some(registration) = self.registry.named(protocol).filter(|_| messages > 0) {
+        if messages == 0 {
+            return;
+        }
+        tracing::debug!(peer = %to, %protocol, messages, %why, "the pair was shut before the commit");
+        if let Some(registration) = self.registry.named(protocol) {
             registration.handler().news(News::Undelivered { peer: *to, protocol: protocol.clone(), messages });
         }
     }

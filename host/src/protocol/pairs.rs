@@ -1,6 +1,7 @@
 //! The open pairs of peer and protocol, with the lane of each, for the many readers of the hot path.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use dashmap::DashMap;
 use tokio::sync::watch;
@@ -31,6 +32,8 @@ pub(super) struct PeerPairs {
     pub incarnation: u64,
     /// The sequence of its set that was applied; streams wait for it.
     pub applied: watch::Sender<u64>,
+    /// Its last connection is being closed on purpose: nothing new is sent.
+    pub draining: AtomicBool,
     open: DashMap<ProtocolId, Arc<Pair>>,
 }
 
@@ -41,7 +44,14 @@ pub(super) struct Pairs(DashMap<PeerId, Arc<PeerPairs>>);
 impl Pairs {
     /// Makes the peer known, of this incarnation, with nothing open, unless it is.
     pub(super) fn admit(&self, peer: PeerId, incarnation: u64) -> Arc<PeerPairs> {
-        let fresh = || Arc::new(PeerPairs { incarnation, applied: watch::Sender::new(0), open: DashMap::new() });
+        let fresh = || {
+            Arc::new(PeerPairs {
+                incarnation,
+                applied: watch::Sender::new(0),
+                draining: AtomicBool::new(false),
+                open: DashMap::new(),
+            })
+        };
         let mut entry = self.0.entry(peer).or_insert_with(fresh);
         if entry.incarnation != incarnation {
             *entry = fresh();

@@ -6,6 +6,7 @@ use dashmap::DashMap;
 use tokio_util::sync::CancellationToken;
 
 use super::{Handler, ProtocolId};
+use crate::stream::OutboundBudget;
 
 /// One registration.
 pub(super) struct Registration {
@@ -13,6 +14,8 @@ pub(super) struct Registration {
     pub number: u64,
     /// Largest body taken, in bytes.
     pub max_message: u32,
+    /// What its owner's lanes may queue together. Stays when another handler takes over.
+    pub budget: Arc<OutboundBudget>,
     /// Cancelled when it is unregistered: every reader and every open pair of it ends.
     pub closed: CancellationToken,
     served: RwLock<Served>,
@@ -24,9 +27,16 @@ struct Served {
 }
 
 impl Registration {
-    pub(super) fn new(id: ProtocolId, number: u64, max_message: u32, owner: &str, handler: Arc<dyn Handler>) -> Self {
+    pub(super) fn new(
+        id: ProtocolId,
+        number: u64,
+        max_message: u32,
+        budget: Arc<OutboundBudget>,
+        owner: &str,
+        handler: Arc<dyn Handler>,
+    ) -> Self {
         let served = RwLock::new(Served { owner: owner.to_owned(), handler });
-        Self { id, number, max_message, closed: CancellationToken::new(), served }
+        Self { id, number, max_message, budget, closed: CancellationToken::new(), served }
     }
 
     /// Who serves it now.

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-pub use lane::{Lane, LaneLimits, Lanes, LanesConfig, OutFrame};
+pub use lane::{BudgetLimits, Lane, LaneLimits, Lanes, LanesConfig, OutFrame, OutboundBudget};
 pub use pool::{BorrowError, Borrower, Lease, PoolPolicy, PoolStats, SendStreamPool};
 pub use pool_manager::SendStreamPoolManager;
 pub use receive::{ReceivePolicy, ReceiveStats, ReceiveStreamManager};
@@ -78,10 +78,11 @@ pub trait Outlet: Send + Sync + 'static {
 /// within a call to the lane or from a task of its own. None may wait, call the lane, or take a lock that its
 /// owner holds while it calls the lane.
 pub trait LaneEvents: Send + Sync + 'static {
-    /// The lane is above its soft limit, or the peer takes nothing from it. Alternates with `relieved`.
+    /// The lane is above its soft limit, its owner's budget has no room for it, or the peer takes nothing from it.
+    /// Alternates with `relieved`.
     fn congested(&self);
 
-    /// The lane is below half of its soft limit again.
+    /// The lane is below half of its soft limit again, and its owner's budget has room.
     fn relieved(&self);
 
     /// So many messages, beyond those told before, can no longer be counted on to arrive; an upper bound.

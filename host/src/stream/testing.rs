@@ -183,9 +183,14 @@ async fn bring_back(
 impl Ends {
     /// A lane to the registration, and what it tells.
     pub(super) fn lane(&self, registration: u64) -> (Lane, Arc<Told>) {
+        self.lane_of(registration, &OutboundBudget::new(BudgetLimits::default()))
+    }
+
+    /// The same, with a budget that lanes share.
+    pub(super) fn lane_of(&self, registration: u64, budget: &Arc<OutboundBudget>) -> (Lane, Arc<Told>) {
         let told = Arc::new(Told::default());
-        let lane = self.lanes.open(self.near.peer, registration, Arc::clone(&told) as Arc<dyn LaneEvents>);
-        (lane, told)
+        let events = Arc::clone(&told) as Arc<dyn LaneEvents>;
+        (self.lanes.open(self.near.peer, registration, Arc::clone(budget), events), told)
     }
 
     pub(super) fn pool(&self) -> SendStreamPool {

@@ -342,3 +342,94 @@ async fn more_lanes_than_streams_take_turns() {
     soon(ends.pools.drain(ends.near.id)).await;
     assert_eq!(ends.receive.stats().refused, 0);
 }
+
+#[tokio::test]
+async fn peers_that_take_nothing_use_up_a_shared_budget_only_for_a_while() {
+    let ends = plain().await;
+    let (_one, slow) = ends.inlet.register(1);
+    let (_two, mut quick) = ends.inlet.register(2);
+    let patience = Duration::from_millis(500);
+    let budget = OutboundBudget::new(BudgetLimits { soft: 200_000, hard: 400_000, patience });
+    let (stuck, stuck_told) = ends.lane_of(1, &budget);
+    let (free, told) = ends.lane_of(2, &budget);
+    let mut pushed = 10;
+    stuck.push((0..pushed).map(|at| numbered(at, 10_000)).collect());
+    until_full(&slow).await;
+    // A lane may hold at most as much as it leaves; pushing on regardless uses up what the others have. The room comes
+    // back though its handler takes nothing; until QUIC's buffers are full, some of it comes earlier.
+    let begin = Instant::now();
+    while stuck_told.undelivered() == 0 {
+        while budget.free() > 0 {
+            stuck.push(vec![numbered(pushed, 10_000)]);
+            pushed += 1;
+            tokio::task::yield_now().await;
+        }
+        assert!(free.room() > 0 || told.is_congested());
+        soon(told.until(|told| !told.is_congested())).await;
+    }
+    assert!(begin.elapsed() < Duration::from_secs(10) && slow.len() == slow.max_capacity());
+    free.push(vec![numbered(7, 10_000)]);
+    assert_eq!(take(&mut quick, 1).await, [7]);
+    stuck.close();
+    free.close();
+    drop((stuck, free));
+    soon(async {
+        while budget.used() > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn claims_of_large_frames_hold_little_and_only_themselves() {
+    const STREAMS: u64 = 64;
+    let limits = StreamLimits { max_streams: STREAMS as u32 + 4, ..StreamLimits::default() };
+    let policy = PoolPolicy { init: 0, ..PoolPolicy::default() };
+    let receive = ReceivePolicy { per_connection: 80, ..ReceivePolicy::default() };
+    let ends = ends(limits, policy, receive).await;
+    let (_outlet, mut received) = ends.inlet.register(9);
+    let mut frame = FrameWriter::default();
+    frame.message(&vec![0; super::testing::MAX_MESSAGE as usize]);
+    let frame = frame.take();
+    let mut claims = Vec::new();
+    for lane in 1..=STREAMS {
+        let mut stream = ends.near.link.clone().open_send_stream().await.expect("the connection is there");
+        let bytes = frame.slice(..frame.len() - 1);
+        claims.push(tokio::spawn(async move {
+            let _ = stream.write(&mut [header(9, 1000 + lane, 1), bytes]).await;
+            stream
+        }));
+    }
+    // Whoever is let in, comes to its last byte; the others stand still.
+    let let_in = receive.assembly / frame.len();
+    let held = || ends.receive.stats().incomplete;
+    let free = STREAMS as usize * crate::transport::MAX_READ;
+    soon(async {
+        while held() < let_in * (frame.len() - 1) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let (lane, _) = ends.lane(9);
+    for number in 0..200 {
+        lane.push(vec![numbered(number, 1000)]);
+        assert_eq!(take(&mut received, 1).await, [number]);
+        assert!(held() <= receive.assembly + free, "{} bytes", held());
+    }
+    for stream in 0..STREAMS {
+        // Ids of unidirectional streams of the side that dialed.
+        ends.receive.abandon(ends.far.id, stream * 4 + 2);
+    }
+    soon(async {
+        while held() > 0 || ends.receive.stats().streams > 1 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    for claim in claims {
+        drop(soon(claim).await);
+    }
+    lane.push(vec![numbered(7, super::testing::MAX_MESSAGE as usize)]);
+    assert_eq!(take(&mut received, 1).await, [7]);
+}

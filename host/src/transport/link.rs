@@ -13,8 +13,17 @@ use super::windows::MAX_CHUNK;
 use crate::peer::PeerId;
 use crate::wire::{CloseCode, StopCode};
 
-/// Chunks that [`ReceiveStream::read_many`] takes at once. A chunk is at most 64 KiB, and mostly a packet.
+/// Chunks that [`ReceiveStream::read_many`] takes at once. A chunk is at most [`READ_CHUNK`], and mostly a packet.
 pub const READ_CHUNKS: usize = 16;
+
+/// Largest chunk that s2n-quic hands out, in bytes.
+pub const READ_CHUNK: usize = 64 << 10;
+
+/// From so many bytes on, a read takes no further chunk.
+const READ_ENOUGH: usize = 32 << 10;
+
+/// Most bytes that one read takes. What was read is out of the stream's window, so this much more may come.
+pub const MAX_READ: usize = READ_ENOUGH + READ_CHUNK;
 
 /// Who dialed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -296,22 +305,41 @@ impl ReceiveStream {
         Ok(self.0.receive().await?)
     }
 
-    /// Appends all that has come to `out`, at most [`READ_CHUNKS`] chunks, and waits for the first when there is none:
-    /// one wake-up for all of them. `false` when the stream has ended; what came last may still be in `out`.
+    /// Appends what has come to `out`, at most [`READ_CHUNKS`] chunks and [`MAX_READ`] bytes, and waits for the first
+    /// when there is none: one wake-up for all of them. `false` when the stream has ended; what came last may still be in `out`.
     ///
     /// Cancel safe: a dropped call has taken nothing.
     ///
     /// # Errors
     /// When the peer reset the stream or the connection is gone.
     pub async fn read_many(&mut self, out: &mut Vec<Bytes>) -> Result<bool, StreamError> {
-        poll_fn(|cx| {
-            // s2n-quic wants empty places to put chunks into.
-            let mut chunks = [const { Bytes::new() }; READ_CHUNKS];
-            let (count, open) = ready!(self.0.poll_receive_vectored(&mut chunks, cx))?;
-            out.extend(chunks.into_iter().take(count));
-            Poll::Ready(Ok(open))
-        })
-        .await
+        poll_fn(|cx| self.poll_read(out, cx)).await
+    }
+
+    /// Takes chunk by chunk, because s2n-quic fills all places it is given, and each may get 64 KiB.
+    fn poll_read(&mut self, out: &mut Vec<Bytes>, cx: &mut Context<'_>) -> Poll<Result<bool, StreamError>> {
+        let (mut chunks, mut bytes) = (0, 0);
+        while chunks < READ_CHUNKS && bytes < READ_ENOUGH {
+            // s2n-quic wants an empty place to put a chunk into.
+            let mut chunk = [Bytes::new()];
+            let (count, open) = match self.0.poll_receive_vectored(&mut chunk, cx) {
+                Poll::Ready(Ok(taken)) => taken,
+                // What was taken before is handed over first; the next call finds the error again.
+                Poll::Ready(Err(_)) | Poll::Pending if chunks > 0 => break,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
+                Poll::Pending => return Poll::Pending,
+            };
+            let [chunk] = chunk;
+            if count > 0 {
+                bytes += chunk.len();
+                out.push(chunk);
+            }
+            chunks += 1;
+            if !open {
+                return Poll::Ready(Ok(false));
+            }
+        }
+        Poll::Ready(Ok(true))
     }
 
     /// Asks the sender to stop (STOP_SENDING). What it had sent is dropped unread, and the connection's

@@ -24,10 +24,10 @@ pub use endpoint::{Io, Transport, TransportConfig};
 pub use error::{BindError, DialError};
 pub use incoming::Incoming;
 pub use link::{
-    ControlStream, Direction, Link, LinkAcceptor, LinkError, LinkHandle, READ_CHUNKS, ReceiveStream, SendStream,
-    StreamError,
+    ControlStream, Direction, Link, LinkAcceptor, LinkError, LinkHandle, MAX_READ, READ_CHUNK, READ_CHUNKS,
+    ReceiveStream, SendStream, StreamError,
 };
 pub use windows::{
-    CONTROL_WINDOW, LimitsError, MAX_CHUNK, MAX_PACKET, MemoryBound, MemoryDemand, MemoryTerm, RECEIVE_BUFFER,
-    StreamLimits, Windows,
+    CONTROL_WINDOW, LimitsError, MAX_CHUNK, MAX_PACKET, MemoryBound, MemoryDemand, MemoryTerm, READER_BUFFER,
+    RECEIVE_BUFFER, StreamLimits, Windows,
 };

@@ -15,6 +15,9 @@
 
 use std::fmt;
 
+use super::link::MAX_READ;
+use crate::wire::SMALL_FRAME;
+
 /// Largest UDP datagram this node sends or takes, with its headers, in bytes: what Ethernet carries.
 pub const MAX_PACKET: u16 = 1_500;
 
@@ -29,6 +32,13 @@ pub const CONTROL_WINDOW: u32 = 256 << 10;
 /// What a receive stream that was used holds besides its window, in bytes.
 pub const RECEIVE_BUFFER: u64 = 64 << 10;
 
+/// What the reader of a stream holds of what it has taken out of the window, in bytes: an incomplete small frame, and
+/// one read. Larger frames are put together within the connection's assembly budget.
+pub const READER_BUFFER: u64 = (SMALL_FRAME + MAX_READ) as u64;
+
+/// What a handshake holds before there is a connection, in bytes: both sides' flights, and s2n-quic's own state.
+const HANDSHAKE_BUFFER: u64 = 256 << 10;
+
 /// What one endpoint's packet queues take, in bytes: 8 MiB for receiving, 128 KiB for sending (s2n-quic's defaults).
 const ENDPOINT_QUEUES: u64 = (8 << 20) + (128 << 10);
 
@@ -38,7 +48,7 @@ const ENDPOINTS: u64 = 3;
 /// What each connection may use. The same holds for both directions and for whoever dialed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamLimits {
-    /// Data streams a peer may have open on one connection, and this node towards it. Default 64.
+    /// Data streams a peer may have open on one connection, and this node towards it. Default 48.
     pub max_streams: u32,
     /// Bytes a peer may send on one data stream ahead of its reader. Default 256 KiB.
     pub stream_window: u32,
@@ -48,7 +58,7 @@ pub struct StreamLimits {
 
 impl Default for StreamLimits {
     fn default() -> Self {
-        Self { max_streams: 64, stream_window: 256 << 10, send_buffer: 128 << 10 }
+        Self { max_streams: 48, stream_window: 256 << 10, send_buffer: 128 << 10 }
     }
 }
 
@@ -123,20 +133,33 @@ impl StreamLimits {
         u64::try_from((unread * 10).div_ceil(9)).unwrap_or(u64::MAX)
     }
 
-    /// The most that one connection can take, in bytes.
-    pub fn connection_memory(&self) -> u64 {
+    /// The most that one connection can take, in bytes, when it puts together large frames within `assembly` bytes.
+    pub fn connection_memory(&self, assembly: u64) -> u64 {
         let streams = u64::from(self.max_streams) + 1;
-        let buffers = streams.saturating_mul(u64::from(self.send_buffer) + RECEIVE_BUFFER);
-        self.connection_window().saturating_add(buffers)
+        let buffers = streams.saturating_mul(u64::from(self.send_buffer) + RECEIVE_BUFFER + READER_BUFFER);
+        self.connection_window().saturating_add(buffers).saturating_add(assembly)
+    }
+
+    /// The most that a connection can take that is not admitted yet, and a handshake besides, in bytes. Only the control
+    /// stream is written and read; what the peer sends on others fills their windows.
+    pub fn pending_memory(&self) -> u64 {
+        let received = (u64::from(self.max_streams) + 1).saturating_mul(RECEIVE_BUFFER);
+        let control = u64::from(self.send_buffer) + u64::from(CONTROL_WINDOW);
+        let window = self.connection_window().saturating_add(received);
+        window.saturating_add(control + HANDSHAKE_BUFFER)
     }
 
     /// The most that a whole node can take besides its code, its plugins' own memory and its store's cache.
     pub fn memory_bound(&self, demand: &MemoryDemand) -> MemoryBound {
-        let each = self.connection_memory();
+        let each = self.connection_memory(demand.assembly);
+        let pending = self.pending_memory();
         MemoryBound {
             terms: [
                 MemoryTerm { name: "connections", bytes: each.saturating_mul(demand.connections.into()) },
-                MemoryTerm { name: "pending handshakes", bytes: each.saturating_mul(demand.pending_handshakes.into()) },
+                MemoryTerm {
+                    name: "pending handshakes",
+                    bytes: pending.saturating_mul(demand.pending_handshakes.into()),
+                },
                 MemoryTerm { name: "mailboxes", bytes: demand.mailboxes },
                 MemoryTerm { name: "outbound budgets", bytes: demand.outbound },
                 MemoryTerm { name: "socket queues", bytes: ENDPOINTS * ENDPOINT_QUEUES },
@@ -150,8 +173,10 @@ impl StreamLimits {
 pub struct MemoryDemand {
     /// Connections that may be open at once.
     pub connections: u32,
-    /// Handshakes that may be under way at once.
+    /// Handshakes that may be under way at once, and as many connections that are not admitted yet.
     pub pending_handshakes: u32,
+    /// What each connection may use to put together large frames, in bytes.
+    pub assembly: u64,
     /// Σ over all handlers of what their mailboxes hold at most, in bytes.
     pub mailboxes: u64,
     /// Σ over all handlers of what their lanes hold at most, in bytes.
@@ -240,14 +265,17 @@ mod tests {
         #[test]
         fn the_bound_covers_every_connection_and_grows_with_each(
             limits in limits(), connections in 0..10_000_u32, pending_handshakes in 0..1_000_u32,
-            mailboxes in any::<u32>(), outbound in any::<u32>(),
+            mailboxes in any::<u32>(), outbound in any::<u32>(), assembly in any::<u32>(),
         ) {
-            let demand = MemoryDemand { connections, pending_handshakes,
+            let demand = MemoryDemand { connections, pending_handshakes, assembly: assembly.into(),
                 mailboxes: mailboxes.into(), outbound: outbound.into() };
             let bound = limits.memory_bound(&demand);
             let window = u128::from(limits.connection_window());
-            let buffers = (u128::from(limits.max_streams) + 1) * (u128::from(limits.send_buffer) + 65_536);
-            let links = (u128::from(connections) + u128::from(pending_handshakes)) * (window + buffers);
+            let streams = u128::from(limits.max_streams) + 1;
+            // A 64-KiB buffer of QUIC's, a frame of 64 KiB, and a read of 96 KiB.
+            let buffers = streams * (u128::from(limits.send_buffer) + (224 << 10)) + u128::from(assembly);
+            let links = u128::from(connections) * (window + buffers)
+                + u128::from(pending_handshakes) * (window + streams * 65_536);
             let needed = links + u128::from(mailboxes) + u128::from(outbound);
             prop_assert!(u128::from(bound.total()) >= needed.min(u128::from(u64::MAX)));
             prop_assert!(bound.terms.iter().all(|term| term.bytes <= bound.largest().bytes));
@@ -260,8 +288,13 @@ mod tests {
     fn the_extremes_do_not_overflow() {
         let most = StreamLimits { max_streams: u32::MAX, stream_window: u32::MAX, send_buffer: u32::MAX };
         assert!(matches!(most.windows(), Err(LimitsError::WindowTooLarge { .. })));
-        let demand =
-            MemoryDemand { connections: u32::MAX, pending_handshakes: u32::MAX, mailboxes: u64::MAX, outbound: 1 };
+        let demand = MemoryDemand {
+            connections: u32::MAX,
+            pending_handshakes: u32::MAX,
+            mailboxes: u64::MAX,
+            outbound: 1,
+            assembly: 1,
+        };
         assert_eq!(most.memory_bound(&demand).total(), u64::MAX);
     }
 

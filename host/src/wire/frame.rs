@@ -15,6 +15,10 @@ const WITHDRAW: u8 = 4;
 /// five and the kind.
 pub const FRAME_OVERHEAD: usize = 2 * varint::MAX_VARINT + 5 + 1;
 
+/// Largest frame that room is made for as soon as it begins, in bytes, its length included. Room for a larger one is
+/// made as its bytes come, or when [`FrameDecoder::reserve`] says so.
+pub const SMALL_FRAME: usize = 64 << 10;
+
 /// Most bytes of an encoded [`Failure`].
 pub const MAX_FAILURE: usize = 2048;
 const MAX_FAILURE_CODE: usize = 64;
@@ -237,6 +241,8 @@ impl FrameDecoder {
             match self.take_frame(&mut chunk)? {
                 Some(frame) => out.push(frame),
                 None => {
+                    let whole = self.length(&chunk)?.map_or(chunk.len(), |(length, head)| head + length);
+                    self.partial = BytesMut::with_capacity(whole.min(SMALL_FRAME).max(chunk.len()));
                     self.partial.extend_from_slice(&chunk);
                     break;
                 }
@@ -251,6 +257,25 @@ impl FrameDecoder {
     /// [`WireError::Truncated`] inside a frame.
     pub fn finish(&self) -> Result<(), WireError> {
         if self.partial.is_empty() { Ok(()) } else { Err(WireError::Truncated("a frame")) }
+    }
+
+    /// Bytes of the incomplete frame that came, its length included; 0 between two frames.
+    pub fn held(&self) -> usize {
+        self.partial.len()
+    }
+
+    /// Bytes of the incomplete frame that still have to come; `None` between two frames, and while its length is
+    /// incomplete.
+    pub fn pending(&self) -> Option<usize> {
+        if self.partial.is_empty() { None } else { self.missing().ok().flatten() }
+    }
+
+    /// Makes room for the rest of the incomplete frame, exactly.
+    pub fn reserve(&mut self) {
+        let Some(pending) = self.pending() else { return };
+        let mut whole = BytesMut::with_capacity(self.partial.len() + pending);
+        whole.extend_from_slice(&self.partial);
+        self.partial = whole;
     }
 
     /// Bytes of the incomplete frame that still have to come, `None` while its length is incomplete.
@@ -393,6 +418,24 @@ mod tests {
         let refused = decoder.decode(Bytes::from(claim), &mut Vec::new());
         assert!(matches!(refused, Err(WireError::TooLong { what: "frame", length, .. }) if length == 1 << 62));
         assert_eq!(decoder.partial.capacity(), 0);
+    }
+
+    #[test]
+    fn an_incomplete_frame_says_what_it_lacks() {
+        let mut writer = FrameWriter::default();
+        writer.message(&vec![7; 200_000]);
+        let bytes = writer.take();
+        let (mut decoder, mut out) = (FrameDecoder::new(1 << 20), Vec::new());
+        assert_eq!((decoder.held(), decoder.pending()), (0, None));
+        decoder.decode(bytes.slice(..2), &mut out).expect("a part");
+        assert_eq!((decoder.held(), decoder.pending()), (2, None), "the length takes three bytes");
+        decoder.decode(bytes.slice(2..1000), &mut out).expect("a part");
+        assert_eq!((decoder.held(), decoder.pending()), (1000, Some(bytes.len() - 1000)));
+        decoder.reserve();
+        assert_eq!(decoder.partial.capacity(), bytes.len());
+        decoder.decode(bytes.slice(1000..), &mut out).expect("the rest");
+        assert_eq!((decoder.held(), decoder.pending(), out.len()), (0, None, 1));
+        assert_eq!(out[0].body.len(), 200_000);
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub use control::{
     Control, ControlDecoder, Hello, MAX_CONTROL_FRAME, MAX_PROTOCOLS, MAX_REASON, ProtocolEntry, SetChange,
     encode_control,
 };
-pub use frame::{FRAME_OVERHEAD, Failure, Frame, FrameDecoder, FrameKind, FrameWriter, MAX_FAILURE};
+pub use frame::{FRAME_OVERHEAD, Failure, Frame, FrameDecoder, FrameKind, FrameWriter, MAX_FAILURE, SMALL_FRAME};
 pub use header::{HeaderDecoder, MAX_HEADER, StreamHeader};
 
 /// The version of everything in this module. It stands in the hello; a different one is refused.

@@ -103,7 +103,7 @@ impl RawPeer {
             match timeout(PATIENCE, self.acceptor.accept_receive_stream()).await.context("still open")? {
                 Ok(Some(_)) => {}
                 Ok(None) => return Ok(Some(0)),
-                Err(s2n_quic::connection::Error::Application { error, .. }) => return Ok(Some(u64::from(*error))),
+                Err(s2n_quic::connection::Error::Application { error, .. }) => return Ok(Some(*error)),
                 Err(_) => return Ok(None),
             }
         }

@@ -55,22 +55,13 @@ impl Host for InstanceState {
     }
 
     fn send_all(&mut self, to: Vec<types::PeerId>, key: u32, body: Vec<u8>) -> wasmtime::Result<Vec<(u32, SendError)>> {
-        let everyone = 0..u32::try_from(to.len()).unwrap_or(u32::MAX);
         if !self.staged.fits(body.len()) {
+            let everyone = 0..u32::try_from(to.len()).unwrap_or(u32::MAX);
             return Ok(everyone.map(|at| (at, SendError::OverBudget)).collect());
         }
-        let (mut lanes, mut refused) = (Vec::with_capacity(to.len()), Vec::new());
-        for (at, to) in everyone.zip(to) {
-            match self.open_lane(to, key, body.len()) {
-                Ok(lane) => lanes.push(lane),
-                Err(error) => refused.push((at, error)),
-            }
-        }
-        // One crossing is one effect, and none when nobody is left: so the WIT counts it for `keep`.
-        if !lanes.is_empty() {
-            self.stage(Effect::Messages { lanes, body: Bytes::from(body) })?;
-        }
-        Ok(refused)
+        let lanes: Vec<_> = to.into_iter().map(|to| self.lane(to, key)).collect();
+        let refused = self.staged.push_all(lanes, Bytes::from(body));
+        refused.map_err(|_| wasmtime::format_err!("a body that fits the budget was refused for it"))
     }
 
     fn room(&mut self, to: types::PeerId, key: u32) -> wasmtime::Result<u32> {
@@ -143,7 +134,9 @@ impl Host for InstanceState {
     }
 
     fn pause(&mut self, key: u32, paused: bool) -> wasmtime::Result<()> {
-        let Some(protocol) = self.protocol(key).map(|spec| spec.id.clone()) else { return self.stage(Effect::Nothing) };
+        let Some(protocol) = self.protocol(key).map(|spec| spec.id.clone()) else {
+            return self.stage(Effect::Nothing);
+        };
         self.stage(Effect::Pause { protocol, paused })
     }
 

@@ -80,6 +80,12 @@ impl Mailbox {
         }
     }
 
+    /// How many turns take all that is here now, about.
+    pub(super) fn turns(&self) -> usize {
+        self.state().turns()
+    }
+
+    /// Messages and requests that left without being handled.
     pub(super) fn purged(&self) -> u64 {
         self.state().purged()
     }
@@ -190,8 +196,7 @@ impl Handler for Mailbox {
     }
 
     fn news(&self, news: News) {
-        let freed = self.state().news(news);
-        self.give_back(freed);
+        self.state().news(news);
         self.filled.notify_one();
     }
 }

@@ -54,6 +54,11 @@ impl NewsBoard {
         self.0.is_empty()
     }
 
+    /// Lanes with news.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(super) fn clear(&mut self) {
         self.0.clear();
     }

@@ -52,8 +52,11 @@ enum What {
     Called(u64, Option<Box<CallError>>),
     RequestWithdrawn(RequestToken),
     CommandWithdrawn(u64),
-    /// Purged; the next turn passes over it.
+    /// Purged or withdrawn; the next turn passes over it. It keeps its cost until then, because its body is still there:
+    /// a peer that comes and goes, or asks and withdraws, must not put more here than the bounds say.
     Nothing,
+    /// The same for a command.
+    NoCommand,
 }
 
 #[derive(Debug, Default)]
@@ -85,6 +88,8 @@ pub(in crate::plugin) struct MailboxState {
     queue: VecDeque<Segment>,
     waiting_requests: BTreeSet<RequestToken>,
     waiting_commands: BTreeSet<u64>,
+    /// Withdrawn commands that are still in the queue.
+    void_commands: usize,
     purged: u64,
 }
 
@@ -100,11 +105,12 @@ impl MailboxState {
             queue: VecDeque::new(),
             waiting_requests: BTreeSet::new(),
             waiting_commands: BTreeSet::new(),
+            void_commands: 0,
             purged: 0,
         }
     }
 
-    /// Messages and requests that were purged because their peer went.
+    /// Messages and requests that were not handled because their peer went or the plugin ended.
     pub(in crate::plugin) fn purged(&self) -> u64 {
         self.purged
     }
@@ -188,7 +194,7 @@ impl MailboxState {
 
     /// Takes a command, unless too many wait.
     pub(super) fn command(&mut self, head: CommandHead, body: &[u8]) -> bool {
-        if !self.open || self.waiting_commands.len() >= self.bounds.commands {
+        if !self.open || self.waiting_commands.len() + self.void_commands >= self.bounds.commands {
             return false;
         }
         self.waiting_commands.insert(head.id);
@@ -199,24 +205,24 @@ impl MailboxState {
     /// A command needs no answer any more. One that still waits is dropped without a word.
     pub(super) fn command_withdrawn(&mut self, id: u64) {
         if self.waiting_commands.remove(&id) {
-            self.drop_entries(|what| matches!(what, What::Command(head) if head.id == id));
+            self.void_commands += 1;
+            self.void(|what| matches!(what, What::Command(head) if head.id == id), || What::NoCommand);
         } else {
             self.append(What::CommandWithdrawn(id), &[], 0);
         }
     }
 
-    /// Takes news; returns the room that a purge gave back.
-    pub(super) fn news(&mut self, news: News) -> u32 {
+    /// Takes news.
+    pub(super) fn news(&mut self, news: News) {
         match news {
             News::Supported { peer, protocol, max_message } => self.supported((peer, protocol), max_message),
-            News::Unsupported { peer, protocol } => return self.unsupported((peer, protocol)),
+            News::Unsupported { peer, protocol } => self.unsupported((peer, protocol)),
             News::Congested { peer, protocol } => self.news.pressure((peer, protocol), true),
             News::Relieved { peer, protocol } => self.news.pressure((peer, protocol), false),
             News::Undelivered { peer, protocol, messages } => self.news.undelivered((peer, protocol), messages),
             News::Missed { peer, protocol, messages } => self.news.missed((peer, protocol), messages),
-            News::Withdrawn(token) => return self.request_withdrawn(token),
+            News::Withdrawn(token) => self.request_withdrawn(token),
         }
-        0
     }
 
     fn supported(&mut self, name: (PeerId, ProtocolId), max_message: u32) {
@@ -230,24 +236,23 @@ impl MailboxState {
         self.news.supported(name, max_message);
     }
 
-    fn unsupported(&mut self, name: (PeerId, ProtocolId)) -> u32 {
-        let Some(lane) = self.lanes.get_mut(&name) else { return 0 };
+    fn unsupported(&mut self, name: (PeerId, ProtocolId)) {
+        let Some(lane) = self.lanes.get_mut(&name) else { return };
         let (told, stay) = (lane.told, lane.stay.take());
         if !told {
             self.lanes.remove(&name);
         }
-        let (messages, freed) = stay.map_or((0, 0), |stay| self.purge(stay));
+        let messages = stay.map_or(0, |stay| self.purge(stay));
         if messages > 0 {
             self.news.missed(name.clone(), messages);
         }
         self.news.unsupported(name, told);
-        freed
     }
 
-    /// Forgets what waits of one stay: how many messages, and the room they gave back.
-    fn purge(&mut self, stay: Stay) -> (u64, u32) {
+    /// Forgets what waits of one stay: how many messages.
+    fn purge(&mut self, stay: Stay) -> u64 {
         self.stays.remove(&stay);
-        let (mut messages, mut freed) = (0, 0);
+        let mut messages = 0;
         for entry in self.queue.iter_mut().flat_map(|segment| &mut segment.entries) {
             match entry.what {
                 What::Message(of) if of == stay => messages += 1,
@@ -257,30 +262,31 @@ impl MailboxState {
                 }
                 _ => continue,
             }
-            freed += std::mem::take(&mut entry.cost);
             entry.what = What::Nothing;
         }
         self.purged += messages;
-        (messages, freed)
+        messages
     }
 
-    fn request_withdrawn(&mut self, token: RequestToken) -> u32 {
+    fn request_withdrawn(&mut self, token: RequestToken) {
         if self.waiting_requests.remove(&token) {
-            return self.drop_entries(|what| matches!(what, What::Request(_, of, _) if *of == token));
+            self.void(|what| matches!(what, What::Request(_, of, _) if *of == token), || What::Nothing);
+        } else {
+            self.append(What::RequestWithdrawn(token), &[], 0);
         }
-        self.append(What::RequestWithdrawn(token), &[], 0);
-        0
     }
 
-    fn drop_entries(&mut self, matches: impl Fn(&What) -> bool) -> u32 {
-        let mut freed = 0;
+    fn void(&mut self, matches: impl Fn(&What) -> bool, by: impl Fn() -> What) {
         for entry in self.queue.iter_mut().flat_map(|segment| &mut segment.entries) {
             if matches(&entry.what) {
-                freed += std::mem::take(&mut entry.cost);
-                entry.what = What::Nothing;
+                entry.what = by();
             }
         }
-        freed
+    }
+
+    /// How many turns take all that is here, about.
+    pub(super) fn turns(&self) -> usize {
+        self.queue.len() + self.news.len().div_ceil(self.bounds.batch_events)
     }
 
     /// Takes what one turn handles and the room that this gives back: news first, and the queue only when all
@@ -345,6 +351,10 @@ impl MailboxState {
             What::RequestWithdrawn(token) => Item::News(Box::new(News::Withdrawn(token))),
             What::CommandWithdrawn(id) => Item::CommandWithdrawn(id),
             What::Nothing => return None,
+            What::NoCommand => {
+                self.void_commands -= 1;
+                return None;
+            }
         })
     }
 
@@ -357,6 +367,7 @@ impl MailboxState {
             freed += entry.cost;
             self.purged += u64::from(matches!(entry.what, What::Message(_) | What::Request(..)));
         }
+        self.void_commands = 0;
         self.news.clear();
         self.lanes.clear();
         self.stays.clear();

@@ -65,6 +65,11 @@ impl Generation {
         self.runs.iter().map(|run| run.messages).sum()
     }
 
+    /// Whether every frame that was written was handed over.
+    pub(super) fn is_confirmed(&self) -> bool {
+        self.runs.is_empty()
+    }
+
     fn trim(&mut self) {
         while let Some(first) = self.runs.front_mut() {
             let ahead = self.confirmed.saturating_sub(self.passed);

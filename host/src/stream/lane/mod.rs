@@ -1,5 +1,6 @@
 //! The ordered outbound queue for one peer and protocol.
 
+mod budget;
 mod generation;
 mod queue;
 mod state;
@@ -7,13 +8,14 @@ mod writer;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::{Bytes, BytesMut};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
+pub use budget::{BudgetLimits, OutboundBudget};
 pub use queue::OutFrame;
 pub use state::LaneLimits;
 use state::{LaneState, News};
@@ -57,16 +59,24 @@ impl Lanes {
         Arc::new(Self { pools, config, tasks, runtime, drawn: AtomicU64::new(0) })
     }
 
-    /// A new lane to the handler that the peer registered as `registration`. It must be closed in the end: a
-    /// lane that is only dropped goes on until its queue is empty.
-    pub fn open(self: &Arc<Self>, peer: PeerId, registration: u64, events: Arc<dyn LaneEvents>) -> Lane {
+    /// A new lane to the handler that the peer registered as `registration`; what it queues counts in `budget`. It
+    /// must be closed in the end: a lane that is only dropped goes on until its queue is empty.
+    pub fn open(
+        self: &Arc<Self>,
+        peer: PeerId,
+        registration: u64,
+        budget: Arc<OutboundBudget>,
+        events: Arc<dyn LaneEvents>,
+    ) -> Lane {
         let id = LaneId(self.drawn.fetch_add(1, Ordering::Relaxed) + 1);
         let state = LaneState::new(registration, self.config.limits);
         let inner = Inner { state, writing: false, telling: false };
-        Lane(Arc::new(Shared {
+        Lane(Arc::new_cyclic(|me| Shared {
+            me: me.clone(),
             id,
             peer,
             lanes: Arc::clone(self),
+            budget,
             events,
             inner: Mutex::new(inner),
             work: Notify::new(),
@@ -84,10 +94,14 @@ impl Lanes {
 pub struct Lane(Arc<Shared>);
 
 struct Shared {
+    /// To be woken by the budget.
+    me: Weak<Self>,
     id: LaneId,
     peer: PeerId,
     lanes: Arc<Lanes>,
+    budget: Arc<OutboundBudget>,
     events: Arc<dyn LaneEvents>,
+    /// Taken before the budget's lock, never after it.
     inner: Mutex<Inner>,
     /// Wakes the writer: something was queued.
     work: Notify,
@@ -117,26 +131,50 @@ impl Lane {
         self.0.peer
     }
 
-    /// Bytes that may be queued below the soft limit; 0 while congested or closed.
+    /// Bytes that may be queued below the soft limits of the lane and of its owner's budget. Whoever finds 0 hears
+    /// `relieved` once there is some, or the lane is closed.
     pub fn room(&self) -> usize {
-        self.0.lock().state.room()
-    }
-
-    /// A sender found too little room: it is told `relieved` when the lane is below half of its soft limit, at once
-    /// if it is already.
-    pub fn wants_room(&self) {
-        self.0.change(LaneState::refused);
-    }
-
-    /// Queues frames, in order. Messages above the hard limit or on a closed lane are told as undelivered;
-    /// answers, refusals and withdrawals always fit. Returns the ids of the requests that were not taken.
-    pub fn push(&self, frames: Vec<OutFrame>) -> Vec<u64> {
-        let (refused, start) = {
+        let (room, woken) = {
             let mut inner = self.0.lock();
+            let woken = self.0.balance(&mut inner.state, true);
+            (inner.state.room(&self.0.budget.lock()), woken)
+        };
+        if room == 0 {
+            self.0.tell();
+        }
+        Shared::wake(woken);
+        room
+    }
+
+    /// A sender found too little room: it is told `relieved` when there is some, at once if there is already.
+    pub fn wants_room(&self) {
+        // Where there is none, asking was enough.
+        if self.room() > 0 {
+            self.0.note(LaneState::refused);
+        }
+    }
+
+    /// Whether so many answers wait that no more requests of the peer should be taken.
+    pub fn is_clogged(&self) -> bool {
+        self.0.lock().state.is_clogged()
+    }
+
+    /// What all lanes of its owner may queue together.
+    pub fn budget(&self) -> &Arc<OutboundBudget> {
+        &self.0.budget
+    }
+
+    /// Queues frames, in order. Messages above a hard limit or on a closed lane are told as undelivered;
+    /// answers go above it by as much again and are refused as `busy` beyond, refusals and withdrawals always fit. Returns the ids of the requests that were not taken.
+    pub fn push(&self, frames: Vec<OutFrame>) -> Vec<u64> {
+        let (refused, start, woken) = {
+            let mut inner = self.0.lock();
+            inner.state.reserve(&frames, &mut self.0.budget.lock());
             let refused = inner.state.push(frames);
+            let woken = self.0.balance(&mut inner.state, true);
             let start = inner.state.has_work() && !inner.writing;
             inner.writing |= start;
-            (refused, start)
+            (refused, start, woken)
         };
         if start {
             let writer = writer::run(Arc::clone(&self.0));
@@ -145,6 +183,7 @@ impl Lane {
             self.0.work.notify_one();
         }
         self.0.tell();
+        Shared::wake(woken);
         refused
     }
 
@@ -171,6 +210,20 @@ impl Lane {
                 return;
             }
             flushed.await;
+        }
+    }
+}
+
+impl Lane {
+    /// Ready when everything that was pushed was handed over, by the peer's own report, or is undelivered. The caller
+    /// brings the deadline. Cancel safe.
+    pub async fn settled(&self) {
+        loop {
+            let changed = self.0.flushed.notified();
+            if self.0.lock().state.is_settled() {
+                return;
+            }
+            changed.await;
         }
     }
 }
@@ -204,15 +257,34 @@ impl Shared {
 
     /// Changes the state, and tells everybody but the writer.
     fn note(&self, change: impl FnOnce(&mut LaneState)) {
-        let flushed = {
+        Self::wake(self.update(change));
+    }
+
+    /// Changes the state, and tells everybody but the writer and the lanes that it returns.
+    fn update(&self, change: impl FnOnce(&mut LaneState)) -> Vec<Weak<Self>> {
+        let (flushed, woken) = {
             let mut inner = self.lock();
             change(&mut inner.state);
-            inner.state.is_flushed()
+            (inner.state.is_flushed(), self.balance(&mut inner.state, false))
         };
         if flushed {
             self.flushed.notify_waiters();
         }
         self.tell();
+        woken
+    }
+
+    fn balance(&self, state: &mut LaneState, asked: bool) -> Vec<Weak<Self>> {
+        state.balance(self.id, asked, &mut self.budget.lock(), || self.me.clone())
+    }
+
+    /// Lets lanes know that their owner's budget has room again. Called with no lock held.
+    fn wake(mut woken: Vec<Weak<Self>>) {
+        while let Some(lane) = woken.pop() {
+            if let Some(lane) = lane.upgrade() {
+                woken.extend(lane.update(|state| state.starve(false)));
+            }
+        }
     }
 
     /// Lets the pools finish what is parked for this lane.
@@ -302,6 +374,19 @@ impl Shared {
     }
 }
 
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let charged = self.lock().state.charged();
+        let woken = {
+            let mut budget = self.budget.lock();
+            budget.change(charged, 0);
+            budget.leave(self.id);
+            budget.woken()
+        };
+        Self::wake(woken);
+    }
+}
+
 impl Borrower for Shared {
     fn lane(&self) -> LaneId {
         self.id
@@ -312,7 +397,14 @@ impl Borrower for Shared {
     }
 
     fn progress(&self, connection: ConnectionId, stream: u64, frames: u64) {
-        self.lock().state.progress((connection, stream), frames);
+        let settled = {
+            let mut inner = self.lock();
+            inner.state.progress((connection, stream), frames);
+            inner.state.is_settled()
+        };
+        if settled {
+            self.flushed.notify_waiters();
+        }
     }
 
     fn ended(&self, connection: ConnectionId, stream: u64, frames: u64, outcome: StreamOutcome) {

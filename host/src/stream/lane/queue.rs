@@ -59,6 +59,11 @@ impl OutFrame {
         body + FRAME_OVERHEAD
     }
 
+    /// Whether it is queued whatever is queued already: the peer's requests are limited instead of their answers.
+    pub(super) fn always_fits(&self) -> bool {
+        !matches!(self, Self::Message(_) | Self::Request { .. })
+    }
+
     fn large_body(&self) -> Option<&Bytes> {
         match self {
             Self::Message(body) | Self::Request { body, .. } | Self::Answer { body, .. } => {

@@ -10,10 +10,12 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::budget::BudgetState;
 use super::generation::{Generation, StreamName};
 use super::queue::{Batch, OutFrame, Queue};
 use crate::connection::ConnectionId;
-use crate::wire::{StopCode, StreamOutcome};
+use crate::stream::LaneId;
+use crate::wire::{Failure, StopCode, StreamOutcome};
 
 /// Most bytes of one gather write: room appears in steps of this size while the peer reads.
 const MAX_WRITE: usize = 256 << 10;
@@ -32,11 +34,18 @@ pub struct LaneLimits {
     pub hard: usize,
 }
 
-impl Default for LaneLimits {
-    fn default() -> Self {
+impl LaneLimits {
+    /// For messages of at most `max_message` bytes.
+    pub fn for_messages(max_message: u32) -> Self {
         // A turn may send as much as the soft limit holds, and end with one message of the largest size.
         let soft = 1 << 20;
-        Self { soft, hard: 2 * soft + crate::wire::DEFAULT_MAX_MESSAGE as usize }
+        Self { soft, hard: 2 * soft + max_message as usize }
+    }
+}
+
+impl Default for LaneLimits {
+    fn default() -> Self {
+        Self::for_messages(crate::wire::DEFAULT_MAX_MESSAGE)
     }
 }
 
@@ -56,6 +65,11 @@ pub(super) struct Opened {
     pub(super) after: u64,
 }
 
+/// What the peer hears instead of an answer that did not fit.
+fn unread() -> Failure {
+    Failure { code: "busy".into(), message: "too many answers wait to be read; read faster or ask less".into() }
+}
+
 #[derive(Debug)]
 pub(super) struct LaneState {
     limits: LaneLimits,
@@ -68,6 +82,10 @@ pub(super) struct LaneState {
     queue: Queue,
     /// Bytes of the batch under way, and its stream.
     in_flight: Option<(StreamName, usize)>,
+    /// Bytes counted in the owner's budget: what is used, and during a push what was reserved for it.
+    charged: usize,
+    /// The owner's budget had no room when the lane was last asked.
+    starved: bool,
     congested: bool,
     toggles: VecDeque<News>,
     undelivered: u64,
@@ -82,6 +100,8 @@ pub(super) struct LaneState {
     read_whole: u64,
     /// Streams in a row that were stopped before they delivered anything.
     failures: u32,
+    /// Counts signs that the peer takes something.
+    moves: u64,
 }
 
 impl LaneState {
@@ -94,6 +114,8 @@ impl LaneState {
             closed: false,
             queue: Queue::default(),
             in_flight: None,
+            charged: 0,
+            starved: false,
             congested: false,
             toggles: VecDeque::new(),
             undelivered: 0,
@@ -103,12 +125,72 @@ impl LaneState {
             last_number: 0,
             read_whole: 0,
             failures: 0,
+            moves: 0,
         }
     }
 
-    /// Bytes that may be queued below the soft limit.
-    pub(super) fn room(&self) -> usize {
-        if self.takes_any() { self.limits.soft.saturating_sub(self.used()) } else { 0 }
+    /// Bytes that may be queued below the soft limits of the lane and of its owner.
+    pub(super) fn room<W>(&self, budget: &BudgetState<W>) -> usize {
+        let used = self.used();
+        if self.takes_any() { self.limits.soft.saturating_sub(used).min(budget.room(used)) } else { 0 }
+    }
+
+    /// Sets aside what the frames may take of the owner's budget; [`LaneState::push`] follows.
+    pub(super) fn reserve<W>(&mut self, frames: &[OutFrame], budget: &mut BudgetState<W>) {
+        let (mut wanted, mut always) = (0, 0);
+        for frame in frames {
+            *(if frame.always_fits() { &mut always } else { &mut wanted }) += frame.cost();
+        }
+        self.charged += budget.reserve(wanted, always);
+    }
+
+    /// Brings the owner's budget up to date with what the lane holds; whom to wake. When somebody `asked` for room
+    /// and there is none, the lane waits for the budget, too.
+    pub(super) fn balance<W>(
+        &mut self,
+        id: LaneId,
+        asked: bool,
+        budget: &mut BudgetState<W>,
+        wake: impl FnOnce() -> W,
+    ) -> Vec<W> {
+        let used = self.used();
+        budget.change(self.charged, used);
+        self.charged = used;
+        let (idle, short) = (used == 0, budget.room(used) == 0);
+        // Who has waited goes on until it is woken, or has nothing left that is in its own way.
+        let starved = self.takes_any() && if self.starved { short || !idle } else { asked && short };
+        if starved {
+            budget.wait(id, idle, wake);
+        } else {
+            budget.leave(id);
+        }
+        self.starve(starved);
+        budget.woken()
+    }
+
+    /// Whether the lane waits for its owner's budget.
+    pub(super) fn starve(&mut self, starved: bool) {
+        if starved != self.starved {
+            self.starved = starved;
+            self.weigh();
+        }
+    }
+
+    /// What is counted in the owner's budget.
+    pub(super) fn charged(&self) -> usize {
+        self.charged
+    }
+
+    /// Grows whenever the peer takes something.
+    pub(super) fn moves(&self) -> u64 {
+        self.moves
+    }
+
+    /// Gives up what is queued and the stream with it, for other lanes to have the room.
+    pub(super) fn give_up(&mut self) {
+        self.current = None;
+        self.give_up_queue();
+        self.weigh();
     }
 
     /// A sender was refused by what it saw of the lane, which may have drained since: it hears `congested` and
@@ -125,17 +207,30 @@ impl LaneState {
     pub(super) fn push(&mut self, frames: Vec<OutFrame>) -> Vec<u64> {
         let mut refused = Vec::new();
         for frame in frames {
-            let fits = self.used() + frame.cost() <= self.limits.hard;
+            let fits = self.used() + frame.cost() <= self.limits.hard.min(self.charged);
             match &frame {
                 OutFrame::Message(_) if !fits || !self.takes_any() => self.undelivered += 1,
                 OutFrame::Request { id, .. } if !fits || !self.takes_any() => refused.push(*id),
-                // The peer's requests are limited instead of their answers.
+                // A peer that asks and does not read must not make us hold its answers without end.
+                OutFrame::Answer { id, .. } if self.takes_any() && self.used() + frame.cost() > self.most_answers() => {
+                    self.queue.push(&OutFrame::Refusal { id: *id, failure: unread() });
+                }
+                // Otherwise the peer's requests are limited instead of their answers.
                 _ if self.takes_any() => self.queue.push(&frame),
                 _ => {}
             }
         }
         self.weigh();
         refused
+    }
+
+    /// Whether answers, which may go above the hard limit by as much again, have used that up, too.
+    pub(super) fn is_clogged(&self) -> bool {
+        self.used() >= self.most_answers()
+    }
+
+    fn most_answers(&self) -> usize {
+        2 * self.limits.hard
     }
 
     /// Whether a writer has something to do.
@@ -146,6 +241,11 @@ impl LaneState {
     /// Whether nothing is queued or under way.
     pub(super) fn is_flushed(&self) -> bool {
         self.used() == 0
+    }
+
+    /// Whether nothing is queued, under way, or written and not reported.
+    pub(super) fn is_settled(&self) -> bool {
+        self.is_flushed() && self.generations.iter().all(Generation::is_confirmed)
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -184,6 +284,7 @@ impl LaneState {
     pub(super) fn settle(&mut self, name: StreamName, mut batch: Batch) {
         self.in_flight = None;
         let at = self.generations.iter().position(|generation| generation.name == name);
+        self.moves += u64::from(batch.taken().next().is_some());
         for count in batch.taken() {
             match at.and_then(|at| self.generations.get_mut(at)) {
                 Some(generation) => generation.wrote(count),
@@ -228,6 +329,7 @@ impl LaneState {
     pub(super) fn progress(&mut self, name: StreamName, frames: u64) {
         if self.generation(name).is_some_and(|generation| generation.confirm(frames)) {
             self.failures = 0;
+            self.moves += 1;
         }
     }
 
@@ -352,8 +454,8 @@ impl LaneState {
     fn weigh(&mut self) {
         let used = self.used();
         let congested = match self.congested {
-            false => self.stopped || used >= self.limits.soft,
-            true => self.stopped || used >= self.limits.soft / 2,
+            false => self.stopped || self.starved || used >= self.limits.soft,
+            true => self.stopped || self.starved || used >= self.limits.soft / 2,
         };
         if congested == self.congested || self.closed {
             return;

@@ -6,9 +6,53 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
+use crate::stream::BudgetLimits;
 use crate::wire::{FrameDecoder, FrameKind};
 
 const LIMITS: LaneLimits = LaneLimits { soft: 4000, hard: 20_000 };
+
+/// A lane that has its owner's budget to itself, and more of it than it needs.
+struct Alone {
+    state: LaneState,
+    budget: BudgetState<()>,
+}
+
+impl Alone {
+    fn new(registration: u64) -> Self {
+        let budget = BudgetState::new(BudgetLimits { soft: 1 << 30, hard: 1 << 30, patience: Duration::ZERO });
+        Self { state: LaneState::new(registration, LIMITS), budget }
+    }
+
+    fn push(&mut self, frames: Vec<OutFrame>) -> Vec<u64> {
+        self.balance();
+        self.state.reserve(&frames, &mut self.budget);
+        let refused = self.state.push(frames);
+        self.balance();
+        refused
+    }
+
+    fn balance(&mut self) {
+        assert!(self.state.balance(LaneId(1), true, &mut self.budget, || ()).is_empty());
+    }
+
+    fn room(&self) -> usize {
+        self.state.room(&self.budget)
+    }
+}
+
+impl std::ops::Deref for Alone {
+    type Target = LaneState;
+
+    fn deref(&self) -> &LaneState {
+        &self.state
+    }
+}
+
+impl std::ops::DerefMut for Alone {
+    fn deref_mut(&mut self) -> &mut LaneState {
+        &mut self.state
+    }
+}
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -79,7 +123,7 @@ impl Far {
 }
 
 struct Model {
-    state: LaneState,
+    state: Alone,
     lease: Option<StreamName>,
     connection: u64,
     streams: u64,
@@ -95,7 +139,7 @@ struct Model {
 impl Model {
     fn new() -> Self {
         Self {
-            state: LaneState::new(1, LIMITS),
+            state: Alone::new(1),
             lease: None,
             connection: 1,
             streams: 0,
@@ -268,8 +312,8 @@ fn write_all(state: &mut LaneState, on: StreamName) {
 
 #[test]
 fn after_names_the_last_whole_generation_that_is_not_lost() {
-    let mut state = LaneState::new(9, LIMITS);
-    let open = |state: &mut LaneState, stream| {
+    let mut state = Alone::new(9);
+    let open = |state: &mut Alone, stream| {
         state.push(vec![message(1)]);
         let opened = state.open(name(stream));
         write_all(state, name(stream));
@@ -290,7 +334,7 @@ fn after_names_the_last_whole_generation_that_is_not_lost() {
 
 #[test]
 fn what_does_not_fit_is_told_and_answers_always_fit() {
-    let mut state = LaneState::new(1, LIMITS);
+    let mut state = Alone::new(1);
     let big = |id| OutFrame::Request { id, timeout_ms: 1, body: Bytes::from(vec![0; 9000]) };
     let refused = state.push(vec![big(1), big(2), big(3), message(4000)]);
     assert_eq!(refused, [3]);
@@ -303,7 +347,7 @@ fn what_does_not_fit_is_told_and_answers_always_fit() {
 
 #[test]
 fn a_lane_stopped_as_unregistered_waits_for_another_registration() {
-    let mut state = LaneState::new(1, LIMITS);
+    let mut state = Alone::new(1);
     state.push(vec![message(10)]);
     state.open(name(1));
     write_all(&mut state, name(1));
@@ -321,7 +365,7 @@ fn a_lane_stopped_as_unregistered_waits_for_another_registration() {
 
 #[test]
 fn streams_that_deliver_nothing_come_slower_and_slower() {
-    let mut state = LaneState::new(1, LIMITS);
+    let mut state = Alone::new(1);
     let mut pauses = Vec::new();
     for stream in 0..8 {
         state.push(vec![message(1)]);

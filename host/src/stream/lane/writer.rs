@@ -4,9 +4,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::generation::StreamName;
+use super::state::LaneState;
 use super::{Next, Shared};
 use crate::stream::pool::Lease;
 use crate::stream::{BorrowError, Borrower};
@@ -20,10 +21,19 @@ const LINGER: Duration = Duration::from_millis(20);
 
 /// Writes until nothing is queued.
 pub(super) async fn run(lane: Arc<Shared>) {
+    let mut stall = Stall::new(&lane);
     while lane.keep_writing() {
-        let Some(mut lease) = borrow(&lane).await else { continue };
+        let lease = tokio::select! {
+            biased;
+            lease = borrow(&lane) => lease,
+            () = stall.over(&lane) => {
+                lane.note(LaneState::give_up);
+                None
+            }
+        };
+        let Some(mut lease) = lease else { continue };
         let name = (lease.connection(), lease.stream());
-        drive(&lane, name, &mut lease).await;
+        drive(&lane, name, &mut lease, &mut stall).await;
         if lane.lock().state.is_current(name) {
             drop(lease);
         } else {
@@ -32,6 +42,40 @@ pub(super) async fn run(lane: Arc<Shared>) {
         // The lane may have been closed just as the stream was parked.
         if lane.lock().state.is_closed() {
             lane.release();
+        }
+    }
+}
+
+/// Watches whether the peer takes anything.
+struct Stall {
+    patience: Duration,
+    moves: u64,
+    /// When the peer was last seen to have taken something.
+    moved: Instant,
+    /// When to look again.
+    look: Instant,
+}
+
+impl Stall {
+    fn new(lane: &Shared) -> Self {
+        let (patience, now) = (lane.budget.patience(), Instant::now());
+        Self { patience, moves: 0, moved: now, look: now + patience / 4 }
+    }
+
+    /// Ready when the peer has taken nothing for too long and others wait for the room that its lane holds: what is
+    /// shared must not be held for ever. Cancel safe.
+    async fn over(&mut self, lane: &Shared) {
+        loop {
+            sleep_until(self.look).await;
+            let (moves, now) = (lane.lock().state.moves(), Instant::now());
+            self.look = now + self.patience / 4;
+            if std::mem::replace(&mut self.moves, moves) != moves {
+                self.moved = now;
+            } else if now - self.moved >= self.patience && lane.budget.is_short() {
+                tracing::info!(peer = %lane.peer, lane = lane.id.0, "gave up what the peer does not take");
+                self.moved = now;
+                return;
+            }
         }
     }
 }
@@ -67,7 +111,7 @@ async fn borrow(lane: &Arc<Shared>) -> Option<Lease> {
 }
 
 /// Writes on one stream until nothing is queued for a while, or the stream is the lane's no more.
-async fn drive(lane: &Shared, name: StreamName, lease: &mut Lease) {
+async fn drive(lane: &Shared, name: StreamName, lease: &mut Lease, stall: &mut Stall) {
     let mut fresh = lease.is_fresh();
     loop {
         let mut batch = match lane.next(name, fresh) {
@@ -86,6 +130,10 @@ async fn drive(lane: &Shared, name: StreamName, lease: &mut Lease) {
                         if !lane.lock().state.is_current(name) {
                             break None;
                         }
+                    }
+                    () = stall.over(lane) => {
+                        lane.note(LaneState::give_up);
+                        break None;
                     }
                 }
             }

@@ -194,8 +194,10 @@ impl SendStreamPool {
 
     /// The peer reported the end of a stream: its slot is free.
     pub fn ended(&self, stream: u64, frames: u64, outcome: StreamOutcome) {
-        let borrower = self.0.lock().borrowers.remove(&stream);
-        // The lane first: when the slot is free, its writer may go on at once, and must know what became of this.
+        let mut borrower = None;
+        // A lease that comes back from now on is not lent again: its next borrower would never hear of this end.
+        self.0.handle_with(Event::Reported { stream }, |inner| borrower = inner.borrowers.remove(&stream));
+        // The lane before the slot: when that is free, its writer may go on at once, and must know what became of this.
         if let Some(borrower) = borrower {
             borrower.ended(self.connection(), stream, frames, outcome);
         }

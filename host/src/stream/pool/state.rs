@@ -34,7 +34,9 @@ pub(super) enum Event {
     Returned { stream: u64, condition: Condition },
     /// The lane needs its parked stream no more.
     Release { lane: LaneId },
-    /// The peer reported the end of a stream.
+    /// The peer reported the end of a stream, and its lane is about to hear: it is lent no more, but keeps its slot.
+    Reported { stream: u64 },
+    /// The peer reported the end of a stream, and its lane knows.
     Ended { stream: u64 },
     /// Time passed.
     Tick { now: Instant },
@@ -79,9 +81,20 @@ pub(super) enum Condition {
 #[derive(Debug, Clone, Copy)]
 enum Slot {
     Idle,
-    Lent { lane: LaneId, ended: bool },
+    Lent { lane: LaneId, end: End },
     Parked { lane: LaneId, since: u64 },
     Ending { lane: LaneId },
+}
+
+/// What the peer has said about the end of a lent stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Nothing.
+    Open,
+    /// It is over; the lane is about to hear.
+    Reported,
+    /// It is over, and the lane knows.
+    Told,
 }
 
 #[derive(Debug)]
@@ -133,6 +146,9 @@ pub(super) struct PoolState {
     phase: Phase,
     slots: BTreeMap<u64, Slot>,
     opening: usize,
+    /// Somebody waited in vain for what is being opened: the peer may allow fewer streams than it said. Until
+    /// nothing is being opened any more, nobody else is left to wait for that alone.
+    stalled: bool,
     waiters: BTreeMap<WaiterId, Waiter>,
     parkings: u64,
 }
@@ -142,7 +158,7 @@ impl PoolState {
     pub(super) fn new(policy: PoolPolicy, peer_max: u32) -> Self {
         let max = policy.max.min(peer_max as usize);
         let (slots, waiters) = (BTreeMap::new(), BTreeMap::new());
-        Self { policy, max, phase: Phase::Open, slots, opening: 0, waiters, parkings: 0 }
+        Self { policy, max, phase: Phase::Open, slots, opening: 0, stalled: false, waiters, parkings: 0 }
     }
 
     pub(super) fn handle(&mut self, event: Event) -> Vec<Action> {
@@ -160,6 +176,7 @@ impl PoolState {
                     self.finish(stream, lane, &mut actions);
                 }
             }
+            Event::Reported { stream } => self.reported(stream, &mut actions),
             Event::Ended { stream } => self.ended(stream, &mut actions),
             Event::Tick { now } => self.tick(now, &mut actions),
             Event::Drain => self.drain(&mut actions),
@@ -204,6 +221,7 @@ impl PoolState {
 
     fn opened(&mut self, stream: u64, actions: &mut Vec<Action>) {
         self.opening = self.opening.saturating_sub(1);
+        self.stalled &= self.opening > 0;
         if self.is_open() {
             self.slots.insert(stream, Slot::Idle);
         } else {
@@ -212,12 +230,17 @@ impl PoolState {
     }
 
     fn returned(&mut self, stream: u64, condition: Condition, actions: &mut Vec<Action>) {
-        let Some(&Slot::Lent { lane, ended }) = self.slots.get(&stream) else {
+        let Some(&Slot::Lent { lane, end }) = self.slots.get(&stream) else {
             return actions.push(Action::Forget { stream });
         };
-        if ended || self.is_closed() || (condition == Condition::Unused && !self.is_open()) {
+        if end == End::Told || self.is_closed() || (condition == Condition::Unused && !self.is_open()) {
             self.slots.remove(&stream);
             return actions.push(Action::Forget { stream });
+        }
+        if end == End::Reported {
+            // Its end follows, and frees the slot: then the lane knows what became of it.
+            self.slots.insert(stream, Slot::Ending { lane });
+            return;
         }
         match condition {
             Condition::Unused => drop(self.slots.insert(stream, Slot::Idle)),
@@ -240,11 +263,26 @@ impl PoolState {
         actions.push(Action::Finish { stream });
     }
 
+    fn reported(&mut self, stream: u64, actions: &mut Vec<Action>) {
+        match self.slots.get_mut(&stream) {
+            Some(Slot::Lent { end, .. }) if *end == End::Open => *end = End::Reported,
+            Some(Slot::Parked { lane, .. }) => {
+                let lane = *lane;
+                self.slots.insert(stream, Slot::Ending { lane });
+            }
+            // No lane is concerned. A peer sees an idle one as soon as a later one is used, and may refuse it.
+            Some(Slot::Idle) => {
+                self.slots.remove(&stream);
+                actions.push(Action::Forget { stream });
+            }
+            Some(Slot::Lent { .. } | Slot::Ending { .. }) | None => {}
+        }
+    }
+
     fn ended(&mut self, stream: u64, actions: &mut Vec<Action>) {
         match self.slots.get_mut(&stream) {
             // Whoever holds it gives it back soon; until then it is not ours to drop.
-            Some(Slot::Lent { ended, .. }) => *ended = true,
-            // An idle one, too: a peer sees it as soon as a later one is used, and may refuse it.
+            Some(Slot::Lent { end, .. }) => *end = End::Told,
             Some(_) => {
                 self.slots.remove(&stream);
                 actions.push(Action::Forget { stream });
@@ -254,6 +292,8 @@ impl PoolState {
     }
 
     fn tick(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let waited = |waiter: &WaiterId| self.waiters.get(waiter).is_some_and(|waiter| waiter.deadline <= now);
+        self.stalled |= self.opening > 0 && self.hungry().iter().any(waited);
         let late = self.waiters.extract_if(.., |_, waiter| waiter.deadline <= now);
         actions.extend(late.map(|(waiter, _)| Action::Deny { waiter, why: BorrowError::Busy }));
     }
@@ -277,7 +317,7 @@ impl PoolState {
 
     fn close(&mut self, actions: &mut Vec<Action>) {
         self.phase = Phase::Closed;
-        self.opening = 0;
+        (self.opening, self.stalled) = (0, false);
         let ours = self.slots.extract_if(.., |_, slot| !matches!(slot, Slot::Lent { .. }));
         actions.extend(ours.map(|(stream, _)| Action::Forget { stream }));
     }
@@ -293,7 +333,7 @@ impl PoolState {
             let parked = self.parked_for(lane);
             let Some(stream) = parked.or_else(|| self.idle_for(lane)) else { continue };
             self.waiters.remove(&waiter);
-            self.slots.insert(stream, Slot::Lent { lane, ended: false });
+            self.slots.insert(stream, Slot::Lent { lane, end: End::Open });
             actions.push(Action::Lend { waiter, stream, fresh: parked.is_none() });
         }
         let hungry = self.hungry();
@@ -316,10 +356,12 @@ impl PoolState {
         actions.extend(std::iter::repeat_n(Action::Open, count));
     }
 
-    /// Finishes the longest-parked stream for each waiter that no opening stream will serve. It is not lent to
+    /// Finishes the longest-parked stream for each waiter that no opening stream will serve; one that somebody has
+    /// waited for in vain may never come, and so counts for nobody. It is not lent to
     /// another lane: bytes of the first that the peer has not read would hold up the second.
     fn make_room(&mut self, hungry: &[WaiterId], actions: &mut Vec<Action>) {
-        for waiter in hungry.iter().skip(self.opening) {
+        let coming = if self.stalled { 0 } else { self.opening };
+        for waiter in hungry.iter().skip(coming) {
             let Some(waiter) = self.waiters.get_mut(waiter).filter(|waiter| !waiter.made_room) else { continue };
             let parked = self.slots.iter().filter_map(|(stream, slot)| match slot {
                 Slot::Parked { lane, since } => Some((*since, *stream, *lane)),

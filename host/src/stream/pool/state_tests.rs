@@ -14,6 +14,7 @@ enum Step {
     Opened,
     Return(usize, Condition),
     Release { lane: u64 },
+    Report(usize),
     End(usize),
     Pass(u64),
     Drain,
@@ -34,6 +35,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         30 => Just(Step::Opened),
         30 => (any::<usize>(), condition).prop_map(|(at, condition)| Step::Return(at, condition)),
         4 => (0..8_u64).prop_map(|lane| Step::Release { lane }),
+        10 => any::<usize>().prop_map(Step::Report),
         20 => any::<usize>().prop_map(Step::End),
         10 => (0..40_u64).prop_map(Step::Pass),
         1 => Just(Step::Drain),
@@ -49,6 +51,8 @@ struct Shell {
     lent: BTreeMap<u64, bool>,
     /// Streams that the peer may report as ended.
     visible: BTreeSet<u64>,
+    /// Those of them that it has reported; their lanes do not know yet.
+    reported: BTreeSet<u64>,
     to_open: usize,
     next: u64,
 }
@@ -62,6 +66,7 @@ impl Shell {
             waiting: BTreeSet::new(),
             lent: BTreeMap::new(),
             visible: BTreeSet::new(),
+            reported: BTreeSet::new(),
             to_open: 0,
             next: 0,
         };
@@ -76,6 +81,7 @@ impl Shell {
                 Action::Lend { waiter, stream, fresh } => {
                     assert!(self.waiting.remove(&waiter), "{waiter} was lent a stream without waiting for one");
                     assert!(self.lent.insert(stream, fresh).is_none(), "{stream} was lent twice");
+                    assert!(!self.reported.contains(&stream), "{stream} was lent after its end");
                     self.visible.insert(stream);
                 }
                 Action::Deny { waiter, .. } => {
@@ -111,6 +117,12 @@ impl Shell {
             }
             Step::Return(at, condition) => self.give_back(at, condition),
             Step::Release { lane } => self.handle(Event::Release { lane: LaneId(lane) }),
+            Step::Report(at) => {
+                if let Some(stream) = pick(&self.visible, at) {
+                    self.reported.insert(stream);
+                    self.handle(Event::Reported { stream });
+                }
+            }
             Step::End(at) => {
                 if let Some(stream) = pick(&self.visible, at) {
                     self.visible.remove(&stream);
@@ -188,6 +200,79 @@ proptest! {
         // A stream whose end was reported before it was given back as failed or finished is drained as well.
         prop_assert!(shell.state.is_drained() , "{:?}", shell.state.stats());
     }
+}
+
+/// A peer that gives fewer streams than it said, and reads everything at once.
+struct Stingy {
+    state: PoolState,
+    credit: usize,
+    /// Streams that are open for the peer.
+    open: usize,
+    wanted: usize,
+    last: u64,
+}
+
+impl Stingy {
+    /// What the waiter was lent, after everything that can happen without time has happened.
+    fn handle(&mut self, event: Event, waiter: WaiterId) -> Option<u64> {
+        let mut events = std::collections::VecDeque::from([event]);
+        let mut got = None;
+        while let Some(event) = events.pop_front() {
+            for action in self.state.handle(event) {
+                match action {
+                    Action::Open => self.wanted += 1,
+                    Action::Lend { waiter: to, stream, .. } if to == waiter => got = Some(stream),
+                    Action::Lend { stream, .. } => panic!("{stream} went to somebody who waits no more"),
+                    Action::Finish { stream } => events.push_back(Event::Ended { stream }),
+                    Action::Forget { .. } => self.open -= 1,
+                    Action::Deny { .. } | Action::Abandon { .. } => {}
+                }
+            }
+            while self.wanted > 0 && self.open < self.credit {
+                (self.wanted, self.open, self.last) = (self.wanted - 1, self.open + 1, self.last + 1);
+                events.push_back(Event::Opened { stream: self.last });
+            }
+        }
+        got
+    }
+}
+
+proptest! {
+    #[test]
+    fn an_open_that_never_completes_starves_nobody(
+        credit in 1_usize..5, max in 1_usize..12, lanes in proptest::collection::vec(0..8_u64, 1..60),
+    ) {
+        let policy = PoolPolicy { max, ..PoolPolicy::default() };
+        let state = PoolState::new(policy, 100);
+        let mut peer = Stingy { state, credit, open: 0, wanted: 0, last: 0 };
+        let mut now = Instant::now();
+        let mut waiter = 0;
+        peer.handle(Event::Start, waiter);
+        for lane in lanes {
+            let mut lent = None;
+            for _ in 0..2 {
+                waiter += 1;
+                now += Duration::from_millis(1);
+                lent = lent.or_else(|| peer.handle(borrow(waiter, lane, now), waiter));
+                peer.handle(Event::Tick { now }, waiter);
+            }
+            let Some(stream) = lent else { panic!("lane {lane} starves: {:?}", peer.state.stats()) };
+            peer.handle(Event::Returned { stream, condition: Condition::Clean }, waiter);
+        }
+    }
+}
+
+#[test]
+fn a_stream_given_back_unused_after_its_end_is_not_lent_again() {
+    let now = Instant::now();
+    let mut state = PoolState::new(PoolPolicy { max: 1, init: 1, ..PoolPolicy::default() }, 100);
+    state.handle(Event::Start);
+    state.handle(Event::Opened { stream: 2 });
+    assert_eq!(state.handle(borrow(1, 1, now)), [Action::Lend { waiter: 1, stream: 2, fresh: true }]);
+    assert!(state.handle(Event::Reported { stream: 2 }).is_empty());
+    assert!(state.handle(Event::Returned { stream: 2, condition: Condition::Unused }).is_empty());
+    assert!(state.handle(borrow(2, 2, now)).is_empty(), "its lane does not know of the end yet");
+    assert_eq!(state.handle(Event::Ended { stream: 2 }), [Action::Forget { stream: 2 }, Action::Open]);
 }
 
 fn borrow(waiter: WaiterId, lane: u64, deadline: Instant) -> Event {

@@ -1,5 +1,6 @@
 //! The data streams that peers open: accepted, counted, put in order, read and reported.
 
+mod assembly;
 mod reader;
 mod state;
 
@@ -15,6 +16,7 @@ use tokio_util::task::TaskTracker;
 pub use state::ReceivePolicy;
 use state::{Counts, LaneOrder, Turn};
 
+use self::assembly::Assembly;
 use self::reader::{Reader, StopSignal};
 use super::{Inlet, LaneId};
 use crate::connection::{ConnectionHandle, ConnectionId};
@@ -31,6 +33,8 @@ pub struct ReceiveStats {
     pub peers: Vec<(PeerId, usize)>,
     /// Refused since the start, because a limit was reached.
     pub refused: u64,
+    /// Bytes of frames that are not whole yet.
+    pub incomplete: usize,
 }
 
 /// Takes in the data streams of all admitted connections; cheap to clone.
@@ -56,6 +60,7 @@ struct Inner {
 struct Connection {
     peer: PeerId,
     gone: CancellationToken,
+    assembly: Arc<Assembly>,
     streams: HashMap<u64, StopSignal>,
     /// Highest stream id that was accepted; QUIC hands them out in order.
     accepted: Option<u64>,
@@ -80,9 +85,11 @@ impl ReceiveStreamManager {
     /// hello.
     pub fn add(&self, connection: ConnectionHandle, acceptor: LinkAcceptor, incarnation: u64) {
         let gone = CancellationToken::new();
+        let assembly = Arc::new(Assembly::new(self.0.policy.assembly));
         let entry = Connection {
             peer: connection.peer,
             gone: gone.clone(),
+            assembly,
             streams: HashMap::new(),
             accepted: None,
             abandoned: BTreeSet::new(),
@@ -118,7 +125,12 @@ impl ReceiveStreamManager {
     /// What is open.
     pub fn stats(&self) -> ReceiveStats {
         let inner = self.0.lock();
-        ReceiveStats { streams: inner.counts.node(), peers: inner.counts.peers().collect(), refused: inner.refused }
+        ReceiveStats {
+            streams: inner.counts.node(),
+            peers: inner.counts.peers().collect(),
+            refused: inner.refused,
+            incomplete: inner.connections.values().map(|connection| connection.assembly.incomplete()).sum(),
+        }
     }
 }
 
@@ -138,9 +150,9 @@ async fn accept(
         };
         let Ok(Some(mut stream)) = accepted else { return };
         match shared.admit(&connection, &stream) {
-            Ok(signal) => {
+            Ok((signal, assembly)) => {
                 let slot = Slot::new(Arc::clone(&shared), connection.clone(), stream.id());
-                let reader = Reader::new(slot, stream, signal, incarnation);
+                let reader = Reader::new(slot, stream, signal, assembly, incarnation);
                 shared.tasks.spawn_on(reader.run(gone.clone()), &shared.runtime);
             }
             Err(code) => {
@@ -158,7 +170,11 @@ impl Shared {
     }
 
     /// Counts a new stream, or says why it is refused.
-    fn admit(&self, connection: &ConnectionHandle, stream: &ReceiveStream) -> Result<StopSignal, StopCode> {
+    fn admit(
+        &self,
+        connection: &ConnectionHandle,
+        stream: &ReceiveStream,
+    ) -> Result<(StopSignal, Arc<Assembly>), StopCode> {
         let mut inner = self.lock();
         let inner = &mut *inner;
         let Some(entry) = inner.connections.get_mut(&connection.id) else { return Err(StopCode::Closing) };
@@ -172,7 +188,7 @@ impl Shared {
         }
         let signal = StopSignal::default();
         entry.streams.insert(stream.id(), signal.clone());
-        Ok(signal)
+        Ok((signal, Arc::clone(&entry.assembly)))
     }
 
     /// Puts a stream whose header has come in its lane's order; ready when it is its turn.

@@ -7,9 +7,10 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::Slot;
+use super::assembly::{Assembly, Frames};
 use crate::stream::Outlet;
 use crate::transport::{ReceiveStream, StreamError};
-use crate::wire::{FrameDecoder, HeaderDecoder, StopCode, StreamHeader, StreamOutcome, WireError};
+use crate::wire::{HeaderDecoder, StopCode, StreamHeader, StreamOutcome, WireError};
 
 /// Tells a reader to stop, with the first code it was given.
 #[derive(Debug, Clone, Default)]
@@ -67,12 +68,19 @@ pub(super) struct Reader {
     slot: Slot,
     stream: ReceiveStream,
     signal: StopSignal,
+    assembly: Arc<Assembly>,
     incarnation: u64,
 }
 
 impl Reader {
-    pub(super) fn new(slot: Slot, stream: ReceiveStream, signal: StopSignal, incarnation: u64) -> Self {
-        Self { slot, stream, signal, incarnation }
+    pub(super) fn new(
+        slot: Slot,
+        stream: ReceiveStream,
+        signal: StopSignal,
+        assembly: Arc<Assembly>,
+        incarnation: u64,
+    ) -> Self {
+        Self { slot, stream, signal, assembly, incarnation }
     }
 
     /// Reads to the end, or until the connection is gone, or the signal comes. What waits meanwhile, a handler's
@@ -135,7 +143,7 @@ impl Reader {
     }
 
     async fn frames(&mut self, outlet: &dyn Outlet, first: Bytes) -> Result<End, End> {
-        let mut decoder = FrameDecoder::new(outlet.max_message());
+        let mut decoder = Frames::new(Arc::clone(&self.assembly), outlet.max_message());
         let (mut chunks, mut reported, mut open) = (vec![first], 0, true);
         loop {
             let mut frames = Vec::new();
@@ -144,6 +152,7 @@ impl Reader {
                 let count = frames.len() as u64;
                 outlet.deliver(frames).await.map_err(End::Stop)?;
                 self.slot.frames += count;
+                decoder.handed_over();
             }
             decoded.map_err(|error| wire(&error))?;
             if !open {
@@ -153,6 +162,7 @@ impl Reader {
                 reported = self.slot.frames;
                 self.slot.progress();
             }
+            decoder.make_room().await;
             open = self.next(&mut chunks, &mut reported).await?;
         }
         // Nothing is left to stop: the sender has finished it, in the wrong place.

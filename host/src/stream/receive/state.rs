@@ -13,7 +13,9 @@ use tokio::time::Instant;
 
 use crate::connection::ConnectionId;
 use crate::peer::PeerId;
-use crate::wire::StopCode;
+#[cfg(doc)]
+use crate::wire::SMALL_FRAME;
+use crate::wire::{DEFAULT_MAX_MESSAGE, FRAME_OVERHEAD, StopCode};
 
 /// What to do with a generation's stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,6 +148,9 @@ pub struct ReceivePolicy {
     pub per_peer: usize,
     /// Most of the node.
     pub per_node: usize,
+    /// Bytes of frames above [`SMALL_FRAME`] that one connection puts together at once, the largest one that any
+    /// protocol takes among them.
+    pub assembly: usize,
     /// Most lanes whose order is remembered for one peer; the lowest idle ones are forgotten first.
     pub lanes_per_peer: usize,
     /// How long a stream waits for the set sequence in its header, and then for the generation in `after`.
@@ -156,6 +161,14 @@ pub struct ReceivePolicy {
     pub progress_delay: Duration,
 }
 
+impl ReceivePolicy {
+    /// The default [`ReceivePolicy::assembly`] where protocols take messages of at most `max_message` bytes.
+    pub fn assembly_for(max_message: u32) -> usize {
+        // Four frames of the default size come at once; a frame that is larger than all of it still comes, alone.
+        (4 << 20).max(max_message as usize + FRAME_OVERHEAD)
+    }
+}
+
 impl Default for ReceivePolicy {
     fn default() -> Self {
         Self {
@@ -163,8 +176,9 @@ impl Default for ReceivePolicy {
             per_connection: 64,
             // A connection and its replacement.
             per_peer: 128,
-            // 64 KiB each in the node's memory bound: 256 MiB.
+            // What 64 peers with one connection each may have.
             per_node: 4096,
+            assembly: Self::assembly_for(DEFAULT_MAX_MESSAGE),
             // Every protocol that a set may hold, twice: lanes are made anew when a handler comes back.
             lanes_per_peer: 2048,
             // As long as the wire protocol allows.
