@@ -396,6 +396,7 @@ fn plugin_policy(config: &Config) -> PluginPolicy {
     let limits = &config.plugins;
     PluginPolicy {
         memory: limits.max_memory,
+        message: config.limits.max_message.min(crate::wire::DEFAULT_MAX_MESSAGE),
         turn_time: limits.max_turn_time,
         store_bytes: limits.max_store,
         mailbox_bytes: usize::try_from(limits.max_mailbox).unwrap_or(usize::MAX),
