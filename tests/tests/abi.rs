@@ -168,7 +168,6 @@ async fn a_peer_that_lacks_the_protocol_or_loses_it_ends_asks_and_sends_as_unsup
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "unregistering closes the lane, and what the last turn sent is lost in it"]
 async fn what_the_last_turn_of_a_plugin_sends_arrives() -> Result<()> {
     let (a, b) = two().await?;
     b.0.host.plugins().unload("everything").await?;
