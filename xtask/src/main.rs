@@ -4,6 +4,7 @@ mod ci;
 mod demo;
 mod guests;
 mod interrupt;
+mod netns;
 mod progress;
 mod test;
 mod workspace;
@@ -28,6 +29,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Everything that is tested: builds the guests and `weir`, then runs the tests of the workspace.
     Test(test::Arguments),
+    /// Real nodes in network namespaces, with packets lost and paths cut. Needs root, and says so where it is skipped.
+    Netns,
     /// Builds the plugins and the tests' guests for wasm and prints where they lie.
     Guests,
     /// What has to pass before a merge: formatting, lints, tests and, where it is installed, `cargo deny`.
@@ -50,6 +53,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.command {
         Command::Demo(arguments) => return demo::run(&workspace, &arguments),
         Command::Test(arguments) => test::run(&workspace, &arguments)?,
+        Command::Netns => netns::run(&workspace)?,
         Command::Guests => guests::print(&workspace)?,
         Command::Ci => ci::run(&workspace)?,
     }
