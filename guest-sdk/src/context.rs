@@ -187,6 +187,12 @@ impl Context {
         *self.now.get_or_init(clock::now)
     }
 
+    /// Microseconds on a clock that goes on within a turn and never goes back; where it began says nothing. For
+    /// measuring only: a turn that is run again reads other values. In tests it moves with the test's clock.
+    pub fn monotonic_us(&self) -> u64 {
+        clock::monotonic()
+    }
+
     /// Random bytes, fit for keys.
     pub fn random_bytes(&self, len: u32) -> Vec<u8> {
         random::bytes(len)

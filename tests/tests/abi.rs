@@ -205,6 +205,18 @@ async fn timers_fire_once_can_be_moved_and_cancelled_and_survive_upgrade_and_cra
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_stopwatch_goes_on_within_a_turn_and_across_upgrades() -> Result<()> {
+    let node = Node::start().await?;
+    let mut all = Vec::new();
+    for _ in 0..2 {
+        all.extend(serde_json::from_value::<Vec<u64>>(node.call("clock", json!({})).await)?);
+        node.upgrade().await?;
+    }
+    assert!(all.len() == 6 && all.is_sorted_by(|a, b| a < b), "{all:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn plugins_call_each_other_by_grant_only() -> Result<()> {
     let node = Node::start().await?;
     let call = |plugin: &str, command: &str, timeout_ms: u32, args: Value| json!({"plugin": plugin, "text": command, "timeout_ms": timeout_ms, "args": args});

@@ -191,6 +191,10 @@ pub(crate) mod clock {
     pub fn now() -> u64 {
         super::node(|node| node.now)
     }
+
+    pub fn monotonic() -> u64 {
+        now() * 1_000
+    }
 }
 
 pub(crate) mod random {

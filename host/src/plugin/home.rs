@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::time::Instant;
+
 use super::calls::CallDesk;
 use super::info::{Counters, PluginInfo};
 use super::ledger::Ledger;
@@ -23,6 +25,8 @@ pub(super) struct Services {
     pub(super) signer: Arc<dyn Signer>,
     pub(super) store: Store,
     pub(super) desk: Arc<CallDesk>,
+    /// Where the plugins' stopwatch began.
+    pub(super) started: Instant,
 }
 
 /// See the module. It outlives instances and revisions.

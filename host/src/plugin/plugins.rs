@@ -80,6 +80,7 @@ impl Plugins {
             signer: config.signer,
             store: config.store,
             desk: Arc::default(),
+            started: Instant::now(),
         };
         let engine = Arc::new(WasmEngine::new(config.preemption)?);
         let (running, lifecycle) = (Mutex::default(), tokio::sync::Mutex::default());

@@ -20,8 +20,7 @@ pub struct PingArgs {
     pub concurrency: u32,
 }
 
-/// The answer of `ping`. Times are milliseconds by the plugin's clock, which stands still within a turn: the
-/// mean is precise over many requests, a percentile is a whole number.
+/// The answer of `ping`. Times are microseconds from the plugin's request to its answer, as the plugin measures them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PingDone {
     /// Requests made.
@@ -31,13 +30,13 @@ pub struct PingDone {
     /// Not answered, or with something else.
     pub failed: u64,
     /// From the first request to the last answer.
-    pub elapsed_ms: u64,
-    /// `elapsed_ms` × concurrency / answered.
-    pub mean_ms: f64,
-    /// Half of the answers came within this.
-    pub p50_ms: u64,
+    pub elapsed_us: u64,
+    /// Over all answers.
+    pub mean_us: f64,
+    /// Half of the answers came within this; exact to one part in 32, like the next.
+    pub p50_us: u64,
     /// Of 100 answers, 99 came within this.
-    pub p99_ms: u64,
+    pub p99_us: u64,
     /// Why the last failure failed.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub last_failure: Option<String>,

@@ -6,6 +6,7 @@
 mod checksum;
 mod commands;
 mod counts;
+mod durations;
 mod flood;
 mod ping;
 mod plugin;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use weir_sdk::prelude::*;
 
 use crate::commands::{PingArgs, PingDone};
+use crate::durations::Durations;
 use crate::flood::pattern;
 use crate::plugin::PROTOCOL;
 
@@ -23,9 +24,8 @@ pub(crate) struct PingJob {
     sent: u64,
     answered: u64,
     failed: u64,
-    started_ms: u64,
-    /// Answers by the milliseconds they took.
-    took: BTreeMap<u64, u64>,
+    started_us: u64,
+    took: Durations,
     /// Ask, its index, and when it was made.
     open: BTreeMap<u64, (u64, u64)>,
     last_failure: Option<String>,
@@ -42,8 +42,8 @@ impl PingJob {
             sent: 0,
             answered: 0,
             failed: 0,
-            started_ms: ctx.now_ms(),
-            took: BTreeMap::new(),
+            started_us: ctx.monotonic_us(),
+            took: Durations::default(),
             open: BTreeMap::new(),
             last_failure: None,
         }
@@ -56,7 +56,7 @@ impl PingJob {
             body.clear();
             pattern(self.command, self.sent, self.size, &mut body);
             match ctx.ask_bytes(self.peer, PROTOCOL, TIMEOUT_MS, &body) {
-                Ok(ask) => drop(self.open.insert(ask, (self.sent, ctx.now_ms()))),
+                Ok(ask) => drop(self.open.insert(ask, (self.sent, ctx.monotonic_us()))),
                 Err(SendError::Busy | SendError::OverBudget) => return Ok(self.open.is_empty()),
                 Err(error) => return Err(error),
             }
@@ -67,7 +67,7 @@ impl PingJob {
 
     /// Takes an answer; false when it is another job's.
     pub(crate) fn take(&mut self, response: &Response<'_>, ctx: &Context) -> bool {
-        let Some((index, asked_ms)) = self.open.remove(&response.id) else { return false };
+        let Some((index, asked_us)) = self.open.remove(&response.id) else { return false };
         let failure = match &response.outcome {
             Ok(body) => (!self.is_echo(index, body)).then(|| "the answer is not what was asked".to_owned()),
             Err(error) => Some(Error::from(error.clone()).to_string()),
@@ -77,7 +77,7 @@ impl PingJob {
             self.last_failure = failure;
         } else {
             self.answered += 1;
-            *self.took.entry(ctx.now_ms().saturating_sub(asked_ms)).or_default() += 1;
+            self.took.add(ctx.monotonic_us().saturating_sub(asked_us));
         }
         true
     }
@@ -97,26 +97,15 @@ impl PingJob {
     }
 
     pub(crate) fn done(&self, ctx: &Context) -> PingDone {
-        let elapsed_ms = ctx.now_ms().saturating_sub(self.started_ms);
         PingDone {
             sent: self.sent,
             answered: self.answered,
             failed: self.failed,
-            elapsed_ms,
-            mean_ms: elapsed_ms as f64 * self.concurrency as f64 / self.answered.max(1) as f64,
-            p50_ms: self.percentile(50),
-            p99_ms: self.percentile(99),
+            elapsed_us: ctx.monotonic_us().saturating_sub(self.started_us),
+            mean_us: self.took.mean(),
+            p50_us: self.took.percentile(50),
+            p99_us: self.took.percentile(99),
             last_failure: self.last_failure.clone(),
         }
-    }
-
-    fn percentile(&self, percent: u64) -> u64 {
-        let rank = (self.answered * percent).div_ceil(100);
-        let mut seen = 0;
-        let reached = self.took.iter().find(|(_, answers)| {
-            seen += **answers;
-            seen >= rank
-        });
-        reached.map_or(0, |(ms, _)| *ms)
     }
 }

@@ -37,18 +37,32 @@ pub struct Flood {
     pub checksum: String,
 }
 
-/// `ping` with `count` requests, one after the other: how many were answered, and the mean round trip as the plugin
-/// measured it.
-pub fn ping(client: &Client, peer: &str, count: u64, size: usize) -> Result<(u64, Duration)> {
+/// What a `ping` came to. Times are from the plugin's request to its answer, as the plugin measured them.
+pub struct Pinged {
+    pub answered: u64,
+    pub mean: Duration,
+    pub p50: Duration,
+    pub p99: Duration,
+}
+
+/// `ping` with `count` requests, one after the other.
+pub fn ping(client: &Client, peer: &str, count: u64, size: usize) -> Result<Pinged> {
     let answer = client.call(PLUGIN, "ping", &json!({"peer": peer, "count": count, "size": size}))?;
-    read("ping", &answer, |answer| Ok((number(answer, "answered")?, millis(answer, "mean_ms")?)))
+    read("ping", &answer, |answer| {
+        Ok(Pinged {
+            answered: number(answer, "answered")?,
+            mean: micros(answer, "mean_us")?,
+            p50: micros(answer, "p50_us")?,
+            p99: micros(answer, "p99_us")?,
+        })
+    })
 }
 
 /// `ping` with one request: how long it took an app from its call to the node's answer, none if the peer did not answer.
 pub fn timed_ping(client: &Client, peer: &str, size: usize) -> Result<Option<Duration>> {
     let started = Instant::now();
-    let (answered, _) = ping(client, peer, 1, size)?;
-    Ok((answered == 1).then(|| started.elapsed()))
+    let pinged = ping(client, peer, 1, size)?;
+    Ok((pinged.answered == 1).then(|| started.elapsed()))
 }
 
 /// `send`: data cut into messages with `payload` bytes each, going on with `flood` where one is named. The node answers
@@ -104,9 +118,9 @@ fn number(answer: &Value, key: &str) -> Result<u64> {
     answer[key].as_u64().with_context(|| format!("`{key}` is missing or not a whole number"))
 }
 
-fn millis(answer: &Value, key: &str) -> Result<Duration> {
-    let millis = answer[key].as_f64().and_then(|millis| Duration::try_from_secs_f64(millis / 1e3).ok());
-    millis.with_context(|| format!("`{key}` is missing or no time"))
+fn micros(answer: &Value, key: &str) -> Result<Duration> {
+    let micros = answer[key].as_f64().and_then(|micros| Duration::try_from_secs_f64(micros / 1e6).ok());
+    micros.with_context(|| format!("`{key}` is missing or no time"))
 }
 
 fn text(answer: &Value, key: &str) -> Result<String> {
@@ -148,7 +162,7 @@ mod tests {
         let stats = json!({"per_peer": [{"peer": "a", "lost": 0, "reordered": "two"}]});
         let error = read_received(&stats, "a", "f").expect_err("it is incomplete");
         assert!(error.to_string().contains("reordered"), "{error}");
-        assert!(millis(&json!({"mean_ms": -1.0}), "mean_ms").is_err());
+        assert!(micros(&json!({"mean_us": -1.0}), "mean_us").is_err());
     }
 
     #[test]

@@ -101,16 +101,18 @@ impl Scenario {
         self.shown.step(&format!("{} requests from a to b, one after the other", grouped(2 * REQUESTS)));
         let failed = || self.a.with_log("the requests failed");
         let (client, peer) = (&self.a.client, &self.b.peer_id);
-        let (answered, mean) = ping::ping(client, peer, REQUESTS, SIZE).with_context(failed)?;
+        let between = ping::ping(client, peer, REQUESTS, SIZE).with_context(failed)?;
         let mut took = Vec::new();
         for _ in 0..REQUESTS {
             interrupt::check()?;
             took.extend(ping::timed_ping(client, peer, SIZE).with_context(failed)?);
         }
-        let answered = answered + took.len() as u64;
-        let (p50, p99) = (percentile(&mut took, 50), percentile(&mut took, 99));
-        self.shown.fact(&format!("{} answered, mean {} µs between the plugins", grouped(answered), mean.as_micros()));
-        Ok(Requests { asked: 2 * REQUESTS, answered, mean, p50, p99 })
+        let answered = between.answered + took.len() as u64;
+        let app = [percentile(&mut took, 50), percentile(&mut took, 99)];
+        let p50 = between.p50.as_micros();
+        self.shown.fact(&format!("{} answered, half within {p50} µs between the plugins", grouped(answered)));
+        let ping::Pinged { mean, p50, p99, .. } = between;
+        Ok(Requests { asked: 2 * REQUESTS, answered, mean, p50, p99, app })
     }
 
     /// The flood. The upgrade is begun when half is sent, by a thread of its own, so that the flood does not pause for it.

@@ -38,9 +38,11 @@ pub struct Requests {
     pub answered: u64,
     /// As the plugin measured it, over many requests one after the other.
     pub mean: Duration,
-    /// As an app sees it that calls the plugin's command for one request: the way over the admin API included.
     pub p50: Duration,
     pub p99: Duration,
+    /// p50 and p99 as an app sees them that calls the plugin's command for one request: the way over the admin API
+    /// included.
+    pub app: [Duration; 2],
 }
 
 /// The upgrade in the middle of the flood.
@@ -97,6 +99,7 @@ impl Summary {
     pub fn table(&self) -> String {
         let pause = self.upgrade.pause.map_or("not told by the node".to_owned(), micros);
         let messages = &self.messages;
+        let [app_p50, app_p99] = self.requests.app;
         let rows = [
             ("messages sent", format!("{} of {} bytes, from {}", grouped(messages.sent), messages.size, self.file)),
             ("received", grouped(messages.received)),
@@ -109,9 +112,9 @@ impl Summary {
                 format!("{} messages/s over {:.2} s", grouped(messages.rate() as u64), messages.took.as_secs_f64()),
             ),
             ("requests", format!("{} of {} answered", self.requests.answered, self.requests.asked)),
+            ("round trip p50", round_trip(self.requests.p50, app_p50)),
+            ("round trip p99", round_trip(self.requests.p99, app_p99)),
             ("round trip mean", format!("{} between the plugins", micros(self.requests.mean))),
-            ("round trip p50", format!("{} for an app, over the admin API", micros(self.requests.p50))),
-            ("round trip p99", format!("{} for an app, over the admin API", micros(self.requests.p99))),
             (
                 "upgrade",
                 format!("{} → {} after {} messages", self.upgrade.from, self.upgrade.to, grouped(self.upgrade.at)),
@@ -126,6 +129,7 @@ impl Summary {
     /// The same for programs. Durations are whole microseconds.
     pub fn json(&self) -> Value {
         let messages = &self.messages;
+        let [app_p50, app_p99] = self.requests.app;
         json!({
             "ok": self.failures().is_empty(),
             "failures": self.failures(),
@@ -147,6 +151,8 @@ impl Summary {
                 "mean_us": whole_micros(self.requests.mean),
                 "p50_us": whole_micros(self.requests.p50),
                 "p99_us": whole_micros(self.requests.p99),
+                "app_p50_us": whole_micros(app_p50),
+                "app_p99_us": whole_micros(app_p99),
             },
             "upgrade": {
                 "from": self.upgrade.from,
@@ -165,6 +171,10 @@ pub fn percentile(samples: &mut [Duration], percent: usize) -> Duration {
     samples.sort_unstable();
     let rank = (samples.len() * percent).div_ceil(100).max(1);
     samples.get(rank - 1).copied().unwrap_or_default()
+}
+
+fn round_trip(between: Duration, app: Duration) -> String {
+    format!("{} between the plugins, {} for an app over the admin API", micros(between), micros(app))
 }
 
 fn whole_micros(duration: Duration) -> u64 {

@@ -1,4 +1,4 @@
-//! `clock`: the date of the turn.
+//! `clock`: the date of the turn, and a stopwatch.
 
 use crate::plugin::abi::weir::plugin::clock::Host;
 use crate::plugin::instance::InstanceState;
@@ -6,5 +6,10 @@ use crate::plugin::instance::InstanceState;
 impl Host for InstanceState {
     fn now(&mut self) -> wasmtime::Result<u64> {
         Ok(self.now)
+    }
+
+    /// Whole microseconds: enough to measure a round trip, too coarse to watch a cache.
+    fn monotonic(&mut self) -> wasmtime::Result<u64> {
+        Ok(u64::try_from(self.home.services.started.elapsed().as_micros()).unwrap_or(u64::MAX))
     }
 }
