@@ -66,6 +66,21 @@ impl Weir {
         Ok(())
     }
 
+    /// The node's process, while it runs.
+    pub fn process(&self) -> Option<u32> {
+        self.running.as_ref().map(Child::id)
+    }
+
+    /// Writes keys into a section of `weir.toml`; those that the template shows are set there.
+    pub fn configure(&self, section: &str, keys: &[(&str, &str)]) -> Result<()> {
+        let file = self.folder().join("weir.toml");
+        let text = std::fs::read_to_string(&file)?;
+        let head = format!("[{section}]\n");
+        ensure!(text.contains(&head), "the template has no [{section}]");
+        let lines: String = keys.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
+        Ok(std::fs::write(&file, text.replacen(&head, &format!("{head}{lines}"), 1))?)
+    }
+
     /// Sends SIGTERM, and returns how long the node took to end well.
     pub fn terminate(&mut self) -> Result<Duration> {
         let mut child = self.running.take().context("it runs")?;

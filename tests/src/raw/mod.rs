@@ -38,7 +38,11 @@ pub struct RawPeer {
 impl RawPeer {
     /// Shakes hands as the peer with this key and opens the control stream, but says nothing.
     pub async fn connect(node: SocketAddr, seed: u8) -> Result<Self> {
-        let key = SigningKey::from_bytes(&[seed; 32]);
+        Self::connect_as(node, [seed; 32]).await
+    }
+
+    async fn connect_as(node: SocketAddr, secret: [u8; 32]) -> Result<Self> {
+        let key = SigningKey::from_bytes(&secret);
         let (client, connection) = handshake(node, &key).await?;
         let (mut handle, acceptor) = connection.split();
         let (from_node, control) = handle.open_bidirectional_stream().await?.split();
@@ -48,8 +52,13 @@ impl RawPeer {
     /// Connects, says a sound hello with these protocols, and waits until both sides said `Admitted`. Gives the
     /// node's hello.
     pub async fn admitted(node: SocketAddr, seed: u8, protocols: &[&str]) -> Result<(Self, Hello)> {
-        let mut peer = Self::connect(node, seed).await?;
-        peer.say(&Control::Hello(Hello::with(u64::from(seed) + 1, protocols))).await?;
+        Self::admitted_as(node, [seed; 32], Hello::with(u64::from(seed) + 1, protocols)).await
+    }
+
+    /// The same with a secret key and a hello of one's own.
+    pub async fn admitted_as(node: SocketAddr, secret: [u8; 32], hello: Hello) -> Result<(Self, Hello)> {
+        let mut peer = Self::connect_as(node, secret).await?;
+        peer.say(&Control::Hello(hello)).await?;
         let Control::Hello(hello) = peer.hear().await? else { bail!("the node's first message is no hello") };
         peer.say(&Control::Admitted).await?;
         match peer.hear().await? {
