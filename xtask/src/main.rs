@@ -2,6 +2,7 @@
 
 mod ci;
 mod demo;
+mod faults;
 mod guests;
 mod interrupt;
 mod netns;
@@ -31,6 +32,8 @@ enum Command {
     Test(test::Arguments),
     /// Real nodes in network namespaces, with packets lost and paths cut. Needs root, and says so where it is skipped.
     Netns,
+    /// Puts known faults into a copy of the sources, one at a time, and expects the tests to find each.
+    Faults(faults::Arguments),
     /// Builds the plugins and the tests' guests for wasm and prints where they lie.
     Guests,
     /// What has to pass before a merge: formatting, lints, tests and, where it is installed, `cargo deny`.
@@ -54,6 +57,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Demo(arguments) => return demo::run(&workspace, &arguments),
         Command::Test(arguments) => test::run(&workspace, &arguments)?,
         Command::Netns => netns::run(&workspace)?,
+        Command::Faults(arguments) => faults::run(&workspace, &arguments)?,
         Command::Guests => guests::print(&workspace)?,
         Command::Ci => ci::run(&workspace)?,
     }
