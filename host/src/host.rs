@@ -345,7 +345,7 @@ fn connection_config(
     let max_peers = config.limits.max_peers as usize;
     let max_pending = config.limits.max_pending_handshakes as usize;
     ConnectionConfig {
-        limits: ConnectionLimits { max_peers, max_pending },
+        limits: ConnectionLimits { max_peers, max_pending, ..ConnectionLimits::default() },
         address: address_source(key, transport.local_address(), runtime),
         ..ConnectionConfig::new(config.limits.max_streams, runtime)
     }

@@ -47,7 +47,7 @@ fn start(key: Arc<NodeKey>, max_peers: usize) -> Node {
     let address = PeerAddr { peer: key.peer_id(), address: transport.local_address() };
     let (sender, events) = mpsc::channel(64);
     let mut config = ConnectionConfig::new(64, &runtime);
-    config.limits.max_peers = max_peers;
+    (config.limits.max_peers, config.limits.reserved_outbound) = (max_peers, 0);
     let record = AddressRecord {
         peer: *key.peer_id().as_bytes(),
         sequence: 1,
