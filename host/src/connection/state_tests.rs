@@ -1,7 +1,7 @@
 //! Rules one by one, then two nodes on a simulated network with everything that can go wrong.
 
 use super::*;
-use crate::connection::limits::PROBE_TIMEOUT;
+use crate::connection::limits::{HELLO_TIMEOUT, PROBE_TIMEOUT};
 
 #[path = "state_sim.rs"]
 mod sim;
