@@ -3,6 +3,10 @@
 use super::*;
 use crate::connection::limits::{HELLO_TIMEOUT, PROBE_TIMEOUT};
 
+#[path = "state_crowd.rs"]
+mod crowd;
+#[path = "state_limits_tests.rs"]
+mod limits;
 #[path = "state_sim.rs"]
 mod sim;
 
