@@ -9,7 +9,8 @@
 //! - The place of a peer is taken in the same step that decides to admit it, so no two newcomers can both pass
 //!   the last free place: peers in `Answered`, `Ready` or `Up` never exceed `max_peers`, and their connections never
 //!   exceed `connections_per_peer` each.
-//! - No more than `max_peers - reserved_outbound` places go to ordinary peers who dialed.
+//! - No ordinary peer who dials gets a place while `max_peers - reserved_outbound` such peers have one. (Demoting a
+//!   necessary peer can make them more.)
 //! - A necessary peer loses its place only to another necessary one, and never with `lifo`.
 //! - No connection is up whose peer or address the access lists deny.
 //! - Every connection that is not up has a deadline. So no connection, and no dial, can wait for ever.
