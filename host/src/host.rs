@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::Config;
 use crate::connection::{AddressSource, ConnectionConfig, ConnectionEvent, ConnectionLimits, ConnectionManager};
 use crate::identity::NodeKey;
+use crate::limits::{self, Limit, Usage};
 use crate::peer::{PeerAddr, PeerId};
 use crate::plugin::store::{MemoryDisk, Store, StorePolicy};
 use crate::plugin::{PluginPolicy, Plugins, PluginsConfig, Preemption, Signer};
@@ -24,7 +25,7 @@ use crate::protocol::{Network, ProtocolId, ProtocolManager, ProtocolPolicy, Stre
 use crate::runtime::Runtime;
 use crate::stream::{LaneLimits, Lanes, LanesConfig, PoolPolicy, ReceivePolicy, SendStreamPoolManager};
 use crate::supervisor::{ConnectionSupervisor, RetryPolicy, WatchError};
-use crate::transport::{Io, Transport, TransportConfig};
+use crate::transport::{Access, AccessLists, Io, Transport, TransportConfig};
 use crate::wire::{AddressRecord, CloseCode, SignedAddressRecord};
 
 /// News of connections that may wait for the dispatcher, which never waits itself.
@@ -70,6 +71,7 @@ pub struct Host(Arc<Inner>);
 struct Inner {
     peer_id: PeerId,
     started: Instant,
+    config: Config,
     transport: Transport,
     connections: ConnectionManager,
     supervisor: ConnectionSupervisor,
@@ -175,6 +177,7 @@ impl Host {
         Ok(Self(Arc::new(Inner {
             peer_id,
             started,
+            config,
             transport,
             connections,
             supervisor,
@@ -277,6 +280,31 @@ impl Host {
         }
     }
 
+    /// Every limit that is in force, and what is in use of it.
+    pub async fn limits(&self) -> Vec<Limit> {
+        let Inner { config, transport, connections, protocols, plugins, .. } = &*self.0;
+        let lists = transport.access().lists();
+        let usage = Usage {
+            connections: connections.status().await,
+            handshakes: transport.pending_handshakes(),
+            access_entries: lists.allow.len() + lists.block.len(),
+            receive_streams: protocols.receive_stats().streams,
+            plugins: plugins.list().len(),
+        };
+        limits::table(config, &receive_policy(config), &usage)
+    }
+
+    /// Who may connect, as of now.
+    pub fn access(&self) -> AccessLists {
+        AccessLists::clone(&self.0.transport.access().lists())
+    }
+
+    /// Decides anew who may connect, and closes at once what is denied. Returns how many connections and dials that
+    /// were. Two callers at once leave the lists of one of them.
+    pub async fn set_access(&self, lists: AccessLists) -> usize {
+        self.0.connections.set_access(lists).await
+    }
+
     /// Ends in order, within 5 s: no more dials; plugins take their last turn; connections drain, so that what those
     /// turns sent still leaves; then streams, sockets and the store. May be called twice.
     pub async fn shutdown(&self) {
@@ -332,6 +360,8 @@ fn transport_config(key: &Arc<NodeKey>, config: &Config) -> TransportConfig {
         keep_alive: config.timeouts.keep_alive,
         handshake_timeout: config.timeouts.handshake,
         max_pending_handshakes: config.limits.max_pending_handshakes,
+        max_pending_per_source: config.limits.max_pending_per_source,
+        access: Access::new(config.access.clone()),
         ..TransportConfig::new(key.clone(), config.listen)
     }
 }
@@ -342,10 +372,18 @@ fn connection_config(
     transport: &Transport,
     runtime: &Runtime,
 ) -> ConnectionConfig {
-    let max_peers = config.limits.max_peers as usize;
-    let max_pending = config.limits.max_pending_handshakes as usize;
+    let from = &config.limits;
+    let limits = ConnectionLimits {
+        max_peers: from.max_peers as usize,
+        connections_per_peer: from.connections_per_peer as usize,
+        reserved_outbound: from.reserved_outbound as usize,
+        max_pending: from.max_pending_handshakes as usize,
+        max_per_source: from.max_connections_per_source as usize,
+        limit_loopback: false,
+        eviction: from.eviction,
+    };
     ConnectionConfig {
-        limits: ConnectionLimits { max_peers, max_pending },
+        limits,
         address: address_source(key, transport.local_address(), runtime),
         ..ConnectionConfig::new(config.limits.max_streams, runtime)
     }
@@ -381,15 +419,22 @@ fn streams(incarnation: u64, config: &Config, tasks: &TaskTracker) -> Streams {
         limits: LaneLimits::for_messages(config.limits.max_message),
     };
     let lanes = Lanes::new(pools.clone(), lanes, tasks.clone(), Handle::current());
-    // What every hello promises has to hold for all peers at once.
-    let receive = ReceivePolicy {
+    let receive = receive_policy(config);
+    Streams { lanes, pools, receive, sequence, tasks: tasks.clone() }
+}
+
+/// What every hello promises has to hold for all peers at once, and for one connection more of each, because one that
+/// is replaced may not be gone yet.
+fn receive_policy(config: &Config) -> ReceivePolicy {
+    let per_connection = config.limits.max_streams as usize;
+    let per_peer = (config.limits.connections_per_peer as usize + 1) * per_connection;
+    ReceivePolicy {
         per_connection,
-        per_peer: 2 * per_connection,
-        per_node: 2 * per_connection * config.limits.max_peers as usize,
+        per_peer,
+        per_node: per_peer * config.limits.max_peers as usize,
         assembly: ReceivePolicy::assembly_for(config.limits.max_message),
         ..ReceivePolicy::default()
-    };
-    Streams { lanes, pools, receive, sequence, tasks: tasks.clone() }
+    }
 }
 
 fn plugin_policy(config: &Config) -> PluginPolicy {

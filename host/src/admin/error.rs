@@ -35,11 +35,11 @@ impl ApiError {
 
 fn status_of(code: &str) -> StatusCode {
     match code {
-        "unknown-plugin" | "unknown-peer" | "unknown-command" | "not-found" => StatusCode::NOT_FOUND,
+        "unknown-plugin" | "unknown-peer" | "unknown-entry" | "unknown-command" | "not-found" => StatusCode::NOT_FOUND,
         "timed-out" | "timeout" => StatusCode::GATEWAY_TIMEOUT,
         "busy" | "gone" => StatusCode::SERVICE_UNAVAILABLE,
         "too-large" => StatusCode::PAYLOAD_TOO_LARGE,
-        "too-many-plugins" | "too-many-peers" => StatusCode::CONFLICT,
+        "too-many-plugins" | "too-many-peers" | "too-many-entries" => StatusCode::CONFLICT,
         "folder-unusable" | "not-saved" | "internal" => StatusCode::INTERNAL_SERVER_ERROR,
         code if code.starts_with("already-") => StatusCode::CONFLICT,
         _ => StatusCode::UNPROCESSABLE_ENTITY,

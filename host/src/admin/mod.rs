@@ -1,5 +1,6 @@
 //! The admin API: HTTP/1.1 with JSON on a Unix socket. `docs/admin-api.md` describes it.
 
+mod access;
 mod call;
 mod client;
 mod error;

@@ -11,13 +11,16 @@ use serde_json::{Value, json};
 
 use super::error::ApiError;
 use super::guard::{Guard, MAX_REQUESTS, MAX_UPLOADS, guard};
-use super::{MAX_BODY, MAX_CALL_TIMEOUT, PLUGIN_CHANGE_TIMEOUT, REQUEST_TIMEOUT, call, peers, plugins};
+use super::{MAX_BODY, MAX_CALL_TIMEOUT, PLUGIN_CHANGE_TIMEOUT, REQUEST_TIMEOUT, access, call, peers, plugins};
 use crate::node::{MAX_PLUGIN_FILE, Node};
 
 /// The whole admin API, for a server or for a test.
 pub fn router(node: Arc<Node>) -> Router {
     let quick = Router::new()
         .route("/v1/status", get(status))
+        .route("/v1/limits", get(limits))
+        .route("/v1/access", get(access::list).post(access::add))
+        .route("/v1/access/{list}/{entry}", delete(access::remove))
         .route("/v1/peers", get(peers::list).post(peers::add))
         .route("/v1/peers/{peer_id}", delete(peers::remove))
         .route("/v1/protocols", get(protocols))
@@ -42,6 +45,10 @@ pub fn router(node: Arc<Node>) -> Router {
 
 async fn status(State(node): State<Arc<Node>>) -> Json<Value> {
     Json(node.status().await)
+}
+
+async fn limits(State(node): State<Arc<Node>>) -> Json<Value> {
+    Json(json!({"limits": node.host().limits().await}))
 }
 
 async fn protocols(State(node): State<Arc<Node>>) -> Json<Value> {

@@ -1,9 +1,11 @@
 //! The command line: each command reads its arguments, asks the node, and prints the answer.
 
+mod access;
 mod call;
 mod client;
 mod failure;
 mod init;
+mod limits;
 mod output;
 mod peers;
 mod plugin;
@@ -49,6 +51,10 @@ enum Command {
     Status(status::Status),
     /// Show peers, add or remove one
     Peers(peers::Peers),
+    /// Show who may connect, block or allow somebody
+    Access(access::Access),
+    /// Show every limit, its value and what is in use
+    Limits(limits::Limits),
     /// Show the registered protocols
     Protocols(protocols::Protocols),
     /// Show, load, upgrade or unload plugins
@@ -83,6 +89,8 @@ fn execute(cli: Cli, output: &Output) -> Result<(), Failure> {
             Command::Run(command) => command.execute(folder, output).await,
             Command::Status(command) => command.execute(&folder, output).await,
             Command::Peers(command) => command.execute(&folder, output).await,
+            Command::Access(command) => command.execute(&folder, output).await,
+            Command::Limits(command) => command.execute(&folder, output).await,
             Command::Protocols(command) => command.execute(&folder, output).await,
             Command::Plugin(command) => command.execute(&folder, output).await,
             Command::Call(command) => command.execute(&folder, output).await,
@@ -135,7 +143,7 @@ mod tests {
     #[test]
     fn the_documented_forms_parse() {
         let peer = format!("{}@127.0.0.1:1", "0a".repeat(32));
-        let forms: [&[&str]; 14] = [
+        let forms: [&[&str]; 21] = [
             &["init", "--listen", "127.0.0.1:0"],
             &["run"],
             &["run", "--listen", "[::1]:0", "--json"],
@@ -144,6 +152,13 @@ mod tests {
             &["peers"],
             &["peers", "add", &peer, "--necessary"],
             &["peers", "remove", &peer[..64], "--json"],
+            &["access"],
+            &["access", "list", "--json"],
+            &["access", "block", "203.0.113.0/24"],
+            &["access", "unblock", "[2001:db8::1]:4433"],
+            &["access", "allow", &peer[..64]],
+            &["access", "disallow", "203.0.113.7:4433"],
+            &["limits", "--json"],
             &["protocols"],
             &["plugin", "list"],
             &["plugin", "load", "ping.wasm", "--save"],

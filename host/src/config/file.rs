@@ -1,6 +1,6 @@
 //! `weir.toml` as it is written, and its checked form.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -12,9 +12,11 @@ use super::keys::Source;
 use super::units::{format_duration, format_size};
 use super::{
     Config, ConfigError, ConfiguredPeer, Limits, LogConfig, LogFormat, PluginLimits, PluginOverrides, Timeouts,
-    parse_duration, parse_size,
+    parse_duration, parse_size, reserved_of,
 };
+use crate::connection::Eviction;
 use crate::peer::PeerAddr;
+use crate::transport::{AccessEntry, AccessLists, MAX_ACCESS_ENTRIES};
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
@@ -22,6 +24,7 @@ struct RawConfig {
     listen: Option<SocketAddr>,
     limits: RawLimits,
     timeouts: RawTimeouts,
+    access: RawAccess,
     peers: Vec<RawPeer>,
     plugins: RawPlugins,
     log: RawLog,
@@ -31,7 +34,12 @@ struct RawConfig {
 #[serde(default)]
 struct RawLimits {
     max_peers: Option<u32>,
+    connections_per_peer: Option<u32>,
+    reserved_outbound: Option<u32>,
+    eviction: Option<Eviction>,
     max_pending_handshakes: Option<u32>,
+    max_pending_per_source: Option<u32>,
+    max_connections_per_source: Option<u32>,
     max_streams: Option<u32>,
     stream_window: Option<Size>,
     send_buffer: Option<Size>,
@@ -45,6 +53,13 @@ struct RawTimeouts {
     idle: Option<Time>,
     keep_alive: Option<Time>,
     handshake: Option<Time>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct RawAccess {
+    allow: BTreeSet<AccessEntry>,
+    block: BTreeSet<AccessEntry>,
 }
 
 #[derive(Deserialize)]
@@ -171,6 +186,7 @@ pub(super) fn from_source(source: &Source<'_>) -> Result<Config, ConfigError> {
         listen: raw.listen.unwrap_or(default.listen),
         limits: limits(&check, &raw.limits)?,
         timeouts: timeouts(&check, &raw.timeouts)?,
+        access: access(&check, raw.access)?,
         peers: peers(&check, &raw.peers)?,
         plugins: plugin_limits(&check, &raw.plugins)?,
         plugin_settings: plugin_settings(source)?,
@@ -180,13 +196,39 @@ pub(super) fn from_source(source: &Source<'_>) -> Result<Config, ConfigError> {
 
 fn limits(check: &Check<'_>, raw: &RawLimits) -> Result<Limits, ConfigError> {
     let default = Limits::default();
+    let max_peers = check.count("limits.max_peers", raw.max_peers, default.max_peers, 1..=4096)?;
     let limits = Limits {
-        max_peers: check.count("limits.max_peers", raw.max_peers, default.max_peers, 1..=4096)?,
+        max_peers,
+        connections_per_peer: check.count(
+            "limits.connections_per_peer",
+            raw.connections_per_peer,
+            default.connections_per_peer,
+            1..=4,
+        )?,
+        reserved_outbound: check.count(
+            "limits.reserved_outbound",
+            raw.reserved_outbound,
+            reserved_of(max_peers),
+            0..=max_peers - 1,
+        )?,
+        eviction: raw.eviction.unwrap_or(default.eviction),
         max_pending_handshakes: check.count(
             "limits.max_pending_handshakes",
             raw.max_pending_handshakes,
             default.max_pending_handshakes,
             1..=1024,
+        )?,
+        max_pending_per_source: check.count(
+            "limits.max_pending_per_source",
+            raw.max_pending_per_source,
+            default.max_pending_per_source,
+            1..=1024,
+        )?,
+        max_connections_per_source: check.count(
+            "limits.max_connections_per_source",
+            raw.max_connections_per_source,
+            default.max_connections_per_source,
+            1..=16384,
         )?,
         max_streams: check.count("limits.max_streams", raw.max_streams, default.max_streams, 4..=1024)?,
         stream_window: check.size(
@@ -231,6 +273,15 @@ fn timeouts(check: &Check<'_>, raw: &RawTimeouts) -> Result<Timeouts, ConfigErro
         return Err(check.0.wrong("timeouts.keep_alive", problem));
     }
     Ok(Timeouts { idle, keep_alive, handshake })
+}
+
+fn access(check: &Check<'_>, RawAccess { allow, block }: RawAccess) -> Result<AccessLists, ConfigError> {
+    let (entries, most) = (allow.len() + block.len(), MAX_ACCESS_ENTRIES);
+    if entries > most {
+        let problem = format!("{entries} entries in both lists, more than {most}: write networks (IP/PREFIX) instead");
+        return Err(check.0.wrong("access", problem));
+    }
+    Ok(AccessLists { allow, block })
 }
 
 fn peers(check: &Check<'_>, raw: &[RawPeer]) -> Result<Vec<ConfiguredPeer>, ConfigError> {

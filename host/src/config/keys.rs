@@ -33,7 +33,12 @@ pub(super) const NODE: Shape = Table(&[
         "limits",
         Table(&[
             ("max_peers", Value),
+            ("connections_per_peer", Value),
+            ("reserved_outbound", Value),
+            ("eviction", Value),
             ("max_pending_handshakes", Value),
+            ("max_pending_per_source", Value),
+            ("max_connections_per_source", Value),
             ("max_streams", Value),
             ("stream_window", Value),
             ("send_buffer", Value),
@@ -42,6 +47,7 @@ pub(super) const NODE: Shape = Table(&[
         ]),
     ),
     ("timeouts", Table(&[("idle", Value), ("keep_alive", Value), ("handshake", Value)])),
+    ("access", Table(&[("allow", Value), ("block", Value)])),
     ("peers", Tables(&[("address", Value), ("necessary", Value)])),
     (
         "plugins",
@@ -174,7 +180,7 @@ fn list_keys(shape: &Shape, prefix: &str, all: &mut Vec<String>) {
 
 /// All keys that exist, with `NAME` for the name of a plugin.
 #[cfg(test)]
-pub(super) fn all_keys() -> Vec<String> {
+pub(crate) fn all_keys() -> Vec<String> {
     let mut all = Vec::new();
     list_keys(&NODE, "", &mut all);
     all

@@ -25,7 +25,13 @@ const PLUGIN_MEMORY: &str = "memory of plugins";
 /// The keys that make a term large, the most effective first.
 fn keys_of(term: &str) -> &'static [&'static str] {
     match term {
-        "connections" => &["limits.stream_window", "limits.send_buffer", "limits.max_streams", "limits.max_peers"],
+        "connections" => &[
+            "limits.stream_window",
+            "limits.send_buffer",
+            "limits.max_streams",
+            "limits.max_peers",
+            "limits.connections_per_peer",
+        ],
         "pending handshakes" => {
             &["limits.max_pending_handshakes", "limits.stream_window", "limits.send_buffer", "limits.max_streams"]
         }
@@ -51,7 +57,7 @@ impl MemoryBound {
         let instances = u64::from(plugins.max_plugins) + u64::from(plugins.max_plugins > 0);
         let outbound = BudgetLimits::for_messages(limits.max_message).hard as u64;
         let demand = MemoryDemand {
-            connections: limits.max_peers,
+            connections: limits.max_peers.saturating_mul(limits.connections_per_peer),
             pending_handshakes: limits.max_pending_handshakes,
             mailboxes: plugins.max_mailbox.saturating_mul(plugins.max_plugins.into()),
             assembly: ReceivePolicy::assembly_for(limits.max_message) as u64,

@@ -4,7 +4,7 @@
 
 mod error;
 mod file;
-mod keys;
+pub(crate) mod keys;
 mod memory;
 mod plugin;
 mod template;
@@ -21,8 +21,9 @@ pub use plugin::{PluginOverrides, read_plugin_file};
 pub use template::{TEMPLATE, render_template};
 pub use units::{format_size, parse_duration, parse_size};
 
+use crate::connection::Eviction;
 use crate::peer::PeerAddr;
-use crate::transport::StreamLimits;
+use crate::transport::{AccessLists, StreamLimits};
 
 /// Everything `weir.toml` says, with the defaults where it says nothing.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,6 +34,8 @@ pub struct Config {
     pub limits: Limits,
     /// How long the node waits for a peer.
     pub timeouts: Timeouts,
+    /// Whom to let in and whom to keep out.
+    pub access: AccessLists,
     /// Peers to know from the start.
     pub peers: Vec<ConfiguredPeer>,
     /// What plugins may use.
@@ -48,8 +51,18 @@ pub struct Config {
 pub struct Limits {
     /// Most peers connected at once.
     pub max_peers: u32,
+    /// Most connections of one peer at once.
+    pub connections_per_peer: u32,
+    /// Places that ordinary peers who dial cannot take; less than `max_peers`.
+    pub reserved_outbound: u32,
+    /// Who goes when a peer comes and all places are taken.
+    pub eviction: Eviction,
     /// Most handshakes in progress at once.
     pub max_pending_handshakes: u32,
+    /// Most of them from one source: an IPv4 address or an IPv6 /64.
+    pub max_pending_per_source: u32,
+    /// Most connections that one source has dialed to this node.
+    pub max_connections_per_source: u32,
     /// Most streams a peer may have open to this node, and this node to a peer.
     pub max_streams: u32,
     /// Bytes a peer may send on one stream before this node has read them.
@@ -74,7 +87,12 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_peers: 64,
+            connections_per_peer: 1,
+            reserved_outbound: reserved_of(64),
+            eviction: Eviction::Lifo,
             max_pending_handshakes: 32,
+            max_pending_per_source: 16,
+            max_connections_per_source: 32,
             max_streams: 48,
             stream_window: 256 << 10,
             send_buffer: 128 << 10,
@@ -82,6 +100,11 @@ impl Default for Limits {
             memory_limit: 4 << 30,
         }
     }
+}
+
+/// What is kept for outbound connections unless the file says how much: an eighth of all places.
+fn reserved_of(max_peers: u32) -> u32 {
+    max_peers / 8
 }
 
 /// How long the node waits for a peer.
@@ -172,6 +195,7 @@ impl Default for Config {
             listen: SocketAddr::from(([0, 0, 0, 0], 4433)),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
+            access: AccessLists::default(),
             peers: Vec::new(),
             plugins: PluginLimits::default(),
             plugin_settings: BTreeMap::new(),

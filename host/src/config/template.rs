@@ -14,12 +14,30 @@ pub const TEMPLATE: &str = r#"# Configuration of a Weir node. Every key stands h
 #listen = "0.0.0.0:4433"
 
 [limits]
-# Most peers connected at once. Together with the next five keys it decides how much memory peers can take.
+# Most peers connected at once. Together with the sizes below it decides how much memory peers can take.
 #max_peers = 64
+
+# Most connections of one peer at once. A second one helps where one stream of packets is not enough; each costs as
+# much memory as a peer.
+#connections_per_peer = 1
+
+# Places that ordinary peers who dial cannot take, so that the node always finds some for peers it dials: an eighth of
+# max_peers unless you say otherwise.
+#reserved_outbound = 8
+
+# Who goes when a peer comes and all places are taken: with "lifo" an ordinary newcomer is refused, with "fifo" the
+# oldest ordinary peer goes, with "random" any. A necessary newcomer always gets an ordinary peer's place.
+#eviction = "lifo"
 
 # Most handshakes in progress at once, and connections not yet admitted, so that strangers who only knock cannot take
 # more.
 #max_pending_handshakes = 32
+
+# Most of them from one source: an IPv4 address or an IPv6 network of 64 bits. This machine itself is none.
+#max_pending_per_source = 16
+
+# Most connections that one source has dialed. Necessary peers come in beyond it.
+#max_connections_per_source = 32
 
 # Most streams a peer may have open to this node. A busy protocol uses one at a time; 48 leave room for many protocols.
 #max_streams = 48
@@ -46,6 +64,13 @@ pub const TEMPLATE: &str = r#"# Configuration of a Weir node. Every key stands h
 
 # A new connection must be established within this time.
 #handshake = "10s"
+
+[access]
+# Whom to let in; everybody when it is empty. PEER_ID, IP, IP/PREFIX, IP:PORT or [IPV6]:PORT.
+#allow = []
+
+# Whom to keep out, whatever the other list says. `weir access block` adds more while the node runs.
+#block = []
 
 # Peers to know from the start, one section each. `weir peers add` adds more while the node runs.
 #[[peers]]

@@ -82,7 +82,12 @@ fn the_first_unknown_key_is_named_and_what_a_plugin_reads_is_its_own() {
 
 #[test]
 fn wrong_values_name_line_key_and_remedy() {
-    let cases: [(&str, &[&str]); 13] = [
+    let cases: [(&str, &[&str]); 18] = [
+        ("[limits]\nconnections_per_peer = 5", &["line 2: limits.connections_per_peer: 5 is outside 1 to 4"]),
+        ("[limits]\nmax_peers = 8\nreserved_outbound = 8", &["line 3: limits.reserved_outbound: 8 is outside 0 to 7"]),
+        ("[limits]\neviction = \"newest\"", &["line 2: limits.eviction:", "`lifo`, `fifo`, `random`"]),
+        ("[access]\nblock = [\"10.0.0.1/8\"]", &["line 2: access.block:", "write `10.0.0.0/8` for the network"]),
+        ("[access]\nallow = [\"example.org\"]", &["line 2: access.allow:", "PEER_ID, IP, IP/PREFIX"]),
         ("listen = 1", &["line 1: listen:"]),
         ("listen = \"here\"", &["line 1: listen:", "socket address"]),
         ("[limits]\nmax_peers = 0", &["line 2: limits.max_peers: 0 is outside 1 to 4096"]),
@@ -136,6 +141,28 @@ fn a_bound_above_the_limit_names_the_large_term_and_a_limit_that_works() {
     let raised = message.split("at least \"").nth(1).and_then(|rest| rest.split('"').next()).expect("a size");
     config.limits.memory_limit = parse_size(raised).expect("readable");
     config.check_memory(file).expect("the size it names works");
+}
+
+#[test]
+fn an_eighth_of_the_places_is_kept_for_outbound_unless_the_file_says_more() {
+    let reserved = |text| parse(text).expect("valid").limits.reserved_outbound;
+    assert_eq!(["", "[limits]\nmax_peers = 4", "[limits]\nmax_peers = 1000"].map(reserved), [8, 0, 125]);
+    assert_eq!(reserved("[limits]\nmax_peers = 4\nreserved_outbound = 3"), 3);
+}
+
+#[test]
+fn every_connection_of_a_peer_counts_for_the_memory_bound() {
+    let connections = |text| {
+        let bound = parse(text).expect("valid").memory_bound();
+        bound.terms.iter().find(|term| term.name == "connections").map(|term| term.bytes).expect("there")
+    };
+    assert_eq!(connections("[limits]\nconnections_per_peer = 3"), 3 * connections(""));
+}
+
+#[test]
+fn access_lists_are_read() {
+    let config = parse("[access]\nallow = [\"10.0.0.0/8\"]\nblock = [\"10.1.2.3\", \"[::1]:5\"]").expect("valid");
+    assert_eq!((config.access.allow.len(), config.access.block.len()), (1, 2));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Carries out what the state decides: dials, tasks, control messages, news for the layers above.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,9 +9,10 @@ use tokio::sync::mpsc::{self, OwnedPermit};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
+use tracing::Instrument as _;
 
 use super::limits::DIAL_TIMEOUT;
-use super::manager::{Command, Shared};
+use super::manager::{Command, DialReply, Shared};
 use super::state::{Action, Event, Stage, State};
 use super::task::{Conversation, Greeted, Report};
 use super::teller::Teller;
@@ -19,8 +21,8 @@ use super::{
     PeerStatus,
 };
 use crate::peer::{PeerAddr, PeerId};
-use crate::transport::{DialError, Incoming, Link, LinkError, Transport};
-use crate::wire::{CloseCode, Control};
+use crate::transport::{AccessLists, DialError, Direction, Incoming, Link, LinkError, Transport};
+use crate::wire::{CloseCode, Control, Hello};
 
 /// Reports that may wait for the actor; a task that finds it full waits, and so its peer does.
 const REPORT_QUEUE: usize = 256;
@@ -35,6 +37,10 @@ struct Live {
     link: Option<Link>,
     greeted: Option<Box<Greeted>>,
     told: Option<oneshot::Sender<()>>,
+    /// Where the peer's packets came from when the state was told last.
+    remote: SocketAddr,
+    /// Where the peer's hello says that it listens.
+    listens: Option<SocketAddr>,
 }
 
 /// What the loop waits for.
@@ -46,11 +52,11 @@ enum Input {
     TaskEnded(Result<(Id, ()), JoinError>),
     Room(Option<OwnedPermit<ConnectionEvent>>),
     Incoming(Option<Link>),
+    Moved,
     Due,
 }
 
 type DialOutcome = (ConnectionId, Result<Link, DialFailure>);
-type DialReply = oneshot::Sender<Result<ConnectionId, DialFailure>>;
 
 #[derive(Debug)]
 struct Stopping {
@@ -70,6 +76,8 @@ pub(super) struct Actor {
     /// The address of the dial that is being decided about.
     target: Option<PeerAddr>,
     waiting: BTreeMap<PeerId, Vec<DialReply>>,
+    /// Where each peer was dialed last. Kept while the peer has a connection or is being dialed.
+    dialed: BTreeMap<PeerId, SocketAddr>,
     dials: JoinSet<DialOutcome>,
     dial_tasks: HashMap<ConnectionId, AbortHandle>,
     tasks: JoinSet<()>,
@@ -83,7 +91,12 @@ impl Actor {
     pub(super) fn new(shared: Arc<Shared>, transport: Transport, events: mpsc::Sender<ConnectionEvent>) -> Self {
         let (reports, reported) = mpsc::channel(REPORT_QUEUE);
         Self {
-            state: State::new(transport.peer_id(), shared.config.limits.clone()),
+            state: State::new(
+                transport.peer_id(),
+                shared.config.limits.clone(),
+                AccessLists::clone(&transport.access().lists()),
+                shared.seed,
+            ),
             shared,
             transport,
             events,
@@ -93,6 +106,7 @@ impl Actor {
             teller: Teller::default(),
             target: None,
             waiting: BTreeMap::new(),
+            dialed: BTreeMap::new(),
             dials: JoinSet::new(),
             dial_tasks: HashMap::new(),
             tasks: JoinSet::new(),
@@ -114,6 +128,7 @@ impl Actor {
                 Some(ended) = self.tasks.join_next_with_id() => Input::TaskEnded(ended),
                 room = self.events.clone().reserve_owned(), if !self.teller.is_empty() => Input::Room(room.ok()),
                 link = incoming.accept(), if accepting => Input::Incoming(link),
+                () = self.transport.moved() => Input::Moved,
                 () = sleep_until(due.unwrap_or(self.started)), if due.is_some() => Input::Due,
             };
             accepting &= !matches!(input, Input::Incoming(None));
@@ -143,6 +158,7 @@ impl Actor {
                 self.linked(connection, link);
             }
             Input::Incoming(None) => {}
+            Input::Moved => self.moved(),
             Input::Due => self.decide(Event::Tick),
         }
     }
@@ -178,13 +194,9 @@ impl Actor {
                     task.abort();
                 }
             }
-            Action::Greet { connection, dial } => self.greet(connection, dial),
+            Action::Greet { connection, dial, beside } => self.greet(connection, dial, beside),
             Action::Send { connection, message } => self.send(connection, message),
-            Action::TurnAway { connection, reason } => {
-                tracing::debug!(connection = connection.0, reason, "turned away");
-                self.close(connection, CloseCode::Full);
-            }
-            Action::Close { connection, code } => self.close(connection, code),
+            Action::TurnAway { connection, code } | Action::Close { connection, code } => self.close(connection, code),
             Action::Up { connection } => self.up(connection),
             Action::Draining { connection } => {
                 if let Some(live) = self.live.get(&connection) {
@@ -202,6 +214,7 @@ impl Actor {
 
     fn dial(&mut self, connection: ConnectionId) {
         let Some(to) = self.target else { return };
+        self.dialed.insert(to.peer, to.address);
         let transport = self.transport.clone();
         let task = self.dials.spawn(async move {
             let outcome = match timeout(DIAL_TIMEOUT, transport.dial(to)).await {
@@ -219,6 +232,7 @@ impl Actor {
             Ok(link) => self.linked(connection, link),
             Err(failure) => self.decide(Event::DialFailed { connection, failure }),
         }
+        self.forget_addresses();
     }
 
     fn dial_broke(&mut self, error: &JoinError) {
@@ -241,12 +255,32 @@ impl Actor {
             drained: Arc::new(Notify::new()),
         };
         let (peer, direction) = (link.peer, link.direction);
-        self.live.insert(connection, Live { handle, link: Some(link), greeted: None, told: None });
-        self.decide(Event::Linked { connection, peer, direction });
+        // Without an address no list can be asked.
+        let remote = match link.handle.remote_address() {
+            Ok(remote) => remote,
+            Err(cause) => return self.decide(Event::DialFailed { connection, failure: cause.into() }),
+        };
+        let live = Live { handle, link: Some(link), greeted: None, told: None, remote, listens: None };
+        self.live.insert(connection, live);
+        self.decide(Event::Linked { connection, peer, direction, remote });
+    }
+
+    /// Asks all links where their peers are now: of a storm of migrations only the last is seen, which is enough.
+    fn moved(&mut self) {
+        let mut moved = Vec::new();
+        for (connection, live) in &mut self.live {
+            let remote = live.handle.link.remote_address().unwrap_or(live.remote);
+            if std::mem::replace(&mut live.remote, remote) != remote {
+                moved.push((*connection, remote));
+            }
+        }
+        for (connection, remote) in moved {
+            self.decide(Event::Moved { connection, remote });
+        }
     }
 
     /// Starts the conversation.
-    fn greet(&mut self, connection: ConnectionId, dial: u64) {
+    fn greet(&mut self, connection: ConnectionId, dial: u64, beside: bool) {
         let Some(live) = self.live.get_mut(&connection) else { return };
         let Some(Link { peer, direction, handle: link, acceptor }) = live.link.take() else { return };
         let capacity = 2 * self.shared.config.max_streams as usize + CONTROL_RESERVE;
@@ -259,6 +293,7 @@ impl Actor {
             peer,
             direction,
             dial,
+            beside,
             link,
             queue,
             reports: self.reports.clone(),
@@ -267,15 +302,17 @@ impl Actor {
             drained: live.handle.drained.clone(),
             shared: self.shared.clone(),
         };
-        let task = self.tasks.spawn(conversation.run(acceptor, queued));
+        let span = tracing::info_span!("connection", id = connection.0, peer = %peer.short(), ?direction);
+        let task = self.tasks.spawn(conversation.run(acceptor, queued).instrument(span));
         self.task_names.insert(task.id(), connection);
     }
 
     fn greeted(&mut self, connection: ConnectionId, greeted: Box<Greeted>) {
-        let (incarnation, dial) = (greeted.hello.incarnation, greeted.hello.dial);
+        let Hello { incarnation, dial, beside, .. } = greeted.hello;
         if let Some(live) = self.live.get_mut(&connection) {
+            live.listens = greeted.address.as_ref().and_then(|record| record.addresses.first().copied());
             live.greeted = Some(greeted);
-            self.decide(Event::Hello { connection, incarnation, dial });
+            self.decide(Event::Hello { connection, incarnation, dial, beside });
         }
     }
 
@@ -328,6 +365,11 @@ impl Actor {
     fn forget(&mut self, connection: ConnectionId, cause: LinkError) {
         self.decide(Event::Closed { connection, cause });
         self.live.remove(&connection);
+        self.forget_addresses();
+    }
+
+    fn forget_addresses(&mut self) {
+        self.dialed.retain(|peer, _| self.state.knows(peer));
     }
 
     fn tell(&mut self, permit: OwnedPermit<ConnectionEvent>) {
@@ -341,12 +383,17 @@ impl Actor {
 
     fn command(&mut self, command: Command) {
         match command {
-            Command::Dial { to, reply } => {
-                let connection = self.name();
-                self.waiting.entry(to.peer).or_default().push(reply);
-                self.target = Some(to);
-                self.decide(Event::DialRequested { connection, peer: to.peer });
-                self.target = None;
+            Command::Dial { to, reply } => self.dial_requested(to, false, reply),
+            Command::DialAnother { peer, reply } => match self.address_of(&peer) {
+                Ok(address) => self.dial_requested(PeerAddr { peer, address }, true, reply),
+                Err(failure) => drop(reply.send(Err(failure))),
+            },
+            Command::Access { lists, reply } => {
+                let denied = self.state.counts.denied;
+                // First of all, or one more could slip in between.
+                self.transport.access().replace(lists.clone());
+                self.decide(Event::Access { lists });
+                let _ = reply.send((self.state.counts.denied - denied) as usize);
             }
             Command::Close { peer, code } => self.decide(Event::CloseRequested { peer, code }),
             Command::SetLevel { peer, level } => self.decide(Event::SetLevel { peer, level }),
@@ -354,6 +401,27 @@ impl Actor {
             Command::Status { reply } => drop(reply.send(self.status())),
             Command::Shutdown { until, reply } => self.shutdown(until, reply),
         }
+    }
+
+    fn dial_requested(&mut self, to: PeerAddr, another: bool, reply: DialReply) {
+        let connection = self.name();
+        self.waiting.entry(to.peer).or_default().push(reply);
+        self.target = Some(to);
+        self.decide(Event::DialRequested { connection, peer: to.peer, address: to.address, another });
+        self.target = None;
+    }
+
+    /// Where to dial a connected peer once more.
+    fn address_of(&self, peer: &PeerId) -> Result<SocketAddr, DialFailure> {
+        let up = |connection: &&ConnectionId| self.state.is_up(connection);
+        let mine: Vec<&Live> =
+            self.live.iter().filter(|(id, live)| live.handle.peer == *peer && up(id)).map(|(_, live)| live).collect();
+        if mine.is_empty() {
+            return Err(DialFailure::NotConnected);
+        }
+        let outbound = mine.iter().find(|live| live.handle.direction == Direction::Outbound).map(|live| live.remote);
+        let known = outbound.or_else(|| self.dialed.get(peer).copied());
+        known.or_else(|| mine.iter().find_map(|live| live.listens)).ok_or(DialFailure::NoAddress)
     }
 
     fn shutdown(&mut self, until: Instant, reply: oneshot::Sender<()>) {
@@ -397,11 +465,15 @@ impl Actor {
     }
 
     fn status(&self) -> ManagerStatus {
+        let usage = self.state.usage();
         ManagerStatus {
-            peers: self.state.places_taken(),
-            max_peers: self.state.limits.max_peers,
-            pending: self.state.pending(),
+            peers: usage.peers,
+            inbound_ordinary: usage.inbound_ordinary,
+            pending: usage.pending,
+            most_of_one_peer: usage.most_of_one_peer,
+            most_of_one_source: usage.most_of_one_source,
             dials: self.state.dials(),
+            limits: self.state.limits.clone(),
             counts: self.state.counts,
         }
     }

@@ -23,12 +23,12 @@ enum Older {
 }
 
 impl State {
-    pub(super) fn hello(&mut self, id: ConnectionId, incarnation: u64, dial: u64, now: Duration) {
+    pub(super) fn hello(&mut self, id: ConnectionId, incarnation: u64, dial: u64, beside: bool, now: Duration) {
         let Some(new) = self.connections.get_mut(&id).filter(|c| c.stage == Stage::Greeting) else { return };
         new.incarnation = Some(incarnation);
         new.deadline = Some(now + HELLO_TIMEOUT);
         if new.direction == Direction::Inbound {
-            new.dial = Some(dial);
+            (new.dial, new.beside) = (Some(dial), beside);
         }
         let new = new.clone();
         if new.peer == self.me {
@@ -39,10 +39,7 @@ impl State {
             match self.weigh(&new, &self.connections[&other]) {
                 Older::Beside | Older::Blocks => {}
                 Older::Stays => stays = true,
-                Older::Replaced(code) => {
-                    self.counts.replaced += 1;
-                    self.fail(other, code, DialFailure::local(code));
-                }
+                Older::Replaced(code) => self.replace(other, id, code),
             }
         }
         if stays {
@@ -51,6 +48,15 @@ impl State {
         self.edit(id, |c| c.stage = Stage::Waiting);
         self.probe_older(id, now);
         self.settle(new.peer, now);
+    }
+
+    fn replace(&mut self, old: ConnectionId, new: ConnectionId, code: CloseCode) {
+        self.counts.replaced += 1;
+        if let Some(replaced) = self.connections.get(&old) {
+            let (peer, direction) = (replaced.peer.short(), replaced.direction);
+            tracing::info!(%peer, ?direction, connection = old.0, by = new.0, %code, "replaced");
+        }
+        self.fail(old, code, DialFailure::local(code));
     }
 
     /// Compares a connection whose hello has just come with another one of the same peer.
@@ -69,8 +75,12 @@ impl State {
         if matches!(old.stage, Stage::Draining(_)) {
             return Older::Beside;
         }
+        if new.beside && matches!(old.stage, Stage::Up | Stage::Ready) && old.direction != new.direction {
+            return Older::Beside;
+        }
         if old.direction == new.direction {
             return match (old.dial, new.dial) {
+                (Some(older), Some(newer)) if older < newer && self.may_stay(new, old) => Older::Beside,
                 (Some(older), Some(newer)) if older < newer => Older::Replaced(CloseCode::Replaced),
                 (Some(_), Some(_)) if old.incarnation.is_some() => Older::Stays,
                 // Its own hello decides when it comes.
@@ -80,9 +90,18 @@ impl State {
         match (old.direction, old.stage) {
             (_, Stage::Up | Stage::Ready) => Older::Blocks,
             (Direction::Inbound, Stage::Greeting | Stage::Waiting) => Older::Beside,
+            (Direction::Outbound, _) if self.me < new.peer && self.may_stay(new, old) => Older::Beside,
             (Direction::Outbound, _) if self.me < new.peer => Older::Replaced(CloseCode::Duplicate),
             _ => Older::Blocks,
         }
+    }
+
+    /// Whether a connection that this side has admitted stays when one more is dialed. One that is only answered may
+    /// be up at the peer already, whose word about it is still on its way: it stays too, as long as the peer may have
+    /// so many. If it is not up there, the peer refuses it when it has the new one.
+    fn may_stay(&self, new: &Connection, old: &Connection) -> bool {
+        let settled = matches!(old.stage, Stage::Up | Stage::Ready);
+        new.beside && (settled || old.stage == Stage::Answered && self.full_peer(&new.peer).is_none())
     }
 
     fn blocks(&self, new: ConnectionId, old: ConnectionId) -> bool {
@@ -120,39 +139,26 @@ impl State {
 
     /// The one step that checks the limits and takes the place.
     fn admit(&mut self, id: ConnectionId, now: Duration) {
-        let peer = self.connections[&id].peer;
-        let has_place = self.of(&peer).any(|other| self.connections[&other].holds_place());
-        if !has_place && self.places_taken() >= self.limits.max_peers && !self.make_room(peer, now) {
-            let (taken, limit) = (self.places_taken(), self.limits.max_peers);
-            let whose = if self.necessary.contains(&peer) { ", all necessary" } else { "" };
-            let reason = format!("node has {taken} of {limit} peers{whose}; raise `limits.max_peers`");
-            return self.refuse(id, CloseCode::Full, reason, now);
+        let Connection { peer, direction, .. } = self.connections[&id];
+        let no_place = match self.held(&peer) {
+            0 => self.take_place(peer, direction, now).err(),
+            _ => self.full_peer(&peer),
+        };
+        if let Some(no_place) = no_place {
+            let (scope, limit) = (&no_place.scope, no_place.name);
+            tracing::debug!(peer = %peer.short(), ?direction, connection = id.0, scope, limit, "no place");
+            return self.refuse(id, CloseCode::Full, no_place.to_string(), now);
         }
-        self.last_admission += 1;
-        let admission = self.last_admission;
+        tracing::debug!(peer = %peer.short(), ?direction, connection = id.0, "admitted by this side");
         let mut both = false;
         self.edit(id, |c| {
             both = c.admitted_by_peer;
-            (c.stage, c.admission) = (Stage::Answered, admission);
-            c.deadline = Some(now + HELLO_TIMEOUT);
+            (c.stage, c.deadline) = (Stage::Answered, Some(now + HELLO_TIMEOUT));
         });
         self.actions.push(Action::Send { connection: id, message: Control::Admitted });
         if both {
             self.agreed(id, now);
         }
-    }
-
-    /// Frees a place for a necessary peer: the newest ordinary peer goes (`lifo`).
-    fn make_room(&mut self, newcomer: PeerId, now: Duration) -> bool {
-        if !self.necessary.contains(&newcomer) {
-            return false;
-        }
-        let ordinary = |c: &&Connection| c.holds_place() && !self.necessary.contains(&c.peer);
-        let newest = self.connections.values().filter(ordinary).max_by_key(|c| c.admission).map(|c| c.peer);
-        let Some(evicted) = newest else { return false };
-        self.counts.evicted += 1;
-        self.close_peer(evicted, CloseCode::Evicted, now);
-        true
     }
 
     pub(super) fn admitted(&mut self, id: ConnectionId, now: Duration) {
@@ -175,6 +181,7 @@ impl State {
         self.raise(peer, now);
     }
 
+    /// Whatever waits for a decision has waited for a connection that has just proven to live.
     fn refuse_waiting(&mut self, peer: PeerId, now: Duration) {
         for other in self.of(&peer) {
             if self.connections[&other].stage == Stage::Waiting {
@@ -183,14 +190,23 @@ impl State {
         }
     }
 
-    /// Tells a ready connection upward, as soon as the layers above have lost the one before it. They so see
+    /// Tells ready connections upward, as soon as the layers above have lost the ones they replace. They so see
     /// one session of a peer end before the next begins.
     fn raise(&mut self, peer: PeerId, now: Duration) {
-        let mine = self.of(&peer);
-        if mine.clone().any(|id| self.connections[&id].told) {
-            return;
+        for id in self.of(&peer) {
+            if self.connections[&id].stage == Stage::Ready && !self.of(&peer).any(|old| self.precedes(old, id)) {
+                self.up(id, peer, now);
+            }
         }
-        let Some(id) = mine.into_iter().find(|id| self.connections[id].stage == Stage::Ready) else { return };
+    }
+
+    /// Whether the layers above must lose `old` before they hear of `new`: one that it replaces, or that ends.
+    fn precedes(&self, old: ConnectionId, new: ConnectionId) -> bool {
+        let (old, new) = (&self.connections[&old], &self.connections[&new]);
+        old.told && (old.incarnation != new.incarnation || old.stage != Stage::Up && !new.beside)
+    }
+
+    fn up(&mut self, id: ConnectionId, peer: PeerId, now: Duration) {
         self.counts.admitted += 1;
         self.edit(id, |c| {
             (c.stage, c.told, c.up_since) = (Stage::Up, true, Some(now));
@@ -244,6 +260,7 @@ impl State {
     pub(super) fn closed(&mut self, id: ConnectionId, cause: LinkError, now: Duration) {
         let Some(gone) = self.remove(id) else { return };
         if gone.told {
+            self.counts.ended += 1;
             self.actions.push(Action::Down { connection: id, cause: cause.clone() });
         }
         // One that was refused or closed from here has said so already, with a better reason.

@@ -1,11 +1,13 @@
 //! The end of a connection: refusals, closes at once, and deliberate closes that drain first.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::{Action, Drain, Stage, State};
 use crate::connection::limits::REFUSAL_LINGER;
 use crate::connection::{ConnectionId, DialFailure};
 use crate::peer::PeerId;
+use crate::transport::AccessLists;
 use crate::wire::{CloseCode, Control};
 
 impl State {
@@ -13,8 +15,11 @@ impl State {
     pub(super) fn refuse(&mut self, id: ConnectionId, code: CloseCode, reason: String, now: Duration) {
         let Some(refused) = self.connections.get_mut(&id).filter(|c| c.is_hopeful()) else { return };
         (refused.stage, refused.deadline, refused.probe) = (Stage::Closing(code), Some(now + REFUSAL_LINGER), None);
-        let peer = refused.peer;
+        let (peer, direction) = (refused.peer, refused.direction);
         self.counts.refused += 1;
+        tracing::debug!(
+            peer = %peer.short(), ?direction, connection = id.0, code = u32::from(code), reason, "refused"
+        );
         let message = Control::Refused { code, reason: reason.clone() };
         self.actions.push(Action::Send { connection: id, message });
         self.dial_ended(peer, DialFailure::NotAdmitted { code, reason });
@@ -57,6 +62,35 @@ impl State {
         }
     }
 
+    /// The peer's packets come from elsewhere.
+    pub(super) fn moved(&mut self, id: ConnectionId, remote: SocketAddr, now: Duration) {
+        let Some(moved) = self.connections.get_mut(&id) else { return };
+        tracing::debug!(peer = %moved.peer.short(), connection = id.0, from = %moved.remote, to = %remote, "moved");
+        moved.remote = remote;
+        self.deny(id, now);
+    }
+
+    /// The operator has changed the lists: what they deny now ends, whatever it is.
+    pub(super) fn access_changed(&mut self, lists: AccessLists, now: Duration) {
+        self.access = lists;
+        let all: Vec<ConnectionId> = self.connections.keys().copied().collect();
+        for id in all {
+            self.deny(id, now);
+        }
+    }
+
+    /// Closes a connection at once if the lists deny it: it gets no time to finish, because whoever is blocked is to
+    /// have nothing more.
+    fn deny(&mut self, id: ConnectionId, now: Duration) {
+        let Some(open) = self.connections.get(&id).filter(|c| !matches!(c.stage, Stage::Closing(_))) else { return };
+        let Err(denied) = self.access.check(Some(&open.peer), open.remote) else { return };
+        let (peer, direction, reason) = (open.peer, open.direction, denied.to_string());
+        tracing::info!(peer = %peer.short(), ?direction, connection = id.0, scope = "access", reason, "denied");
+        self.counts.denied += 1;
+        self.fail(id, CloseCode::Blocked, DialFailure::NotAdmitted { code: CloseCode::Blocked, reason });
+        self.settle(peer, now);
+    }
+
     /// Closes all connections of a peer: those that carry traffic drain first.
     pub(super) fn close_peer(&mut self, peer: PeerId, code: CloseCode, now: Duration) {
         for id in self.of(&peer) {
@@ -77,6 +111,14 @@ impl State {
             // A newcomer that waited for this one needs to wait no more.
             let peer = self.connections[&id].peer;
             self.settle(peer, now);
+        }
+    }
+
+    pub(super) fn shutdown(&mut self, now: Duration) {
+        self.stopping = true;
+        let peers: Vec<PeerId> = self.by_peer.keys().copied().collect();
+        for peer in peers {
+            self.close_peer(peer, CloseCode::Shutdown, now);
         }
     }
 

@@ -12,6 +12,12 @@ pub enum DialFailure {
     /// The peer has an admitted connection.
     #[error("the peer is connected already")]
     AlreadyConnected,
+    /// One more connection was wanted, and there is none.
+    #[error("the peer is not connected")]
+    NotConnected,
+    /// One more connection was wanted, and nobody has said where the peer listens.
+    #[error("no address of the peer is known: it dialed this node and its hello named none")]
+    NoAddress,
     /// Another key answered at the address.
     #[error(
         "at {address} answers {found}, not {expected}; if the node got a new key, remove the old peer and add the new one"
@@ -57,10 +63,15 @@ pub enum DialFailure {
 impl DialFailure {
     /// A refusal by this node with the code's own words.
     pub(super) fn local(code: CloseCode) -> Self {
+        Self::refused_here(code, code.to_string())
+    }
+
+    /// A refusal by this node.
+    pub(super) fn refused_here(code: CloseCode, reason: String) -> Self {
         match code {
             CloseCode::HelloTimeout => Self::Timeout,
             CloseCode::Shutdown => Self::Stopping,
-            _ => Self::NotAdmitted { code, reason: code.to_string() },
+            _ => Self::NotAdmitted { code, reason },
         }
     }
 }

@@ -13,7 +13,7 @@ use super::actor::Actor;
 use super::{ConnectionCounts, ConnectionEvent, ConnectionId, ConnectionLimits, DialFailure, Level, LocalHello};
 use crate::peer::{PeerAddr, PeerId};
 use crate::runtime::{Clock, Runtime};
-use crate::transport::{Direction, Incoming, Transport};
+use crate::transport::{AccessLists, Direction, Incoming, Transport};
 use crate::wire::{CloseCode, Hello, SignedAddressRecord, WIRE_VERSION};
 
 /// Commands that may wait for the actor. It never blocks, so a short queue is enough; callers wait beyond it.
@@ -58,16 +58,19 @@ pub(super) struct Shared {
     pub(super) config: ConnectionConfig,
     pub(super) hello: Arc<dyn LocalHello>,
     pub(super) clock: Arc<dyn Clock>,
+    /// Makes evictions by chance repeatable.
+    pub(super) seed: u64,
 }
 
 impl Shared {
     /// The hello as of now, and the sequence of the protocol set in it.
-    pub(super) fn hello(&self, dial: u64) -> (Hello, u64) {
+    pub(super) fn hello(&self, dial: u64, beside: bool) -> (Hello, u64) {
         let (sequence, protocols) = self.hello.protocols();
         let hello = Hello {
             version: WIRE_VERSION,
             incarnation: self.config.incarnation,
             dial,
+            beside,
             max_streams: self.config.max_streams,
             address: self.config.address.as_ref().and_then(|source| source()),
             sequence,
@@ -116,19 +119,30 @@ pub struct PeerStatus {
 pub struct ManagerStatus {
     /// Places taken: peers admitted by this side.
     pub peers: usize,
-    /// Places there are.
-    pub max_peers: usize,
+    /// Those of them that are ordinary and dialed this node.
+    pub inbound_ordinary: usize,
     /// Inbound connections not decided yet.
     pub pending: usize,
+    /// Admitted connections of the peer that has most.
+    pub most_of_one_peer: usize,
+    /// Inbound connections of the source that has most.
+    pub most_of_one_source: usize,
+    /// What the limits are.
+    pub limits: ConnectionLimits,
     /// Peers somebody waits to be connected to.
     pub dials: usize,
     /// What was decided since the start.
     pub counts: ConnectionCounts,
 }
 
+/// Who waits for a dial.
+pub(super) type DialReply = oneshot::Sender<Result<ConnectionId, DialFailure>>;
+
 #[derive(Debug)]
 pub(super) enum Command {
-    Dial { to: PeerAddr, reply: oneshot::Sender<Result<ConnectionId, DialFailure>> },
+    Dial { to: PeerAddr, reply: DialReply },
+    DialAnother { peer: PeerId, reply: DialReply },
+    Access { lists: AccessLists, reply: oneshot::Sender<usize> },
     Close { peer: PeerId, code: CloseCode },
     SetLevel { peer: PeerId, level: Level },
     Peers { reply: oneshot::Sender<BTreeMap<PeerId, PeerStatus>> },
@@ -158,7 +172,7 @@ impl ConnectionManager {
         events: mpsc::Sender<ConnectionEvent>,
     ) -> Self {
         let (sender, commands) = mpsc::channel(COMMAND_QUEUE);
-        let shared = Arc::new(Shared { config, hello, clock: runtime.clock.clone() });
+        let shared = Arc::new(Shared { config, hello, clock: runtime.clock.clone(), seed: runtime.entropy.number() });
         tokio::spawn(Actor::new(shared, transport, events).run(commands, incoming));
         Self { commands: sender }
     }
@@ -172,6 +186,26 @@ impl ConnectionManager {
     /// See [`DialFailure`]; comes after 30 s at the latest.
     pub async fn dial(&self, to: PeerAddr) -> Result<ConnectionId, DialFailure> {
         self.ask(|reply| Command::Dial { to, reply }).await.unwrap_or(Err(DialFailure::Stopping))
+    }
+
+    /// Makes one more connection to a connected peer; done when both sides have admitted it. It is dialed where an
+    /// outbound connection of the peer leads, else where the peer was last dialed, else where its hello says that it
+    /// listens. When another dial of the peer is under way, from either side, this one ends with it.
+    ///
+    /// Cancel safe: the attempt goes on without the caller.
+    ///
+    /// # Errors
+    /// [`DialFailure::NotConnected`] without a connection to have one more of, [`DialFailure::NoAddress`] without a
+    /// place to dial, [`DialFailure::NotAdmitted`] with `Full` when `connections_per_peer` is reached here and
+    /// [`DialFailure::Refused`] with `Full` when it is there, and as [`Self::dial`].
+    pub async fn dial_another(&self, peer: PeerId) -> Result<ConnectionId, DialFailure> {
+        self.ask(|reply| Command::DialAnother { peer, reply }).await.unwrap_or(Err(DialFailure::Stopping))
+    }
+
+    /// Lets in from now on whom these lists allow, and closes at once (with `Blocked`, without draining) what they
+    /// deny. Returns how many connections and dials that were.
+    pub async fn set_access(&self, lists: AccessLists) -> usize {
+        self.ask(|reply| Command::Access { lists, reply }).await.unwrap_or_default()
     }
 
     /// Closes all connections of a peer. What is open may finish first, for 2 s at most; this call does not wait

@@ -17,7 +17,8 @@ mod tests;
 pub use failure::DialFailure;
 pub use handle::{ConnectionHandle, ConnectionId, ControlSender};
 pub use limits::{
-    ConnectionLimits, DIAL_TIMEOUT, DRAIN_TIMEOUT, HELLO_TIMEOUT, PROBE_TIMEOUT, REFUSAL_LINGER, WRITE_TIMEOUT,
+    ConnectionLimits, DIAL_TIMEOUT, DRAIN_TIMEOUT, Eviction, HELLO_TIMEOUT, MAX_PENDING_OF_PEER, MAX_PROTOCOL_NAME,
+    PROBE_TIMEOUT, REFUSAL_LINGER, WRITE_TIMEOUT,
 };
 pub use manager::{AddressSource, ConnectionConfig, ConnectionManager, ConnectionStatus, ManagerStatus, PeerStatus};
 pub use state::ConnectionCounts;
@@ -29,10 +30,10 @@ use crate::wire::{AddressRecord, Control, Hello, ProtocolEntry};
 /// How a peer ranks when places are short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Level {
-    /// Refused when the node is full, and the first to go when a necessary peer needs a place.
+    /// Has to go when another peer needs its place; see [`Eviction`].
     #[default]
     Ordinary,
-    /// One the supervisor keeps connected; never displaced.
+    /// One the supervisor keeps connected: displaced by another necessary one at most.
     Necessary,
 }
 

@@ -4,25 +4,39 @@
 //! calls [`State::handle`] with [`Event::Tick`] at [`State::deadline`].
 //!
 //! Invariants:
-//! - At most one connection per peer is up (told to the layers above) at any time.
+//! - At most `connections_per_peer` connections of a peer are up (told to the layers above) at any time, and never
+//!   two of different incarnations.
 //! - The place of a peer is taken in the same step that decides to admit it, so no two newcomers can both pass
-//!   the last free place: peers in `Answered`, `Ready` or `Up` never exceed `max_peers`.
+//!   the last free place: peers in `Answered`, `Ready` or `Up` never exceed `max_peers`, and their connections never
+//!   exceed `connections_per_peer` each.
+//! - No ordinary peer who dials gets a place while `max_peers - reserved_outbound` such peers have one. (Demoting a
+//!   necessary peer can make them more.)
+//! - A necessary peer loses its place only to another necessary one, and never with `lifo`.
+//! - No connection is up whose peer or address the access lists deny.
 //! - Every connection that is not up has a deadline. So no connection, and no dial, can wait for ever.
 //! - A dial ends exactly once, by [`Action::DialDone`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::limits::{ConnectionLimits, DRAIN_TIMEOUT, HELLO_TIMEOUT, MAX_PENDING_OF_PEER};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use super::limits::{ConnectionLimits, DRAIN_TIMEOUT};
 use super::{ConnectionId, DialFailure, Level};
 use crate::peer::PeerId;
-use crate::transport::{Direction, LinkError};
+use crate::transport::{AccessLists, Direction, LinkError};
 use crate::wire::{CloseCode, Control};
 
 #[path = "admission.rs"]
 mod admission;
 #[path = "closing.rs"]
 mod closing;
+#[path = "dialing.rs"]
+mod dialing;
+#[path = "places.rs"]
+mod places;
 #[cfg(test)]
 #[path = "state_tests.rs"]
 mod tests;
@@ -30,14 +44,15 @@ mod tests;
 /// What happened.
 #[derive(Debug, Clone)]
 pub(super) enum Event {
-    /// Somebody wants to be connected to `peer`; `connection` is a fresh name for the dial.
-    DialRequested { connection: ConnectionId, peer: PeerId },
+    /// Somebody wants to be connected to `peer`, or, when `another` is set, once more; `connection` is a fresh name for
+    /// the dial.
+    DialRequested { connection: ConnectionId, peer: PeerId, address: SocketAddr, another: bool },
     /// The handshake of a dial failed.
     DialFailed { connection: ConnectionId, failure: DialFailure },
-    /// A handshake is done; the peer is proven.
-    Linked { connection: ConnectionId, peer: PeerId, direction: Direction },
+    /// A handshake is done; the peer is proven, and its address.
+    Linked { connection: ConnectionId, peer: PeerId, direction: Direction, remote: SocketAddr },
     /// The peer's hello came; its version is ours.
-    Hello { connection: ConnectionId, incarnation: u64, dial: u64 },
+    Hello { connection: ConnectionId, incarnation: u64, dial: u64, beside: bool },
     /// The peer's hello is of another wire version.
     WrongVersion { connection: ConnectionId, theirs: u16 },
     /// The peer said `Admitted`.
@@ -54,6 +69,10 @@ pub(super) enum Event {
     OwnDrained { connection: ConnectionId },
     /// The connection is gone and its task says nothing more.
     Closed { connection: ConnectionId, cause: LinkError },
+    /// The peer's packets come from another address now.
+    Moved { connection: ConnectionId, remote: SocketAddr },
+    /// The operator decides anew who may connect.
+    Access { lists: AccessLists },
     /// The operator or the supervisor ranks a peer.
     SetLevel { peer: PeerId, level: Level },
     /// All connections of a peer are wanted no more.
@@ -72,11 +91,11 @@ pub(super) enum Action {
     /// Stop the handshake of a dial; nothing more is heard of it.
     CancelDial { connection: ConnectionId },
     /// Start the control stream and say hello with this dial counter.
-    Greet { connection: ConnectionId, dial: u64 },
+    Greet { connection: ConnectionId, dial: u64, beside: bool },
     /// Queue a control message.
     Send { connection: ConnectionId, message: Control },
-    /// Close at once one that was never greeted, because there is no place to wait in; the reason is for people.
-    TurnAway { connection: ConnectionId, reason: String },
+    /// Close at once one that was never greeted.
+    TurnAway { connection: ConnectionId, code: CloseCode },
     /// Close at once.
     Close { connection: ConnectionId, code: CloseCode },
     /// Tell the layers above that traffic may flow.
@@ -128,17 +147,21 @@ pub(super) struct Drain {
 pub(super) struct Connection {
     pub(super) peer: PeerId,
     pub(super) direction: Direction,
+    /// Where it was dialed or where the peer's packets come from.
+    pub(super) remote: SocketAddr,
     pub(super) stage: Stage,
     /// The peer's incarnation, once its hello came.
     pub(super) incarnation: Option<u64>,
     /// The dial counter of the side that dialed; of an inbound one once the hello came.
     dial: Option<u64>,
+    /// Dialed here to have one more, if the peer is still connected when the handshake is done.
+    another: bool,
+    /// The dialing side's hello says that it is one more.
+    beside: bool,
     /// The peer said `Admitted`, maybe before this side decided.
     admitted_by_peer: bool,
     /// The layers above were told of it.
     pub(super) told: bool,
-    /// Order of admission: the newest is the greatest.
-    admission: u64,
     deadline: Option<Duration>,
     /// An older connection that must prove that it is alive: the number of the ping and its deadline.
     probe: Option<(u64, Duration)>,
@@ -147,7 +170,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Holds one of the node's places.
+    /// Holds its peer's place.
     fn holds_place(&self) -> bool {
         matches!(self.stage, Stage::Answered | Stage::Ready | Stage::Up)
     }
@@ -161,15 +184,28 @@ impl Connection {
     fn is_hopeful(&self) -> bool {
         !matches!(self.stage, Stage::Draining(_) | Stage::Closing(_))
     }
+
+    /// May still become one.
+    fn is_coming(&self) -> bool {
+        self.is_hopeful() && !self.told
+    }
 }
 
 /// What was decided since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ConnectionCounts {
-    /// Connections that were admitted by both sides.
+    /// Dials begun.
+    pub dialed: u64,
+    /// Connections that were admitted by both sides and told to the layers above.
     pub admitted: u64,
-    /// Connections that this side refused.
+    /// Of those, the ones that have ended. `admitted - ended` are up or draining now.
+    pub ended: u64,
+    /// Connections that this side refused, [`Self::turned_away`] included.
     pub refused: u64,
+    /// Connections that this side closed before any hello, because too many were undecided, of one source, or denied.
+    pub turned_away: u64,
+    /// Connections closed or refused, and dials not made, because the access lists deny the peer or its address.
+    pub denied: u64,
     /// Peers that lost their place to another.
     pub evicted: u64,
     /// Connections that a newer one of the same peer replaced.
@@ -186,20 +222,29 @@ pub(super) struct State {
     pub(super) connections: BTreeMap<ConnectionId, Connection>,
     by_peer: BTreeMap<PeerId, BTreeSet<ConnectionId>>,
     necessary: BTreeSet<PeerId>,
+    access: AccessLists,
+    /// When each peer got its place: the newest has the greatest. Kept while the peer has any connection, so that
+    /// it does not grow older or younger by dialing again.
+    seniority: BTreeMap<PeerId, u64>,
+    random: StdRng,
     /// Peers somebody waits to be connected to.
     dials: BTreeSet<PeerId>,
     pub(super) counts: ConnectionCounts,
     last_dial: u64,
-    last_admission: u64,
+    last_place: u64,
     last_probe: u64,
     stopping: bool,
     actions: Vec<Action>,
 }
 
 impl State {
-    pub(super) fn new(me: PeerId, limits: ConnectionLimits) -> Self {
+    /// The same `seed` and the same events make the same decisions.
+    pub(super) fn new(me: PeerId, limits: ConnectionLimits, access: AccessLists, seed: u64) -> Self {
         Self {
             me,
+            access,
+            seniority: BTreeMap::new(),
+            random: StdRng::seed_from_u64(seed),
             limits,
             connections: BTreeMap::new(),
             by_peer: BTreeMap::new(),
@@ -207,7 +252,7 @@ impl State {
             dials: BTreeSet::new(),
             counts: ConnectionCounts::default(),
             last_dial: 0,
-            last_admission: 0,
+            last_place: 0,
             last_probe: 0,
             stopping: false,
             actions: Vec::new(),
@@ -217,10 +262,16 @@ impl State {
     /// Decides. `now` never goes back.
     pub(super) fn handle(&mut self, event: Event, now: Duration) -> Vec<Action> {
         match event {
-            Event::DialRequested { connection, peer } => self.dial_requested(connection, peer),
+            Event::DialRequested { connection, peer, address, another } => {
+                self.dial_requested(connection, peer, address, another);
+            }
             Event::DialFailed { connection, failure } => self.dial_failed(connection, failure),
-            Event::Linked { connection, peer, direction } => self.linked(connection, peer, direction, now),
-            Event::Hello { connection, incarnation, dial } => self.hello(connection, incarnation, dial, now),
+            Event::Linked { connection, peer, direction, remote } => {
+                self.linked(connection, peer, direction, remote, now);
+            }
+            Event::Hello { connection, incarnation, dial, beside } => {
+                self.hello(connection, incarnation, dial, beside, now);
+            }
             Event::WrongVersion { connection, theirs } => self.wrong_version(connection, theirs, now),
             Event::Admitted { connection } => self.admitted(connection, now),
             Event::Refused { connection, code, reason } => {
@@ -231,6 +282,8 @@ impl State {
             Event::PeerDrained { connection } => self.drained(connection, false),
             Event::OwnDrained { connection } => self.drained(connection, true),
             Event::Closed { connection, cause } => self.closed(connection, cause, now),
+            Event::Moved { connection, remote } => self.moved(connection, remote, now),
+            Event::Access { lists } => self.access_changed(lists, now),
             Event::SetLevel { peer, level } => self.set_level(peer, level),
             Event::CloseRequested { peer, code } => self.close_peer(peer, code, now),
             Event::Shutdown => self.shutdown(now),
@@ -249,9 +302,14 @@ impl State {
         if self.necessary.contains(peer) { Level::Necessary } else { Level::Ordinary }
     }
 
-    /// Peers that hold a place.
-    pub(super) fn places_taken(&self) -> usize {
-        self.by_peer.values().filter(|ids| ids.iter().any(|id| self.connections[id].holds_place())).count()
+    /// Whether anything is held of a peer: a connection or a dial.
+    pub(super) fn knows(&self, peer: &PeerId) -> bool {
+        self.by_peer.contains_key(peer)
+    }
+
+    /// Whether the connection carries traffic and is not being closed.
+    pub(super) fn is_up(&self, connection: &ConnectionId) -> bool {
+        self.connections.get(connection).is_some_and(|c| c.stage == Stage::Up)
     }
 
     /// Dials that are not answered yet.
@@ -259,110 +317,14 @@ impl State {
         self.dials.len()
     }
 
+    /// Takes effect with the next newcomer.
     fn set_level(&mut self, peer: PeerId, level: Level) {
-        match level {
+        let changed = match level {
             Level::Necessary => self.necessary.insert(peer),
             Level::Ordinary => self.necessary.remove(&peer),
         };
-    }
-
-    fn dial_requested(&mut self, connection: ConnectionId, peer: PeerId) {
-        let (mut up, mut coming) = (false, false);
-        for other in self.of(&peer).filter_map(|id| self.connections.get(&id)) {
-            up |= other.stage == Stage::Up;
-            coming |= other.holds_place() || (other.direction == Direction::Outbound && other.is_hopeful());
-        }
-        if let Some(failure) = self.dial_refusal(peer, up) {
-            self.actions.push(Action::DialDone { peer, result: Err(failure) });
-            return;
-        }
-        // A second wish for the same peer, or one whose peer is about to be admitted, waits with the first.
-        self.dials.insert(peer);
-        if !coming {
-            self.last_dial += 1;
-            let dial = self.last_dial;
-            self.insert(connection, peer, Direction::Outbound, Stage::Dialing, None);
-            self.edit(connection, |c| c.dial = Some(dial));
-            self.actions.push(Action::Dial { connection });
-        }
-    }
-
-    fn dial_refusal(&self, peer: PeerId, up: bool) -> Option<DialFailure> {
-        if self.stopping {
-            Some(DialFailure::Stopping)
-        } else if peer == self.me {
-            Some(DialFailure::local(CloseCode::SelfDial))
-        } else {
-            up.then_some(DialFailure::AlreadyConnected)
-        }
-    }
-
-    fn dial_failed(&mut self, connection: ConnectionId, failure: DialFailure) {
-        if let Some(gone) = self.remove(connection) {
-            self.dial_ended(gone.peer, failure);
-        }
-    }
-
-    /// One way to the peer has failed: whoever dialed it hears of it unless another one may still succeed.
-    fn dial_ended(&mut self, peer: PeerId, failure: DialFailure) {
-        let another = self.of(&peer).any(|id| self.connections[&id].is_hopeful());
-        if !another && self.dials.remove(&peer) {
-            self.actions.push(Action::DialDone { peer, result: Err(failure) });
-        }
-    }
-
-    fn linked(&mut self, connection: ConnectionId, peer: PeerId, direction: Direction, now: Duration) {
-        let known = self.connections.get(&connection).is_some_and(|c| c.stage == Stage::Dialing);
-        let refusal = match direction {
-            Direction::Outbound if !known => Some(CloseCode::Normal),
-            // The peer's own dial was faster, and this side has already answered it.
-            Direction::Outbound if self.of(&peer).any(|id| self.connections[&id].holds_place()) => {
-                Some(CloseCode::Duplicate)
-            }
-            Direction::Inbound if self.stopping => Some(CloseCode::Shutdown),
-            Direction::Inbound if peer == self.me => Some(CloseCode::SelfDial),
-            _ => None,
-        };
-        if direction == Direction::Inbound
-            && refusal.is_none()
-            && let Some(reason) = self.crowded(&peer)
-        {
-            self.counts.refused += 1;
-            self.actions.push(Action::TurnAway { connection, reason });
-            return;
-        }
-        if let Some(code) = refusal {
-            self.counts.refused += 1;
-            self.actions.push(Action::Close { connection, code });
-            if self.remove(connection).is_some() {
-                self.dial_ended(peer, DialFailure::local(code));
-            }
-            return;
-        }
-        if direction == Direction::Inbound {
-            self.insert(connection, peer, direction, Stage::Greeting, None);
-        }
-        let mut dial = 0;
-        self.edit(connection, |c| {
-            dial = c.dial.unwrap_or(0);
-            (c.stage, c.deadline) = (Stage::Greeting, Some(now + HELLO_TIMEOUT));
-        });
-        self.actions.push(Action::Greet { connection, dial });
-    }
-
-    /// Inbound connections that are not decided yet.
-    pub(super) fn pending(&self) -> usize {
-        self.connections.values().filter(|c| c.is_undecided()).count()
-    }
-
-    /// Why another inbound connection of `peer` may not even wait for a decision, if so.
-    fn crowded(&self, peer: &PeerId) -> Option<String> {
-        let (all, limit) = (self.pending(), self.limits.max_pending);
-        let own = self.of(peer).filter(|id| self.connections[id].is_undecided()).count();
-        if own >= MAX_PENDING_OF_PEER {
-            Some(format!("peer has {own} of {MAX_PENDING_OF_PEER} undecided connections; it may dial again later"))
-        } else {
-            (all >= limit).then(|| format!("node has {all} of {limit} undecided connections; dial again later"))
+        if changed {
+            tracing::debug!(peer = %peer.short(), ?level, "ranked");
         }
     }
 
@@ -377,24 +339,19 @@ impl State {
         }
     }
 
-    fn insert(
-        &mut self,
-        id: ConnectionId,
-        peer: PeerId,
-        direction: Direction,
-        stage: Stage,
-        deadline: Option<Duration>,
-    ) {
+    fn insert(&mut self, id: ConnectionId, peer: PeerId, direction: Direction, remote: SocketAddr) {
         let fresh = Connection {
             peer,
             direction,
-            stage,
+            remote,
+            stage: if direction == Direction::Outbound { Stage::Dialing } else { Stage::Greeting },
             incarnation: None,
             dial: None,
+            another: false,
+            beside: false,
             admitted_by_peer: false,
             told: false,
-            admission: 0,
-            deadline,
+            deadline: None,
             probe: None,
             up_since: None,
         };
@@ -408,17 +365,10 @@ impl State {
             ids.remove(&id);
             if ids.is_empty() {
                 self.by_peer.remove(&gone.peer);
+                self.seniority.remove(&gone.peer);
             }
         }
         Some(gone)
-    }
-
-    fn shutdown(&mut self, now: Duration) {
-        self.stopping = true;
-        let peers: Vec<PeerId> = self.by_peer.keys().copied().collect();
-        for peer in peers {
-            self.close_peer(peer, CloseCode::Shutdown, now);
-        }
     }
 
     /// When a drain that this side began is cut short.

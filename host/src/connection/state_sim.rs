@@ -11,7 +11,7 @@ use super::*;
 #[derive(Debug, Clone)]
 enum Packet {
     Linked,
-    Hello { incarnation: u64, dial: u64 },
+    Hello { incarnation: u64, dial: u64, beside: bool },
     Control(Control),
     Close(CloseCode),
 }
@@ -40,6 +40,8 @@ struct Node {
     incarnation: u64,
     told: Vec<ConnectionId>,
     dialing: Vec<ConnectionId>,
+    /// Dials wanted.
+    asked: usize,
     done: Vec<Result<ConnectionId, DialFailure>>,
 }
 
@@ -49,22 +51,24 @@ struct World {
     now: Duration,
     names: u64,
     rng: StdRng,
+    /// How many connections the two may have.
+    width: usize,
     trace: Vec<String>,
 }
 
 const NAMES: [u8; 2] = [3, 8];
 
-fn fresh(at: usize, incarnation: u64) -> Node {
-    let limits = ConnectionLimits { max_peers: 1, max_pending: 64 };
-    let state = State::new(peer(NAMES[at]), limits);
-    Node { state, incarnation, told: Vec::new(), dialing: Vec::new(), done: Vec::new() }
+fn fresh(at: usize, incarnation: u64, connections_per_peer: usize) -> Node {
+    let limits = ConnectionLimits { max_peers: 1, connections_per_peer, max_pending: 64, ..unreserved() };
+    let state = State::new(peer(NAMES[at]), limits, AccessLists::default(), 1);
+    Node { state, incarnation, told: Vec::new(), dialing: Vec::new(), asked: 0, done: Vec::new() }
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
-        let nodes = [fresh(0, 100), fresh(1, 200)];
+    fn new(seed: u64, width: usize) -> Self {
+        let nodes = [fresh(0, 100, width), fresh(1, 200, width)];
         let rng = StdRng::seed_from_u64(seed);
-        Self { nodes, links: Vec::new(), now: ZERO, names: 0, rng, trace: Vec::new() }
+        Self { nodes, links: Vec::new(), now: ZERO, names: 0, rng, width, trace: Vec::new() }
     }
 
     fn name(&mut self) -> ConnectionId {
@@ -79,9 +83,27 @@ impl World {
             self.trace.push(format!("        {action:?}"));
             self.act(at, action);
         }
-        let state = &self.nodes[at].state;
+        self.check(at);
+    }
+
+    /// What the head of `state.rs` promises.
+    fn check(&self, at: usize) {
+        let Node { state, told, .. } = &self.nodes[at];
+        let mine = || state.connections.values();
         assert!(state.places_taken() <= state.limits.max_peers);
-        assert!(self.nodes[at].told.len() <= 1, "one session at a time\n{}", self.trace.join("\n"));
+        let held = mine().filter(|c| c.holds_place()).count();
+        assert!(held <= self.width, "{held} connections\n{}", self.trace.join("\n"));
+        let up = mine().filter(|c| c.stage == Stage::Up).count();
+        assert!(up <= self.width && told.len() >= up, "{}", self.trace.join("\n"));
+        assert!(self.width > 1 || told.len() <= 1, "one session at a time\n{}", self.trace.join("\n"));
+        let lives: BTreeSet<_> = mine().filter(|c| c.told).map(|c| c.incarnation).collect();
+        assert!(lives.len() <= 1, "two lives of the peer at once\n{}", self.trace.join("\n"));
+        let endless = |c: &&Connection| c.deadline.is_none() && !matches!(c.stage, Stage::Up | Stage::Dialing);
+        // One that is closed for good reports its end by itself.
+        let left: Vec<_> = mine().filter(endless).filter(|c| !matches!(c.stage, Stage::Closing(_))).collect();
+        assert!(left.is_empty(), "waits for ever: {left:?}");
+        let counts = &state.counts;
+        assert_eq!(counts.admitted - counts.ended, told.len() as u64, "what was told is counted");
     }
 
     fn link_of(&mut self, at: usize, connection: ConnectionId) -> Option<usize> {
@@ -98,13 +120,12 @@ impl World {
         match action {
             Action::Dial { connection } => self.nodes[at].dialing.push(connection),
             Action::CancelDial { connection } => self.nodes[at].dialing.retain(|c| *c != connection),
-            Action::Greet { connection, dial } => {
+            Action::Greet { connection, dial, beside } => {
                 let incarnation = self.nodes[at].incarnation;
-                self.post(at, connection, Packet::Hello { incarnation, dial });
+                self.post(at, connection, Packet::Hello { incarnation, dial, beside });
             }
             Action::Send { connection, message } => self.post(at, connection, Packet::Control(message)),
-            Action::TurnAway { connection, .. } => self.act(at, Action::Close { connection, code: CloseCode::Full }),
-            Action::Close { connection, code } => {
+            Action::TurnAway { connection, code } | Action::Close { connection, code } => {
                 self.post(at, connection, Packet::Close(code));
                 if let Some(link) = self.link_of(at, connection) {
                     // The task tells its end a little later.
@@ -124,9 +145,10 @@ impl World {
         self.feed(at, Event::OwnDrained { connection });
     }
 
-    fn dial(&mut self, at: usize) {
+    fn dial(&mut self, at: usize, another: bool) {
         let connection = self.name();
-        self.feed(at, Event::DialRequested { connection, peer: peer(NAMES[1 - at]) });
+        self.nodes[at].asked += 1;
+        self.feed(at, Event::DialRequested { connection, peer: peer(NAMES[1 - at]), address: HOST, another });
     }
 
     /// The handshake of one dial ends.
@@ -138,7 +160,10 @@ impl World {
         let mut queues = [VecDeque::new(), VecDeque::new()];
         queues[1 - at].push_back(Packet::Linked);
         self.links.push(Link { ends, queues, cut: false, idle: None });
-        self.feed(at, Event::Linked { connection, peer: peer(NAMES[1 - at]), direction: Direction::Outbound });
+        self.feed(
+            at,
+            Event::Linked { connection, peer: peer(NAMES[1 - at]), direction: Direction::Outbound, remote: HOST },
+        );
     }
 
     fn deliver(&mut self, link: usize, at: usize) {
@@ -154,9 +179,11 @@ impl World {
         match packet {
             Packet::Linked => {
                 let from = peer(NAMES[1 - at]);
-                self.feed(at, Event::Linked { connection, peer: from, direction: Direction::Inbound });
+                self.feed(at, Event::Linked { connection, peer: from, direction: Direction::Inbound, remote: HOST });
             }
-            Packet::Hello { incarnation, dial } => self.feed(at, Event::Hello { connection, incarnation, dial }),
+            Packet::Hello { incarnation, dial, beside } => {
+                self.feed(at, Event::Hello { connection, incarnation, dial, beside });
+            }
             Packet::Close(code) => self.end(link, at, LinkError::Closed { code, local: false }),
             Packet::Control(message) => self.control(at, connection, message),
         }
@@ -200,7 +227,7 @@ impl World {
     /// The process dies and comes back; its peer hears nothing of it.
     fn restart(&mut self, at: usize) {
         self.trace.push(format!("node {at} restarts"));
-        self.nodes[at] = fresh(at, self.nodes[at].incarnation + 1);
+        self.nodes[at] = fresh(at, self.nodes[at].incarnation + 1, self.width);
         for link in &mut self.links {
             if let Some(end) = &mut link.ends[at] {
                 end.over = true;
@@ -219,7 +246,8 @@ impl World {
     fn step(&mut self, rough: bool) {
         let at = self.rng.random_range(0..2);
         match self.rng.random_range(0..if rough { 24 } else { 20 }) {
-            0..=1 => self.dial(at),
+            0 => self.dial(at, false),
+            1 => self.dial(at, self.width > 1),
             2..=5 => self.handshake(at),
             6..=18 => {
                 if let Some(link) = self.any_link() {
@@ -255,14 +283,22 @@ impl World {
         }
     }
 
-    /// Whether both sides have the same one connection up.
+    /// All handshakes end and all that was sent arrives.
+    fn settle_all(&mut self) {
+        for _ in 0..8 {
+            for at in 0..2 {
+                self.handshake(at);
+            }
+            self.deliver_all();
+        }
+    }
+
+    /// Whether both sides have the same connections up, at least one.
     fn converged(&self) -> bool {
-        let [a, b] = [&self.nodes[0], &self.nodes[1]];
-        let same = |l: &Link| {
-            let up = |at: usize, node: &Node| l.ends[at].is_some_and(|e| !e.over && node.told == [e.connection]);
-            !l.cut && up(0, a) && up(1, b)
-        };
-        self.links.iter().any(same)
+        let up =
+            |l: &Link, at: usize| l.ends[at].is_some_and(|e| !e.over && self.nodes[at].told.contains(&e.connection));
+        let both = self.links.iter().filter(|l| !l.cut && up(l, 0) && up(l, 1)).count();
+        both > 0 && self.nodes.iter().all(|node| node.told.len() == both)
     }
 
     /// The network heals; whoever is not connected dials now and then.
@@ -279,7 +315,7 @@ impl World {
             }
             for at in 0..2 {
                 if self.nodes[at].told.is_empty() && self.rng.random_bool(0.3) {
-                    self.dial(at);
+                    self.dial(at, false);
                 }
             }
             self.advance(Duration::from_millis(500));
@@ -289,8 +325,11 @@ impl World {
     fn check_leaks(&self) {
         for node in &self.nodes {
             let alive = node.state.connections.values().filter(|c| c.stage == Stage::Up).count();
-            assert_eq!((alive, node.state.connections.len()), (1, 1), "{}", self.trace.join("\n"));
+            let all = (alive, node.state.connections.len());
+            assert_eq!(all, (node.told.len(), node.told.len()), "{}", self.trace.join("\n"));
             assert_eq!((node.state.places_taken(), node.state.dials()), (1, 0));
+            assert_eq!(node.state.counts.dialed == 0, node.state.last_dial == 0);
+            assert!(node.done.len() <= node.asked, "each dial is answered once");
         }
     }
 }
@@ -299,8 +338,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn two_nodes_always_end_with_one_connection(seed in any::<u64>(), steps in 0usize..150) {
-        let mut world = World::new(seed);
+    fn two_nodes_always_end_connected(seed in any::<u64>(), steps in 0usize..150, width in 1usize..=3) {
+        let mut world = World::new(seed, width);
         for _ in 0..steps {
             world.step(true);
         }
@@ -311,23 +350,40 @@ proptest! {
 
     #[test]
     fn dials_from_both_sides_never_fail_without_loss(seed in any::<u64>(), steps in 1usize..150) {
-        let mut world = World::new(seed);
-        world.dial(0);
-        world.dial(1);
+        let mut world = World::new(seed, 1);
+        world.dial(0, false);
+        world.dial(1, false);
         for _ in 0..steps {
             world.step(false);
         }
-        for _ in 0..8 {
-            for at in 0..2 {
-                world.handshake(at);
-            }
-            world.deliver_all();
-        }
+        world.settle_all();
         prop_assert!(world.converged(), "not connected\n{}", world.trace.join("\n"));
         for node in &world.nodes {
             let good = |r: &Result<_, _>| matches!(r, Ok(_) | Err(DialFailure::AlreadyConnected));
             prop_assert!(node.done.iter().all(good), "{:?}\n{}", node.done, world.trace.join("\n"));
         }
         prop_assert!(world.now < PROBE_TIMEOUT, "no dial waited for a timeout");
+    }
+
+    #[test]
+    fn more_connections_never_cost_one_that_is_up(seed in any::<u64>(), steps in 1usize..200, width in 2usize..=3) {
+        let mut world = World::new(seed, width);
+        world.dial(0, false);
+        world.dial(1, false);
+        for _ in 0..steps {
+            world.step(false);
+        }
+        world.settle_all();
+        prop_assert!(world.converged(), "not connected\n{}", world.trace.join("\n"));
+        for node in &world.nodes {
+            prop_assert_eq!(node.state.counts.ended, 0, "lost one\n{}", world.trace.join("\n"));
+        }
+        // Undisturbed, one wish after the other fills the limit, whoever has it.
+        for round in 0..width {
+            world.dial(round % 2, true);
+            world.settle_all();
+        }
+        prop_assert_eq!(world.nodes[0].told.len(), width, "{}", world.trace.join("\n"));
+        prop_assert!(world.converged());
     }
 }

@@ -1,8 +1,12 @@
 //! Rules one by one, then two nodes on a simulated network with everything that can go wrong.
 
 use super::*;
-use crate::connection::limits::PROBE_TIMEOUT;
+use crate::connection::limits::{HELLO_TIMEOUT, PROBE_TIMEOUT};
 
+#[path = "state_crowd.rs"]
+mod crowd;
+#[path = "state_limits_tests.rs"]
+mod limits;
 #[path = "state_sim.rs"]
 mod sim;
 
@@ -16,15 +20,35 @@ fn id(number: u64) -> ConnectionId {
     ConnectionId(number)
 }
 
+/// Where everybody is who is nowhere in particular.
+const HOST: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)), 4433);
+
+/// No limit but those that a test sets.
+fn unreserved() -> ConnectionLimits {
+    ConnectionLimits { reserved_outbound: 0, max_per_source: usize::MAX, ..ConnectionLimits::default() }
+}
+
 /// A node with id 5 and places for `max_peers`.
 fn node(max_peers: usize) -> State {
-    State::new(peer(5), ConnectionLimits { max_peers, max_pending: 8 })
+    node_with(ConnectionLimits { max_peers, max_pending: 8, ..unreserved() })
+}
+
+fn node_with(limits: ConnectionLimits) -> State {
+    State::new(peer(5), limits, AccessLists::default(), 1)
+}
+
+fn linked(number: u64, from: u8, direction: Direction) -> Event {
+    Event::Linked { connection: id(number), peer: peer(from), direction, remote: HOST }
+}
+
+fn dial(state: &mut State, number: u64, to: u8, another: bool) -> Vec<Action> {
+    let wish = Event::DialRequested { connection: id(number), peer: peer(to), address: HOST, another };
+    state.handle(wish, ZERO)
 }
 
 fn inbound(state: &mut State, number: u64, from: u8, incarnation: u64, dial: u64, now: Duration) -> Vec<Action> {
-    let linked = Event::Linked { connection: id(number), peer: peer(from), direction: Direction::Inbound };
-    let mut actions = state.handle(linked, now);
-    actions.extend(state.handle(Event::Hello { connection: id(number), incarnation, dial }, now));
+    let mut actions = state.handle(linked(number, from, Direction::Inbound), now);
+    actions.extend(state.handle(Event::Hello { connection: id(number), incarnation, dial, beside: false }, now));
     actions
 }
 
@@ -113,10 +137,9 @@ fn a_later_dial_of_the_same_dialer_replaces_and_an_earlier_one_does_not() {
 }
 
 fn up_outbound(state: &mut State, number: u64, to: u8) {
-    state.handle(Event::DialRequested { connection: id(number), peer: peer(to) }, ZERO);
-    let linked = Event::Linked { connection: id(number), peer: peer(to), direction: Direction::Outbound };
-    state.handle(linked, ZERO);
-    state.handle(Event::Hello { connection: id(number), incarnation: 1, dial: 0 }, ZERO);
+    dial(state, number, to, false);
+    state.handle(linked(number, to, Direction::Outbound), ZERO);
+    state.handle(Event::Hello { connection: id(number), incarnation: 1, dial: 0, beside: false }, ZERO);
     let actions = state.handle(Event::Admitted { connection: id(number) }, ZERO);
     assert!(actions.contains(&Action::DialDone { peer: peer(to), result: Ok(id(number)) }), "{actions:?}");
 }
@@ -147,25 +170,23 @@ fn an_old_connection_of_the_other_direction_is_asked_whether_it_lives() {
 #[test]
 fn a_dial_of_oneself_and_of_a_connected_peer_are_told_apart() {
     let mut state = node(4);
-    let dial = |state: &mut State, to| state.handle(Event::DialRequested { connection: id(90), peer: peer(to) }, ZERO);
-    let own = dial(&mut state, 5);
+    let own = dial(&mut state, 90, 5, false);
     assert!(matches!(
         &own[..],
         [Action::DialDone { result: Err(DialFailure::NotAdmitted { code: CloseCode::SelfDial, .. }), .. }]
     ));
     bring_up(&mut state, 1, 1);
-    let twice = dial(&mut state, 1);
+    let twice = dial(&mut state, 90, 1, false);
     assert!(matches!(&twice[..], [Action::DialDone { result: Err(DialFailure::AlreadyConnected), .. }]));
 }
 
 #[test]
 fn a_dial_that_meets_an_answered_inbound_succeeds_with_that_one() {
     let mut state = node(4);
-    state.handle(Event::DialRequested { connection: id(1), peer: peer(9) }, ZERO);
+    dial(&mut state, 1, 9, false);
     inbound(&mut state, 2, 9, 1, 1, ZERO);
-    let linked = Event::Linked { connection: id(1), peer: peer(9), direction: Direction::Outbound };
-    let actions = state.handle(linked, ZERO);
-    assert_eq!(actions, [Action::Close { connection: id(1), code: CloseCode::Duplicate }]);
+    let actions = state.handle(linked(1, 9, Direction::Outbound), ZERO);
+    assert_eq!(actions, [Action::TurnAway { connection: id(1), code: CloseCode::Duplicate }]);
     let actions = state.handle(Event::Admitted { connection: id(2) }, ZERO);
     assert!(actions.contains(&Action::DialDone { peer: peer(9), result: Ok(id(2)) }), "{actions:?}");
 }
@@ -174,11 +195,13 @@ fn a_dial_that_meets_an_answered_inbound_succeeds_with_that_one() {
 fn silent_clients_cost_a_bounded_number_of_pending_places_and_a_bounded_time() {
     let mut state = node(4);
     for number in 0..9 {
-        let linked =
-            Event::Linked { connection: id(number), peer: peer(10 + number as u8), direction: Direction::Inbound };
-        let actions = state.handle(linked, ZERO);
-        let reason = "node has 8 of 8 undecided connections; dial again later".to_owned();
-        let refused = actions == [Action::TurnAway { connection: id(number), reason }];
+        let who = peer(10 + number as u8);
+        let reason = state.crowded(&who, HOST).map(|no_place| no_place.to_string());
+        let expected = "node has 8 of 8 undecided connections; dial again later, or raise \
+                        `limits.max_pending_handshakes`";
+        assert_eq!(reason.as_deref(), (number == 8).then_some(expected));
+        let actions = state.handle(linked(number, 10 + number as u8, Direction::Inbound), ZERO);
+        let refused = actions == [Action::TurnAway { connection: id(number), code: CloseCode::Full }];
         assert_eq!(refused, number == 8, "{actions:?}");
     }
     let closed = state.handle(Event::Tick, HELLO_TIMEOUT);
@@ -189,12 +212,13 @@ fn silent_clients_cost_a_bounded_number_of_pending_places_and_a_bounded_time() {
 #[test]
 fn one_peer_cannot_take_all_pending_places() {
     let mut state = node(4);
-    let linked = |number| Event::Linked { connection: id(number), peer: peer(9), direction: Direction::Inbound };
+    let linked = |number| linked(number, 9, Direction::Inbound);
     for number in 0..2 {
         assert!(matches!(state.handle(linked(number), ZERO)[..], [Action::Greet { .. }]));
     }
-    let reason = "peer has 2 of 2 undecided connections; it may dial again later".to_owned();
-    assert_eq!(state.handle(linked(2), ZERO), [Action::TurnAway { connection: id(2), reason }]);
+    let reason = state.crowded(&peer(9), HOST).map(|no_place| no_place.to_string()).expect("no place");
+    assert!(reason.starts_with("peer has 2 of 2 undecided connections; dial again later"), "{reason}");
+    assert_eq!(state.handle(linked(2), ZERO), [Action::TurnAway { connection: id(2), code: CloseCode::Full }]);
     assert!(says_admitted(&inbound(&mut state, 3, 1, 1, 1, ZERO), 3), "others are let in");
     gone(&mut state, 0);
     assert!(matches!(state.handle(linked(4), ZERO)[..], [Action::Greet { .. }]));

@@ -66,6 +66,8 @@ pub(super) struct Conversation {
     pub(super) direction: Direction,
     /// The dial counter that our hello carries.
     pub(super) dial: u64,
+    /// Whether it says that the connection is one more.
+    pub(super) beside: bool,
     pub(super) link: LinkHandle,
     pub(super) queue: mpsc::Sender<Control>,
     pub(super) reports: mpsc::Sender<Report>,
@@ -98,7 +100,7 @@ impl Conversation {
             },
         };
         let ControlStream { send, receive } = stream;
-        let (hello, sent_sequence) = self.shared.hello(self.dial);
+        let (hello, sent_sequence) = self.shared.hello(self.dial, self.beside);
         // The queue is empty and has room: nobody else has it yet.
         let _ = self.queue.try_send(Control::Hello(hello));
         let link = self.link.clone();

@@ -13,6 +13,9 @@ use crate::runtime::Runtime;
 use crate::transport::{Transport, TransportConfig};
 use crate::wire::{AddressRecord, CloseCode, SignedAddressRecord};
 
+#[path = "limits_tests.rs"]
+mod limits;
+
 /// Longer than any deadline of the manager.
 const PATIENCE: Duration = Duration::from_secs(12);
 
@@ -42,12 +45,16 @@ fn new_key() -> Arc<NodeKey> {
 }
 
 fn start(key: Arc<NodeKey>, max_peers: usize) -> Node {
+    start_with(key, ConnectionLimits { max_peers, reserved_outbound: 0, ..ConnectionLimits::default() })
+}
+
+fn start_with(key: Arc<NodeKey>, limits: ConnectionLimits) -> Node {
     let runtime = Runtime::system().expect("random numbers");
     let (transport, incoming) = transport(key.clone());
     let address = PeerAddr { peer: key.peer_id(), address: transport.local_address() };
     let (sender, events) = mpsc::channel(64);
     let mut config = ConnectionConfig::new(64, &runtime);
-    config.limits.max_peers = max_peers;
+    config.limits = limits;
     let record = AddressRecord {
         peer: *key.peer_id().as_bytes(),
         sequence: 1,

@@ -1,5 +1,6 @@
 //! What lies in a node's data folder, and that one process at a time uses it.
 
+mod access_book;
 mod atomic;
 mod lock;
 mod peer_book;
@@ -7,10 +8,13 @@ mod peer_book;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use access_book::{AccessBook, AccessList};
 pub use lock::FolderLock;
 pub use peer_book::{KnownPeer, MAX_KNOWN_PEERS, PeerBook};
 
 pub use atomic::write_atomically;
+
+use crate::transport::MAX_ACCESS_ENTRIES;
 
 /// The paths in a data folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +57,11 @@ impl Folder {
         self.0.join("peers.json")
     }
 
+    /// Access entries that were added while the node ran.
+    pub fn access(&self) -> PathBuf {
+        self.0.join("access.json")
+    }
+
     /// Plugins that are loaded at start.
     pub fn plugins(&self) -> PathBuf {
         self.0.join("plugins")
@@ -91,6 +100,12 @@ pub enum FolderError {
         "{MAX_KNOWN_PEERS} peers were added already, more are not kept: remove some with `weir peers remove PEER_ID`"
     )]
     TooManyPeers,
+    /// More access entries than a node compares every handshake with.
+    #[error(
+        "{MAX_ACCESS_ENTRIES} access entries were added already, which is the limit of the node: write networks \
+         (IP/PREFIX) instead, or take some off with `weir access unblock ENTRY`"
+    )]
+    TooManyEntries,
     /// The system refuses.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
@@ -116,6 +131,7 @@ impl FolderError {
             Self::Exists(_) => "already-initialised",
             Self::Damaged { .. } => "damaged-file",
             Self::TooManyPeers => "too-many-peers",
+            Self::TooManyEntries => "too-many-entries",
             Self::Io { .. } => "folder-unusable",
         }
     }

@@ -1,5 +1,6 @@
 //! A running node as its operator sees it: the host, and what of it is kept in the data folder.
 
+mod access;
 mod peers;
 mod plugins;
 
@@ -9,17 +10,20 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+pub use access::{ChangedAccess, ListedAccess, ListedEntry};
 pub use peers::RemovedPeer;
 pub use plugins::{FailedPlugin, MAX_PLUGIN_FILE, PluginRequest, Saved, Unloaded};
 
 use crate::admin::AdminServer;
 use crate::config::{Config, ConfigError, MemoryBound};
-use crate::folder::{Folder, FolderError, FolderLock, PeerBook};
+use crate::folder::{AccessBook, AccessList, Folder, FolderError, FolderLock, PeerBook};
 use crate::host::{Environment, Host, HostConfig};
 use crate::identity::{KeyError, NodeKey};
 use crate::plugin::PluginError;
 use crate::runtime::Runtime;
 use crate::supervisor::WatchError;
+use crate::transport::AccessEntry;
+use access::AccessDesk;
 use peers::KnownPeers;
 use plugins::PluginDesk;
 
@@ -81,6 +85,22 @@ pub enum OperateError {
     /// Nobody knows this peer.
     #[error("no peer {0} is known; `weir peers` lists those that are")]
     UnknownPeer(crate::peer::PeerId),
+    /// No such access entry.
+    #[error("the {list} list has no entry `{entry}`; `weir access` lists those that there are")]
+    UnknownEntry {
+        /// In which list.
+        list: AccessList,
+        /// Which.
+        entry: AccessEntry,
+    },
+    /// The entry is the configuration's.
+    #[error("`{entry}` of the {list} list stands in weir.toml: remove it there and restart")]
+    ConfiguredEntry {
+        /// In which list.
+        list: AccessList,
+        /// Which.
+        entry: AccessEntry,
+    },
     /// What was asked was done, but will not last.
     #[error("plugin {plugin} runs, but was not saved and will be gone after a restart: {problem}")]
     NotSaved {
@@ -101,6 +121,8 @@ impl OperateError {
             Self::OwnId => "own-id",
             Self::Watch(_) => "too-many-peers",
             Self::UnknownPeer(_) => "unknown-peer",
+            Self::UnknownEntry { .. } => "unknown-entry",
+            Self::ConfiguredEntry { .. } => "configured-entry",
             Self::NotSaved { .. } => "not-saved",
         }
     }
@@ -113,6 +135,7 @@ pub struct Node {
     memory: MemoryBound,
     memory_limit: u64,
     known: KnownPeers,
+    access: AccessDesk,
     desk: PluginDesk,
 }
 
@@ -159,11 +182,14 @@ impl RunningNode {
         let lock = FolderLock::take(&folder)?;
         let key = NodeKey::load(&folder.key())?;
         let book = PeerBook::open(folder.peers())?;
+        let access = AccessDesk::new(config.access.clone(), AccessBook::open(folder.access())?);
+        // From the first packet on.
+        let config = Config { access: access.lists(), ..config };
         let host = Host::start(host_config(&folder, &config, key)?).await.map_err(StartError::Host)?;
         let known = KnownPeers::new(host.clone(), book, &config.peers);
         let desk = PluginDesk::new(host.clone(), folder.plugins(), &config);
         let memory_limit = config.limits.memory_limit;
-        let node = Arc::new(Node { host, folder, memory, memory_limit, known, desk });
+        let node = Arc::new(Node { host, folder, memory, memory_limit, known, access, desk });
         node.known.announce().await;
         node.desk.load_folder().await;
         match AdminServer::start(Arc::clone(&node)) {

@@ -12,12 +12,15 @@ use s2n_quic::Client;
 use s2n_quic::client::Connect;
 use s2n_quic::connection;
 use s2n_quic::provider::limits::Limits;
+use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::access::Access;
 use super::dials::{DialTicket, Dials};
 use super::error::{BindError, DialError};
 use super::incoming::{self, Incoming};
 use super::link::{Direction, Link};
+use super::pending::{Pending, PendingHandshakes};
 use super::start::{self, Endpoint, StartError};
 use super::tls;
 use super::windows::StreamLimits;
@@ -56,6 +59,13 @@ pub struct TransportConfig {
     /// How many handshakes of peers that dial may be under way. From half of them on (or 64) peers must prove their
     /// address first, beyond them they are left unanswered until there is room. Default 32.
     pub max_pending_handshakes: u32,
+    /// How many of them may come from one [`Source`](super::Source). From half of them on the source must prove its
+    /// address, because others may forge it; beyond them it is left unanswered. Default 16.
+    pub max_pending_per_source: u32,
+    /// Whether peers on this machine count as a source, too. Default false: they are no strangers.
+    pub limit_loopback: bool,
+    /// Whom to keep out, looked at before each handshake as far as the address suffices.
+    pub access: Access,
     /// Which network.
     pub io: Io,
 }
@@ -71,6 +81,9 @@ impl TransportConfig {
             keep_alive: Duration::from_secs(10),
             handshake_timeout: Duration::from_secs(10),
             max_pending_handshakes: 32,
+            max_pending_per_source: 16,
+            limit_loopback: false,
+            access: Access::default(),
             io: Io::Udp,
         }
     }
@@ -79,7 +92,11 @@ impl TransportConfig {
         if self.keep_alive > self.idle_timeout / 2 {
             return Err(BindError::KeepAlive { keep_alive: self.keep_alive, idle_timeout: self.idle_timeout });
         }
-        if self.max_pending_handshakes == 0 { Err(BindError::NoHandshakes) } else { Ok(()) }
+        if self.max_pending_handshakes.min(self.max_pending_per_source) == 0 {
+            Err(BindError::NoHandshakes)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -113,6 +130,9 @@ struct Inner {
     tls: Arc<ClientConfig>,
     limits: Limits,
     dials: Dials,
+    access: Access,
+    pending: Pending,
+    moved: Arc<Notify>,
     sockets: Mutex<Sockets>,
     closing: CancellationToken,
     _close_on_drop: DropGuard,
@@ -142,7 +162,9 @@ impl Transport {
         let of_tls = |error: rustls::Error| at(StartError::Endpoint(error.to_string()));
         let client_tls = tls::client(&config.key, dials.clone()).map_err(of_tls)?;
         let server_tls = tls::server(&config.key).map_err(of_tls)?;
-        let (server, endpoint) = start::server(&config, server_tls, limits).map_err(&at)?;
+        let (pending, moved) = (Pending::default(), Arc::new(Notify::new()));
+        let (server, endpoint) =
+            start::server(&config, server_tls, limits, pending.clone(), moved.clone()).map_err(&at)?;
         let closing = CancellationToken::new();
         let inner = Inner {
             own: config.key.peer_id(),
@@ -152,6 +174,9 @@ impl Transport {
             tls: Arc::new(client_tls),
             limits,
             dials,
+            access: config.access,
+            pending,
+            moved,
             sockets: Mutex::new(Sockets { endpoints: vec![endpoint], ..Sockets::default() }),
             closing: closing.clone(),
             _close_on_drop: closing.clone().drop_guard(),
@@ -167,6 +192,23 @@ impl Transport {
     /// Where the node listens, with the port the system chose.
     pub fn local_address(&self) -> SocketAddr {
         self.0.local_address
+    }
+
+    /// Whom the listening endpoint keeps out.
+    pub fn access(&self) -> &Access {
+        &self.0.access
+    }
+
+    /// Handshakes of peers that dial, as of now.
+    pub fn pending_handshakes(&self) -> PendingHandshakes {
+        self.0.pending.summary()
+    }
+
+    /// Waits until the packets of some peer that dialed come from another address than before;
+    /// [`LinkHandle::remote_address`](super::LinkHandle::remote_address) of its link then says from where. What happens
+    /// while nobody waits is told at once to who waits next. Cancel safe; for one caller.
+    pub async fn moved(&self) {
+        self.0.moved.notified().await;
     }
 
     /// Connects to a peer at an address, within the handshake's deadline. Cancel safe: a dropped dial is given up.

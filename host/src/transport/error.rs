@@ -34,7 +34,7 @@ pub enum BindError {
         idle_timeout: Duration,
     },
     /// No peer could ever connect.
-    #[error("max_pending_handshakes is 0; it must be at least 1")]
+    #[error("max_pending_handshakes or max_pending_per_source is 0; it must be at least 1")]
     NoHandshakes,
     /// QUIC or TLS does not take the configuration.
     #[error("failed to start QUIC on {address}: {reason}")]

@@ -1,41 +1,15 @@
-//! What an endpoint tells while it runs: whose key each connection proved, how many handshakes are under way, and
-//! when the endpoint has ended.
+//! What an endpoint tells while it runs: whose key each connection proved, how many handshakes are under way, that
+//! a peer's address has changed, and when the endpoint has ended.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
-use s2n_quic::provider::event::events::{TlsExporterReady, TlsHandshakeFailed};
+use s2n_quic::provider::event::events::{ActivePathUpdated, TlsExporterReady, TlsHandshakeFailed};
 use s2n_quic::provider::event::{ConnectionInfo, ConnectionMeta, Subscriber};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
+use super::pending::{Pending, PendingGuard};
 use super::tls;
 use crate::peer::PeerId;
-
-/// Counts the handshakes under way on one endpoint; cheap to clone.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Pending(Arc<AtomicU32>);
-
-impl Pending {
-    /// How many there are.
-    pub(super) fn count(&self) -> u32 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    fn begin(&self) -> PendingGuard {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        PendingGuard(self.clone())
-    }
-}
-
-/// One handshake under way.
-#[derive(Debug)]
-struct PendingGuard(Pending);
-
-impl Drop for PendingGuard {
-    fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 /// What is known of one connection. s2n-quic keeps it beside the connection.
 #[derive(Debug)]
@@ -51,15 +25,17 @@ pub(super) struct Proof {
 #[derive(Debug)]
 pub(super) struct Listener {
     pending: Pending,
+    moved: Arc<Notify>,
     /// Never used to send: its end says that the endpoint has dropped its listener, which it does last.
     _end: oneshot::Sender<()>,
 }
 
 impl Listener {
-    /// The second half resolves (to an error, there is nothing to say) when the endpoint has ended.
-    pub(super) fn new(pending: Pending) -> (Self, oneshot::Receiver<()>) {
+    /// `moved` is told when a peer's packets begin to come from another address. The second half resolves (to an
+    /// error, there is nothing to say) when the endpoint has ended.
+    pub(super) fn new(pending: Pending, moved: Arc<Notify>) -> (Self, oneshot::Receiver<()>) {
         let (end, ended) = oneshot::channel();
-        (Self { pending, _end: end }, ended)
+        (Self { pending, moved, _end: end }, ended)
     }
 }
 
@@ -74,6 +50,13 @@ impl Subscriber for Listener {
         let shown = event.session.peer_cert_chain_der().unwrap_or_default();
         proof.peer = shown.first().and_then(|spki| tls::peer_of(spki));
         proof.pending = None;
+    }
+
+    /// Only says that something moved: whoever is told asks all links where their peers are now, so that no storm of
+    /// migrations makes a queue grow. A connection cannot be closed from here anyway.
+    fn on_active_path_updated(&mut self, _: &mut Proof, meta: &ConnectionMeta, event: &ActivePathUpdated) {
+        tracing::debug!(connection = meta.id, path = ?event.active, "the peer moved");
+        self.moved.notify_one();
     }
 
     fn on_tls_handshake_failed(&mut self, _: &mut Proof, meta: &ConnectionMeta, event: &TlsHandshakeFailed) {

@@ -4,6 +4,7 @@
 //! its key before a byte of ours went to it. Everything above works on links and streams and knows nothing of QUIC's
 //! packets, TLS or sockets.
 
+mod access;
 mod admission;
 mod dials;
 mod endpoint;
@@ -11,6 +12,8 @@ mod error;
 mod events;
 mod incoming;
 mod link;
+mod pending;
+mod source;
 mod start;
 mod tls;
 mod windows;
@@ -20,6 +23,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use access::{Access, AccessEntry, AccessEntryError, AccessLists, Denied, MAX_ACCESS_ENTRIES};
 pub use endpoint::{Io, Transport, TransportConfig};
 pub use error::{BindError, DialError};
 pub use incoming::Incoming;
@@ -27,6 +31,8 @@ pub use link::{
     ControlStream, Direction, Link, LinkAcceptor, LinkError, LinkHandle, MAX_READ, READ_CHUNK, READ_CHUNKS,
     ReceiveStream, SendStream, StreamError,
 };
+pub use pending::PendingHandshakes;
+pub use source::Source;
 pub use windows::{
     CONTROL_WINDOW, LimitsError, MAX_CHUNK, MAX_PACKET, MemoryBound, MemoryDemand, MemoryTerm, READER_BUFFER,
     RECEIVE_BUFFER, StreamLimits, Windows,

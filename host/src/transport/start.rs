@@ -11,11 +11,12 @@ use s2n_quic::provider::io as provider;
 use s2n_quic::provider::limits::Limits;
 use s2n_quic::provider::tls::rustls as tls_provider;
 use s2n_quic::{Client, Server};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
-use super::admission::{Door, TokenDoor};
+use super::admission::{Door, PendingLimits, Rules, TokenDoor};
 use super::endpoint::{Io, TransportConfig};
-use super::events::{Listener, Pending};
+use super::events::Listener;
+use super::pending::Pending;
 use super::windows::{MAX_PACKET, Windows};
 
 /// How often an endpoint that should end is woken so that it notices.
@@ -65,11 +66,15 @@ pub(super) fn server(
     config: &TransportConfig,
     tls: ServerConfig,
     limits: Limits,
+    pending: Pending,
+    moved: Arc<Notify>,
 ) -> Result<(Server, Endpoint), StartError> {
-    let pending = Pending::default();
-    let (listener, ended) = Listener::new(pending.clone());
-    let max = config.max_pending_handshakes;
-    let doors = (Door::new(pending.clone(), max), TokenDoor::new(pending, max));
+    let (listener, ended) = Listener::new(pending.clone(), moved);
+    let all = config.max_pending_handshakes;
+    let (per_source, loopback) = (config.max_pending_per_source, config.limit_loopback);
+    let limits_of_doors = PendingLimits { all, per_source, loopback };
+    let rules = Rules { pending, limits: limits_of_doors, access: config.access.clone() };
+    let doors = (Door::new(rules.clone()), TokenDoor(rules));
     let tls = tls_provider::Server::from(tls);
     let (server, address) = match config.io {
         Io::Udp => {
@@ -90,7 +95,7 @@ pub(super) fn client(
     limits: Limits,
 ) -> Result<(Client, Endpoint), StartError> {
     let any = SocketAddr::new(unspecified(to), 0);
-    let (listener, ended) = Listener::new(Pending::default());
+    let (listener, ended) = Listener::new(Pending::default(), Arc::default());
     let tls = tls_provider::Client::from(tls);
     let (client, address) = match io {
         Io::Udp => {

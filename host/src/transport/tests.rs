@@ -348,3 +348,49 @@ async fn a_stopped_stream_tells_its_sender_why() -> Outcome {
     assert_eq!(soon(stopped).await, StreamError::Stopped(StopCode::Unregistered));
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_source_that_knocks_holds_up_no_other() -> Outcome {
+    // Of one source four handshakes: two for anybody, two for whoever answers a Retry.
+    let limits = TransportConfig { max_pending_per_source: 4, limit_loopback: true, ..config(2) };
+    let mut bob = TestNode::start_with(limits);
+    let silent = UdpSocket::bind("127.0.0.2:0").await?;
+    for packet in first_packets(8).await? {
+        silent.send_to(&packet, bob.transport.local_address()).await?;
+    }
+    let alice = TestNode::start(1);
+    let _link = soon(alice.transport.dial(bob.address())).await?;
+    assert_eq!(bob.accept().await.peer, alice.transport.peer_id());
+    // One socket, one order: what was sent before the dial was looked at before it.
+    let pending = bob.transport.pending_handshakes();
+    assert_eq!((pending.all, pending.most_of_one_source), (2, 2), "the rest was asked to prove its address");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blocked_address_gets_no_answer_and_costs_nothing() -> Outcome {
+    let mut lists = AccessLists::default();
+    lists.block.insert("127.0.0.0/8".parse()?);
+    let bob = TestNode::start_with(TransportConfig { access: Access::new(lists), ..config(2) });
+    let alice = TestNode::start_with(TransportConfig { handshake_timeout: Duration::from_millis(300), ..config(1) });
+    let error = soon(alice.transport.dial(bob.address())).await.expect_err("left unanswered");
+    assert!(matches!(error, DialError::Timeout { .. }), "{error}");
+    assert_eq!(bob.transport.pending_handshakes(), PendingHandshakes::default());
+    bob.transport.access().replace(AccessLists::default());
+    soon(alice.transport.dial(bob.address())).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_moves_is_told_with_its_new_address() -> Outcome {
+    let (alice, mut bob) = (TestNode::start(1), TestNode::start(2));
+    let relay = testing::Relay::start(bob.transport.local_address()).await?;
+    let mut dialed = soon(alice.transport.dial(PeerAddr { address: relay.address(), ..bob.address() })).await?;
+    let accepted = bob.accept().await;
+    assert_eq!(accepted.handle.remote_address()?.ip().to_string(), "127.0.0.1");
+    relay.move_to([127, 0, 0, 2]);
+    dialed.handle.ping()?;
+    soon(bob.transport.moved()).await;
+    assert_eq!(accepted.handle.remote_address()?.ip().to_string(), "127.0.0.2");
+    Ok(())
+}

@@ -35,6 +35,9 @@ pub struct Hello {
     pub incarnation: u64,
     /// Counts the dials of the dialing side within its incarnation; 0 from the side that was dialed.
     pub dial: u64,
+    /// This dial is for one more connection beside those that are admitted, which it leaves alone. False from the side
+    /// that was dialed.
+    pub beside: bool,
     /// Data streams the sender of this hello lets the other side have open at once.
     pub max_streams: u32,
     /// Where the sender listens, if it wants to be dialed.
@@ -228,6 +231,7 @@ mod tests {
             version: 1,
             incarnation: u64::MAX,
             dial: 7,
+            beside: true,
             max_streams: 64,
             address: None,
             sequence: 3,

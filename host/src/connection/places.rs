@@ -1,0 +1,238 @@
+//! The limits: whether there is a place for a newcomer, and who loses one to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use rand::RngExt;
+
+use super::{Connection, State};
+use crate::connection::limits::MAX_PENDING_OF_PEER;
+use crate::connection::{DialFailure, Eviction};
+use crate::peer::PeerId;
+use crate::transport::{Direction, Source};
+use crate::wire::CloseCode;
+
+/// Why there is no place: which limit of which scope is reached. The text names both, the value and what helps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct NoPlace {
+    /// Whose limit.
+    pub(super) scope: String,
+    /// How many there are.
+    taken: usize,
+    /// How many there may be.
+    limit: usize,
+    /// Of what.
+    what: &'static str,
+    /// The limit's name.
+    pub(super) name: &'static str,
+    advice: &'static str,
+}
+
+impl fmt::Display for NoPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { scope, taken, limit, what, name, advice } = self;
+        write!(f, "{scope} has {taken} of {limit} {what}; {advice} `{name}`")
+    }
+}
+
+impl From<NoPlace> for DialFailure {
+    fn from(no_place: NoPlace) -> Self {
+        Self::NotAdmitted { code: CloseCode::Full, reason: no_place.to_string() }
+    }
+}
+
+const RAISE: &str = "raise";
+const LATER: &str = "dial again later, or raise";
+
+/// How full each limit is that holds for many: of the one that has most.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in crate::connection) struct Usage {
+    pub(in crate::connection) peers: usize,
+    pub(in crate::connection) inbound_ordinary: usize,
+    pub(in crate::connection) pending: usize,
+    pub(in crate::connection) most_of_one_peer: usize,
+    pub(in crate::connection) most_of_one_source: usize,
+}
+
+impl State {
+    pub(in crate::connection) fn usage(&self) -> Usage {
+        let mut sources: BTreeMap<Source, usize> = BTreeMap::new();
+        for connection in self.connections.values().filter(|c| c.counts_for_source()) {
+            *sources.entry(Source::of(connection.remote)).or_default() += 1;
+        }
+        Usage {
+            peers: self.places_taken(),
+            inbound_ordinary: self.inbound_ordinary().count(),
+            pending: self.pending(),
+            most_of_one_peer: self.by_peer.keys().map(|peer| self.held(peer)).max().unwrap_or(0),
+            most_of_one_source: sources.into_values().max().unwrap_or(0),
+        }
+    }
+
+    /// Peers that hold a place.
+    pub(in crate::connection) fn places_taken(&self) -> usize {
+        self.holders().count()
+    }
+
+    fn holders(&self) -> impl Iterator<Item = PeerId> + '_ {
+        self.by_peer.keys().copied().filter(|peer| self.held(peer) > 0)
+    }
+
+    /// Ordinary peers that hold a place and all of whose connections they dialed.
+    fn inbound_ordinary(&self) -> impl Iterator<Item = PeerId> + '_ {
+        let dialed = |peer: &PeerId| self.holding(peer).any(|c| c.direction == Direction::Outbound);
+        self.holders().filter(move |peer| !self.necessary.contains(peer) && !dialed(peer))
+    }
+
+    fn holding(&self, peer: &PeerId) -> impl Iterator<Item = &Connection> + '_ {
+        let ids = self.by_peer.get(peer).into_iter().flatten();
+        ids.filter_map(|id| self.connections.get(id)).filter(|c| c.holds_place())
+    }
+
+    /// Connections with which a peer holds its place.
+    pub(super) fn held(&self, peer: &PeerId) -> usize {
+        self.holding(peer).count()
+    }
+
+    /// Inbound connections that are not decided yet.
+    pub(in crate::connection) fn pending(&self) -> usize {
+        self.connections.values().filter(|c| c.is_undecided()).count()
+    }
+
+    /// Why another inbound connection of `peer` may not even wait for a decision, if so.
+    pub(super) fn crowded(&self, peer: &PeerId, remote: SocketAddr) -> Option<NoPlace> {
+        let own = self.of(peer).filter(|id| self.connections[id].is_undecided()).count();
+        let of_peer = NoPlace {
+            scope: "peer".into(),
+            taken: own,
+            limit: MAX_PENDING_OF_PEER,
+            what: "undecided connections",
+            name: "MAX_PENDING_OF_PEER",
+            advice: "dial again later: this is",
+        };
+        let of_node = NoPlace {
+            scope: "node".into(),
+            taken: self.pending(),
+            limit: self.limits.max_pending,
+            what: "undecided connections",
+            name: "limits.max_pending_handshakes",
+            advice: LATER,
+        };
+        let first = [of_peer, of_node].into_iter().find(|limit| limit.taken >= limit.limit);
+        first.or_else(|| self.full_source(peer, remote))
+    }
+
+    /// The peer's own connections do not count: its ghost must never keep it out, and it is bounded by itself.
+    fn full_source(&self, peer: &PeerId, remote: SocketAddr) -> Option<NoPlace> {
+        let source = Source::of(remote);
+        if self.necessary.contains(peer) || source.is_loopback() && !self.limits.limit_loopback {
+            return None;
+        }
+        let counts = |c: &&Connection| c.peer != *peer && c.counts_for_source() && Source::of(c.remote) == source;
+        let (taken, limit) = (self.connections.values().filter(counts).count(), self.limits.max_per_source);
+        let name = "limits.max_connections_per_source";
+        (taken >= limit).then(|| NoPlace {
+            scope: format!("source {source}"),
+            taken,
+            limit,
+            what: "connections",
+            name,
+            advice: RAISE,
+        })
+    }
+
+    /// Why the peer may have no further connection, if so.
+    pub(super) fn full_peer(&self, peer: &PeerId) -> Option<NoPlace> {
+        let (taken, limit) = (self.held(peer), self.limits.connections_per_peer);
+        let name = "limits.connections_per_peer";
+        let no_place = NoPlace { scope: "peer".into(), taken, limit, what: "connections", name, advice: RAISE };
+        (taken >= limit).then_some(no_place)
+    }
+
+    /// Takes a place for a peer that has none, from another peer if it must.
+    pub(super) fn take_place(&mut self, peer: PeerId, direction: Direction, now: Duration) -> Result<(), NoPlace> {
+        let ordinary = !self.necessary.contains(&peer);
+        if ordinary && direction == Direction::Inbound {
+            let quota = self.limits.max_peers.saturating_sub(self.limits.reserved_outbound);
+            let inbound: BTreeSet<PeerId> = self.inbound_ordinary().collect();
+            if inbound.len() >= quota && !self.make_room(peer, &inbound, now) {
+                return Err(self.no_place_for_inbound(inbound.len(), quota));
+            }
+        }
+        let holders: BTreeSet<PeerId> = self.holders().collect();
+        if holders.len() >= self.limits.max_peers && !self.make_room(peer, &holders, now) {
+            return Err(self.no_place(&holders));
+        }
+        self.last_place += 1;
+        let place = self.last_place;
+        self.seniority.entry(peer).or_insert(place);
+        Ok(())
+    }
+
+    fn no_place(&self, holders: &BTreeSet<PeerId>) -> NoPlace {
+        let all_necessary = holders.iter().all(|peer| self.necessary.contains(peer));
+        NoPlace {
+            scope: "node".into(),
+            taken: holders.len(),
+            limit: self.limits.max_peers,
+            what: if all_necessary && !holders.is_empty() { "peers, all necessary" } else { "peers" },
+            name: "limits.max_peers",
+            advice: RAISE,
+        }
+    }
+
+    fn no_place_for_inbound(&self, taken: usize, limit: usize) -> NoPlace {
+        if self.limits.reserved_outbound == 0 {
+            return self.no_place(&self.holders().collect());
+        }
+        NoPlace {
+            scope: "node".into(),
+            taken,
+            limit,
+            what: "peers that dialed it, and keeps the rest for peers it dials",
+            name: "limits.reserved_outbound",
+            advice: "raise `limits.max_peers` or lower",
+        }
+    }
+
+    /// Frees a place among these peers for a newcomer, if the strategy has somebody to go.
+    fn make_room(&mut self, newcomer: PeerId, among: &BTreeSet<PeerId>, now: Duration) -> bool {
+        let Some(evicted) = self.victim(newcomer, among) else { return false };
+        self.counts.evicted += 1;
+        let strategy = self.limits.eviction;
+        tracing::info!(
+            peer = %evicted.short(), newcomer = %newcomer.short(), %strategy, scope = "node", limit = "limits.max_peers",
+            "evicted"
+        );
+        self.close_peer(evicted, CloseCode::Evicted, now);
+        true
+    }
+
+    fn victim(&mut self, newcomer: PeerId, among: &BTreeSet<PeerId>) -> Option<PeerId> {
+        let strategy = self.limits.eviction;
+        let necessary = self.necessary.contains(&newcomer);
+        if strategy == Eviction::Lifo && !necessary {
+            return None;
+        }
+        let (mut last_resort, mut first): (Vec<PeerId>, Vec<PeerId>) =
+            among.iter().partition(|peer| self.necessary.contains(peer));
+        if first.is_empty() && necessary && strategy != Eviction::Lifo {
+            first.append(&mut last_resort);
+        }
+        first.sort_by_key(|peer| self.seniority.get(peer).copied().unwrap_or(0));
+        match strategy {
+            Eviction::Lifo => first.last().copied(),
+            Eviction::Fifo => first.first().copied(),
+            Eviction::Random if first.is_empty() => None,
+            Eviction::Random => first.get(self.random.random_range(0..first.len())).copied(),
+        }
+    }
+}
+
+impl Connection {
+    fn counts_for_source(&self) -> bool {
+        self.direction == Direction::Inbound && !matches!(self.stage, super::Stage::Closing(_))
+    }
+}

@@ -1,0 +1,280 @@
+//! The one table of all limits: whose, of what, how high, how much is in use, which key changes it, and why it exists.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::config::Config;
+use crate::connection::{
+    DIAL_TIMEOUT, DRAIN_TIMEOUT, HELLO_TIMEOUT, MAX_PENDING_OF_PEER, MAX_PROTOCOL_NAME, ManagerStatus, PROBE_TIMEOUT,
+    REFUSAL_LINGER, WRITE_TIMEOUT,
+};
+use crate::stream::ReceivePolicy;
+use crate::transport::{CONTROL_WINDOW, MAX_ACCESS_ENTRIES, PendingHandshakes};
+use crate::wire::{MAX_CONTROL_FRAME, MAX_PROTOCOLS};
+
+/// One limit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Limit {
+    /// What is limited, for people and for programs.
+    pub name: &'static str,
+    /// Whose limit it is: of the whole node, or of each of something.
+    pub scope: Scope,
+    /// In what `value` and `in_use` are counted.
+    pub unit: Unit,
+    /// The limit as it is in force.
+    pub value: LimitValue,
+    /// How much of it is in use now; for a limit of each of something, by the one that uses most. Absent where nothing
+    /// is counted.
+    pub in_use: Option<u64>,
+    /// The key in `weir.toml` that sets it; absent where none does.
+    pub key: Option<&'static str>,
+    /// Why it exists.
+    pub why: &'static str,
+}
+
+/// Whose limit it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// The whole node's.
+    Node,
+    /// Each peer's.
+    Peer,
+    /// Each IPv4 address's or IPv6 /64's.
+    Source,
+    /// Each connection's.
+    Connection,
+    /// Each stream's.
+    Stream,
+    /// Each plugin's.
+    Plugin,
+}
+
+/// In what a limit is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unit {
+    /// Things.
+    Count,
+    /// Bytes.
+    Bytes,
+    /// Milliseconds.
+    Ms,
+    /// A word.
+    Choice,
+}
+
+/// A number, or one of a few words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum LimitValue {
+    /// In the limit's unit.
+    Number(u64),
+    /// A choice.
+    Word(String),
+}
+
+/// What is in use now, as far as the layers count it.
+#[derive(Debug, Clone, Default)]
+pub struct Usage {
+    /// Of the connection manager.
+    pub connections: ManagerStatus,
+    /// Of the transport.
+    pub handshakes: PendingHandshakes,
+    /// Entries in both access lists.
+    pub access_entries: usize,
+    /// Data streams of peers that are open.
+    pub receive_streams: usize,
+    /// Loaded plugins.
+    pub plugins: usize,
+}
+
+/// All limits as they are in force.
+pub fn table(config: &Config, receive: &ReceivePolicy, usage: &Usage) -> Vec<Limit> {
+    let mut table = connections(config, usage);
+    table.extend(streams(config, receive, usage));
+    table.extend(plugins(config, usage));
+    table.extend(timeouts(config));
+    table
+}
+
+fn count(name: &'static str, scope: Scope, value: impl TryInto<u64>, why: &'static str) -> Limit {
+    let value = LimitValue::Number(value.try_into().unwrap_or(u64::MAX));
+    Limit { name, scope, unit: Unit::Count, value, in_use: None, key: None, why }
+}
+
+fn bytes(name: &'static str, scope: Scope, value: impl TryInto<u64>, why: &'static str) -> Limit {
+    Limit { unit: Unit::Bytes, ..count(name, scope, value, why) }
+}
+
+fn time(name: &'static str, scope: Scope, value: Duration, why: &'static str) -> Limit {
+    Limit { unit: Unit::Ms, ..count(name, scope, value.as_millis(), why) }
+}
+
+impl Limit {
+    fn key(self, key: &'static str) -> Self {
+        Self { key: Some(key), ..self }
+    }
+
+    fn used(self, in_use: impl TryInto<u64>) -> Self {
+        Self { in_use: Some(in_use.try_into().unwrap_or(u64::MAX)), ..self }
+    }
+}
+
+fn connections(config: &Config, usage: &Usage) -> Vec<Limit> {
+    use Scope::{Node, Peer, Source};
+    let (limits, now) = (&config.limits, &usage.connections);
+    let eviction = LimitValue::Word(limits.eviction.to_string());
+    vec![
+        count("peers", Node, limits.max_peers, "each peer costs memory in windows and buffers")
+            .key("limits.max_peers")
+            .used(now.peers),
+        count(
+            "ordinary peers that dialed this node",
+            Node,
+            limits.max_peers - limits.reserved_outbound,
+            "the rest of the places is kept for peers that this node dials",
+        )
+        .key("limits.reserved_outbound")
+        .used(now.inbound_ordinary),
+        Limit {
+            unit: Unit::Choice,
+            value: eviction,
+            ..count("eviction", Node, 0_u64, "who goes when a peer comes and all places are taken")
+        }
+        .key("limits.eviction"),
+        count("connections", Peer, limits.connections_per_peer, "each costs as much memory as a peer")
+            .key("limits.connections_per_peer")
+            .used(now.most_of_one_peer),
+        count("connections dialed to this node", Source, limits.max_connections_per_source, "nobody takes all places")
+            .key("limits.max_connections_per_source")
+            .used(now.most_of_one_source),
+        count("pending handshakes", Node, limits.max_pending_handshakes, "strangers who knock cost memory, too")
+            .key("limits.max_pending_handshakes")
+            .used(usage.handshakes.all),
+        count("pending handshakes", Source, limits.max_pending_per_source, "nobody holds up all others")
+            .key("limits.max_pending_per_source")
+            .used(usage.handshakes.most_of_one_source),
+        count("undecided connections", Node, limits.max_pending_handshakes, "each may hold one control frame")
+            .key("limits.max_pending_handshakes")
+            .used(now.pending),
+        count("undecided connections", Peer, MAX_PENDING_OF_PEER, "no single key takes all of them"),
+        count("access entries", Node, MAX_ACCESS_ENTRIES, "each handshake is compared with all of them")
+            .used(usage.access_entries),
+        bytes("memory", Node, limits.memory_limit, "the node does not start when it could need more")
+            .key("limits.memory_limit")
+            .used(config.memory_bound().bytes),
+    ]
+}
+
+fn streams(config: &Config, receive: &ReceivePolicy, usage: &Usage) -> Vec<Limit> {
+    use Scope::{Connection, Node, Peer, Stream};
+    let limits = &config.limits;
+    let window = limits.streams().windows().map_or(0, |windows| windows.connection);
+    vec![
+        count("data streams in each direction", Connection, limits.max_streams, "each may hold a window and a buffer")
+            .key("limits.max_streams"),
+        count(
+            "receive streams",
+            Peer,
+            receive.per_peer,
+            "what the hello promises, for all its connections and one more",
+        ),
+        count("receive streams", Node, receive.per_node, "what the hellos promise all peers together")
+            .used(usage.receive_streams),
+        bytes("stream window", Stream, limits.stream_window, "what a peer may send before it is read")
+            .key("limits.stream_window"),
+        bytes("connection window", Connection, window, "follows from the streams, so that none starves another"),
+        bytes("control window", Connection, CONTROL_WINDOW, "as the stream window, for the control stream"),
+        bytes("send buffer", Stream, limits.send_buffer, "what waits to be acknowledged").key("limits.send_buffer"),
+        bytes("message", Node, limits.max_message, "a handler holds it whole").key("limits.max_message"),
+        bytes("large messages being put together", Connection, receive.assembly, "a frame may be larger than a window"),
+        bytes("control frame", Connection, MAX_CONTROL_FRAME, "it is decoded whole"),
+        count("protocols", Peer, MAX_PROTOCOLS, "a set is kept for each peer"),
+        bytes("protocol id", Peer, MAX_PROTOCOL_NAME, "a set is kept for each peer"),
+    ]
+}
+
+fn plugins(config: &Config, usage: &Usage) -> Vec<Limit> {
+    use Scope::{Node, Plugin};
+    let limits = &config.plugins;
+    vec![
+        count("plugins", Node, limits.max_plugins, "bounds what all of them take together")
+            .key("plugins.max_plugins")
+            .used(usage.plugins),
+        bytes("plugin memory", Plugin, limits.max_memory, "one that needs more fails; the node does not")
+            .key("plugins.max_memory"),
+        time("plugin turn", Plugin, limits.max_turn_time, "CPU time for one batch of events")
+            .key("plugins.max_turn_time"),
+        bytes("plugin store", Plugin, limits.max_store, "what it may keep on disk").key("plugins.max_store"),
+        bytes("plugin mailbox", Plugin, limits.max_mailbox, "beyond it, peers are held back")
+            .key("plugins.max_mailbox"),
+    ]
+}
+
+fn timeouts(config: &Config) -> Vec<Limit> {
+    use Scope::Connection;
+    let timeouts = &config.timeouts;
+    vec![
+        time("idle", Connection, timeouts.idle, "a peer silent for this long is gone").key("timeouts.idle"),
+        time("keep-alive", Connection, timeouts.keep_alive, "a silent peer is asked this often")
+            .key("timeouts.keep_alive"),
+        time("handshake", Connection, timeouts.handshake, "strangers must not hold places").key("timeouts.handshake"),
+        time("dial", Connection, DIAL_TIMEOUT, "holds even when the handshake's own deadline fails"),
+        time("hello", Connection, HELLO_TIMEOUT, "to the peer's hello, and again to its decision"),
+        time("probe", Connection, PROBE_TIMEOUT, "an older connection that stays silent for this long is replaced"),
+        time("drain", Connection, DRAIN_TIMEOUT, "streams may finish before a deliberate close"),
+        time("refusal", Connection, REFUSAL_LINGER, "the peer may read why before it is closed"),
+        time("control write", Connection, WRITE_TIMEOUT, "a peer that does not read is not worth keeping"),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::keys::all_keys;
+
+    fn all() -> Vec<Limit> {
+        table(&Config::default(), &ReceivePolicy::default(), &Usage::default())
+    }
+
+    #[test]
+    fn every_limit_that_the_configuration_has_stands_in_the_table() {
+        let table = all();
+        let limits = |key: &String| {
+            let section = key.split('.').next().unwrap_or_default();
+            matches!(section, "limits" | "timeouts") && key.contains('.') || key.starts_with("plugins.max_")
+        };
+        for key in all_keys().into_iter().filter(limits) {
+            assert!(table.iter().any(|limit| limit.key == Some(key.as_str())), "{key} is missing");
+        }
+        let known = all_keys();
+        assert!(table.iter().filter_map(|limit| limit.key).all(|key| known.contains(&key.to_owned())));
+    }
+
+    #[test]
+    fn name_and_scope_name_one_limit_and_each_says_why() {
+        let table = all();
+        for (at, limit) in table.iter().enumerate() {
+            let twin = |other: &Limit| (other.name, other.scope) == (limit.name, limit.scope);
+            assert!(!table[..at].iter().any(twin), "{limit:?}");
+            assert!(!limit.why.is_empty() && limit.value != LimitValue::Number(u64::MAX), "{limit:?}");
+        }
+    }
+
+    #[test]
+    fn the_values_are_those_in_force() {
+        let mut config = Config::default();
+        (config.limits.max_peers, config.limits.reserved_outbound) = (10, 3);
+        let connections = ManagerStatus { peers: 4, inbound_ordinary: 2, ..ManagerStatus::default() };
+        let usage = Usage { connections, ..Usage::default() };
+        let table = table(&config, &ReceivePolicy::default(), &usage);
+        let find = |name: &str| table.iter().find(|limit| limit.name == name).expect("there");
+        assert_eq!((find("peers").value.clone(), find("peers").in_use), (LimitValue::Number(10), Some(4)));
+        let inbound = find("ordinary peers that dialed this node");
+        assert_eq!((inbound.value.clone(), inbound.in_use), (LimitValue::Number(7), Some(2)));
+        let json = serde_json::to_value(find("eviction")).expect("serializes");
+        assert_eq!((json["value"].as_str(), json["unit"].as_str()), (Some("lifo"), Some("choice")));
+    }
+}
