@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::limits::DIAL_TIMEOUT;
 use super::manager::{Command, Shared};
+use super::route::{Route, race};
 use super::state::{Action, Event, Stage, State};
 use super::task::{Conversation, Greeted, Report};
 use super::teller::Teller;
@@ -18,7 +19,7 @@ use super::{
     ConnectionEvent, ConnectionHandle, ConnectionId, ConnectionStatus, ControlSender, DialFailure, ManagerStatus,
     PeerStatus,
 };
-use crate::peer::{PeerAddr, PeerId};
+use crate::peer::PeerId;
 use crate::transport::{DialError, Incoming, Link, LinkError, Transport};
 use crate::wire::{CloseCode, Control};
 
@@ -67,8 +68,8 @@ pub(super) struct Actor {
     last_id: u64,
     live: BTreeMap<ConnectionId, Live>,
     teller: Teller,
-    /// The address of the dial that is being decided about.
-    target: Option<PeerAddr>,
+    /// Where the dial that is being decided about leads.
+    target: Option<Route>,
     waiting: BTreeMap<PeerId, Vec<DialReply>>,
     dials: JoinSet<DialOutcome>,
     dial_tasks: HashMap<ConnectionId, AbortHandle>,
@@ -201,15 +202,18 @@ impl Actor {
     }
 
     fn dial(&mut self, connection: ConnectionId) {
-        let Some(to) = self.target else { return };
+        let Some(route) = self.target.take() else { return };
         let transport = self.transport.clone();
-        let task = self.dials.spawn(async move {
-            let outcome = match timeout(DIAL_TIMEOUT, transport.dial(to)).await {
-                Ok(outcome) => outcome.map_err(DialFailure::from),
-                Err(_) => Err(DialFailure::Timeout),
-            };
-            (connection, outcome)
-        });
+        let one = move |to| {
+            let transport = transport.clone();
+            async move {
+                match timeout(DIAL_TIMEOUT, transport.dial(to)).await {
+                    Ok(outcome) => outcome.map_err(DialFailure::from),
+                    Err(_) => Err(DialFailure::Timeout),
+                }
+            }
+        };
+        let task = self.dials.spawn(async move { (connection, race(route, one).await) });
         self.dial_tasks.insert(connection, task);
     }
 
@@ -341,11 +345,11 @@ impl Actor {
 
     fn command(&mut self, command: Command) {
         match command {
-            Command::Dial { to, reply } => {
-                let connection = self.name();
-                self.waiting.entry(to.peer).or_default().push(reply);
-                self.target = Some(to);
-                self.decide(Event::DialRequested { connection, peer: to.peer });
+            Command::Dial { route, reply } => {
+                let (connection, peer) = (self.name(), route.peer);
+                self.waiting.entry(peer).or_default().push(reply);
+                self.target = Some(route);
+                self.decide(Event::DialRequested { connection, peer });
                 self.target = None;
             }
             Command::Close { peer, code } => self.decide(Event::CloseRequested { peer, code }),

@@ -10,8 +10,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::actor::Actor;
-use super::{ConnectionCounts, ConnectionEvent, ConnectionId, ConnectionLimits, DialFailure, Level, LocalHello};
-use crate::peer::{PeerAddr, PeerId};
+use super::{ConnectionCounts, ConnectionEvent, ConnectionId, ConnectionLimits, DialFailure, Level, LocalHello, Route};
+use crate::peer::PeerId;
 use crate::runtime::{Clock, Runtime};
 use crate::transport::{Direction, Incoming, Transport};
 use crate::wire::{CloseCode, Hello, SignedAddressRecord, WIRE_VERSION};
@@ -128,7 +128,7 @@ pub struct ManagerStatus {
 
 #[derive(Debug)]
 pub(super) enum Command {
-    Dial { to: PeerAddr, reply: oneshot::Sender<Result<ConnectionId, DialFailure>> },
+    Dial { route: Route, reply: oneshot::Sender<Result<ConnectionId, DialFailure>> },
     Close { peer: PeerId, code: CloseCode },
     SetLevel { peer: PeerId, level: Level },
     Peers { reply: oneshot::Sender<BTreeMap<PeerId, PeerStatus>> },
@@ -163,15 +163,17 @@ impl ConnectionManager {
         Self { commands: sender }
     }
 
-    /// Connects to a peer; done when both sides have admitted the connection. When the peer dials at the same
-    /// time, the connection may be the peer's.
+    /// Connects to a peer at a `PeerAddr`, or at the best of the addresses of a [`Route`]; done when both sides have
+    /// admitted the connection. When the peer dials at the same time, the connection may be the peer's. A second
+    /// dial of the same peer waits for the outcome of the first, whose addresses count.
     ///
     /// Cancel safe: the attempt goes on without the caller.
     ///
     /// # Errors
-    /// See [`DialFailure`]; comes after 30 s at the latest.
-    pub async fn dial(&self, to: PeerAddr) -> Result<ConnectionId, DialFailure> {
-        self.ask(|reply| Command::Dial { to, reply }).await.unwrap_or(Err(DialFailure::Stopping))
+    /// See [`DialFailure`]; comes 30 s after the last address was started at the latest.
+    pub async fn dial(&self, to: impl Into<Route>) -> Result<ConnectionId, DialFailure> {
+        let route = to.into();
+        self.ask(|reply| Command::Dial { route, reply }).await.unwrap_or(Err(DialFailure::Stopping))
     }
 
     /// Closes all connections of a peer. What is open may finish first, for 2 s at most; this call does not wait

@@ -8,6 +8,7 @@ mod failure;
 mod handle;
 mod limits;
 mod manager;
+mod route;
 mod state;
 mod task;
 mod teller;
@@ -17,9 +18,11 @@ mod tests;
 pub use failure::DialFailure;
 pub use handle::{ConnectionHandle, ConnectionId, ControlSender};
 pub use limits::{
-    ConnectionLimits, DIAL_TIMEOUT, DRAIN_TIMEOUT, HELLO_TIMEOUT, PROBE_TIMEOUT, REFUSAL_LINGER, WRITE_TIMEOUT,
+    ConnectionLimits, DIAL_TIMEOUT, DRAIN_TIMEOUT, HELLO_TIMEOUT, MAX_RACE, NEXT_ADDRESS, PROBE_TIMEOUT,
+    REFUSAL_LINGER, WRITE_TIMEOUT,
 };
 pub use manager::{AddressSource, ConnectionConfig, ConnectionManager, ConnectionStatus, ManagerStatus, PeerStatus};
+pub use route::Route;
 pub use state::ConnectionCounts;
 
 use crate::peer::PeerId;
