@@ -122,7 +122,7 @@ async fn an_open_route_that_fails_says_what_it_tried() {
 #[tokio::test(start_paused = true)]
 async fn a_dropped_race_and_one_without_end_leave_nothing() {
     let dialer = Dialer::new([]);
-    let outcome = tokio::time::timeout(Duration::from_secs(3), dialer.run(route(1..=100))).await;
+    let outcome = tokio::time::timeout(Duration::from_millis(2900), dialer.run(route(1..=100))).await;
     assert!(outcome.is_err(), "all are silent");
     assert_eq!(dialer.started().len(), 12);
     dialer.until_nothing_is_left().await;
