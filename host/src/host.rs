@@ -24,7 +24,7 @@ use crate::identity::NodeKey;
 use crate::peer::{PeerAddr, PeerId};
 use crate::plugin::store::{MemoryDisk, Store, StorePolicy};
 use crate::plugin::{PluginPolicy, Plugins, PluginsConfig, Preemption, Signer};
-use crate::protocol::{Network, ProtocolId, ProtocolManager, ProtocolPolicy, Streams};
+use crate::protocol::{Network, PeerGroups, ProtocolId, ProtocolManager, ProtocolPolicy, RegisteredProtocol, Streams};
 use crate::runtime::Runtime;
 use crate::stream::{LaneLimits, Lanes, LanesConfig, PoolPolicy, ReceivePolicy, SendStreamPoolManager};
 use crate::supervisor::{
@@ -79,6 +79,7 @@ struct Inner {
     connections: ConnectionManager,
     supervisor: ConnectionSupervisor,
     protocols: ProtocolManager,
+    groups: PeerGroups,
     plugins: Plugins,
     store: Store,
     tasks: TaskTracker,
@@ -111,6 +112,9 @@ pub struct PeerStatus {
 pub struct ProtocolStatus {
     /// The protocol id.
     pub id: ProtocolId,
+    /// What stands before name and version in the id; protocols of different networks have nothing to do with each
+    /// other.
+    pub network: String,
     /// Who serves it: the plugin's name, or what a native handler calls itself.
     pub handler: String,
     /// Connected peers that support it, too.
@@ -188,6 +192,7 @@ impl Host {
         for peer in &config.peers {
             supervisor.add(peer.address, peer.necessary).await?;
         }
+        let groups = PeerGroups::new(Arc::new(protocols.clone()));
         let started = Instant::now();
         on_error.disarm();
         Ok(Self(Arc::new(Inner {
@@ -197,6 +202,7 @@ impl Host {
             connections,
             supervisor,
             protocols,
+            groups,
             plugins,
             store,
             tasks,
@@ -222,6 +228,11 @@ impl Host {
     /// Handlers, and what peers support.
     pub fn protocol_manager(&self) -> &ProtocolManager {
         &self.0.protocols
+    }
+
+    /// Named groups of peers, and sending to them. They are gone when the node ends.
+    pub fn groups(&self) -> &PeerGroups {
+        &self.0.groups
     }
 
     /// Plugins: load, upgrade, unload, call.
@@ -285,7 +296,13 @@ impl Host {
     /// All registered protocols, in the order of their ids.
     pub fn protocols(&self) -> Vec<ProtocolStatus> {
         let registered = self.0.protocols.registered().into_iter();
-        registered.map(|one| ProtocolStatus { id: one.id, handler: one.owner, peers: one.peers }).collect()
+        let status = |one: RegisteredProtocol| ProtocolStatus {
+            network: one.id.network().to_owned(),
+            id: one.id,
+            handler: one.owner,
+            peers: one.peers,
+        };
+        registered.map(status).collect()
     }
 
     /// The node at a glance.

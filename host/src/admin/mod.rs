@@ -3,6 +3,7 @@
 mod call;
 mod client;
 mod error;
+mod groups;
 mod guard;
 mod peers;
 mod plugins;

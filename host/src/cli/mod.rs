@@ -3,6 +3,7 @@
 mod call;
 mod client;
 mod failure;
+mod groups;
 mod init;
 mod output;
 mod peers;
@@ -51,6 +52,8 @@ enum Command {
     Peers(peers::Peers),
     /// Show the registered protocols
     Protocols(protocols::Protocols),
+    /// Show groups of peers, change one, or send to one
+    Groups(groups::Groups),
     /// Show, load, upgrade or unload plugins
     Plugin(plugin::Plugin),
     /// Call a command of a plugin
@@ -84,6 +87,7 @@ fn execute(cli: Cli, output: &Output) -> Result<(), Failure> {
             Command::Status(command) => command.execute(&folder, output).await,
             Command::Peers(command) => command.execute(&folder, output).await,
             Command::Protocols(command) => command.execute(&folder, output).await,
+            Command::Groups(command) => command.execute(&folder, output).await,
             Command::Plugin(command) => command.execute(&folder, output).await,
             Command::Call(command) => command.execute(&folder, output).await,
         }
@@ -135,7 +139,7 @@ mod tests {
     #[test]
     fn the_documented_forms_parse() {
         let peer = format!("{}@127.0.0.1:1", "0a".repeat(32));
-        let forms: [&[&str]; 14] = [
+        let forms: [&[&str]; 18] = [
             &["init", "--listen", "127.0.0.1:0"],
             &["run"],
             &["run", "--listen", "[::1]:0", "--json"],
@@ -145,6 +149,10 @@ mod tests {
             &["peers", "add", &peer, "--necessary"],
             &["peers", "remove", &peer[..64], "--json"],
             &["protocols"],
+            &["groups"],
+            &["groups", "set", "validators", &peer[..64], &peer[..64]],
+            &["groups", "remove", "validators"],
+            &["groups", "send", "validators", "/votes/1.0.0", "aye", "--timeout", "5s"],
             &["plugin", "list"],
             &["plugin", "load", "ping.wasm", "--save"],
             &["plugin", "upgrade", "ping", "ping.wasm"],
