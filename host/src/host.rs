@@ -1,5 +1,7 @@
 //! The wiring: which layer gets what, in which order everything starts, and in which it ends.
 
+mod addresses;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,18 +17,23 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
-use crate::connection::{AddressSource, ConnectionConfig, ConnectionEvent, ConnectionLimits, ConnectionManager};
+use crate::connection::{
+    AddressSource, ConnectionConfig, ConnectionEvent, ConnectionHandle, ConnectionLimits, ConnectionManager,
+};
 use crate::identity::NodeKey;
 use crate::limits::{self, Limit, Usage};
 use crate::peer::{PeerAddr, PeerId};
 use crate::plugin::store::{MemoryDisk, Store, StorePolicy};
 use crate::plugin::{PluginPolicy, Plugins, PluginsConfig, Preemption, Signer};
-use crate::protocol::{Network, ProtocolId, ProtocolManager, ProtocolPolicy, Streams};
+use crate::protocol::{Network, PeerGroups, ProtocolId, ProtocolManager, ProtocolPolicy, RegisteredProtocol, Streams};
 use crate::runtime::Runtime;
 use crate::stream::{LaneLimits, Lanes, LanesConfig, PoolPolicy, ReceivePolicy, SendStreamPoolManager};
-use crate::supervisor::{ConnectionSupervisor, RetryPolicy, WatchError};
-use crate::transport::{Access, AccessLists, Io, Transport, TransportConfig};
-use crate::wire::{AddressRecord, CloseCode, SignedAddressRecord};
+use crate::supervisor::{
+    BookRecord, ConnectionSupervisor, KnownAddress, Origin, PeerPlace, RetryPolicy, SupervisorConfig, SupervisorStats,
+    WatchError,
+};
+use crate::transport::{Access, AccessLists, Direction, Io, Transport, TransportConfig};
+use crate::wire::{AddressRecord, CloseCode, Hello};
 
 /// News of connections that may wait for the dispatcher, which never waits itself.
 const EVENT_QUEUE: usize = 1024;
@@ -36,8 +43,6 @@ const PLUGINS_END: Duration = Duration::from_millis(600);
 const CONNECTIONS_END: Duration = Duration::from_millis(2050);
 /// How long everything after that may take, each.
 const REST_END: Duration = Duration::from_millis(200);
-/// How long an address record is good for; one is made for every hello.
-const ADDRESS_LIFETIME_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// What a node is started with.
 pub struct HostConfig {
@@ -76,6 +81,7 @@ struct Inner {
     connections: ConnectionManager,
     supervisor: ConnectionSupervisor,
     protocols: ProtocolManager,
+    groups: PeerGroups,
     plugins: Plugins,
     store: Store,
     tasks: TaskTracker,
@@ -95,8 +101,10 @@ pub struct PeerStatus {
     pub connections: usize,
     /// What it supports, while it is connected.
     pub protocols: Vec<ProtocolId>,
-    /// Where it may be reached.
+    /// Where it may be reached, in the order in which that is tried.
     pub addresses: Vec<SocketAddr>,
+    /// The same with who says so, and where it was reached last.
+    pub known_addresses: Vec<KnownAddress>,
     /// Why it is not connected.
     pub last_error: Option<String>,
 }
@@ -106,6 +114,9 @@ pub struct PeerStatus {
 pub struct ProtocolStatus {
     /// The protocol id.
     pub id: ProtocolId,
+    /// What stands before name and version in the id; protocols of different networks have nothing to do with each
+    /// other.
+    pub network: String,
     /// Who serves it: the plugin's name, or what a native handler calls itself.
     pub handler: String,
     /// Connected peers that support it, too.
@@ -145,20 +156,31 @@ impl Host {
             Some(disk) => Store::in_memory(disk),
             None => Store::open(&data_dir.join("store.redb"), StorePolicy::default()).context("opening the store")?,
         };
+        let kept = environment.disk.is_none().then(|| data_dir.join("addresses.json"));
         let listen = TransportConfig { io: environment.io, ..transport_config(&key, &config) };
         let (transport, incoming) = Transport::bind(listen).context("listening")?;
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         // Whatever fails below, nothing that was started goes on.
         let on_error = stop.clone().drop_guard();
-        let connection = connection_config(&key, &config, &transport, &runtime);
+        let advertised = addresses::Advertised {
+            named: config.advertise.clone(),
+            listens: transport.local_address(),
+            real: environment.io == Io::Udp,
+        };
+        let address = addresses::source(&key, advertised, &runtime);
+        let connection = connection_config(&config, address, &runtime);
         let streams = streams(connection.incarnation, &config, &tasks);
         let policy = ProtocolPolicy { max_message: config.limits.max_message };
         let protocols = ProtocolManager::new(peer_id, connection.incarnation, policy, streams);
         let (events, received) = mpsc::channel(EVENT_QUEUE);
         let hello = Arc::new(protocols.clone());
         let connections = ConnectionManager::start(connection, transport.clone(), incoming, hello, &runtime, events);
+        let records = kept.as_deref().map(addresses::load).unwrap_or_default();
         let supervisor =
-            ConnectionSupervisor::start(connections.clone(), RetryPolicy::default(), runtime.entropy.clone());
+            ConnectionSupervisor::start(connections.clone(), supervisor_config(&config, records), &runtime);
+        if let Some(file) = kept {
+            tasks.spawn(addresses::keep(supervisor.clone(), file, stop.clone()));
+        }
         tasks.spawn(dispatch(received, supervisor.clone(), protocols.clone()));
         tasks.spawn(protocols.clone().run(stop.clone()));
         let plugins = Plugins::start(PluginsConfig {
@@ -172,6 +194,7 @@ impl Host {
         for peer in &config.peers {
             supervisor.add(peer.address, peer.necessary).await?;
         }
+        let groups = PeerGroups::new(Arc::new(protocols.clone()));
         let started = Instant::now();
         on_error.disarm();
         Ok(Self(Arc::new(Inner {
@@ -182,6 +205,7 @@ impl Host {
             connections,
             supervisor,
             protocols,
+            groups,
             plugins,
             store,
             tasks,
@@ -209,6 +233,11 @@ impl Host {
         &self.0.protocols
     }
 
+    /// Named groups of peers, and sending to them. They are gone when the node ends.
+    pub fn groups(&self) -> &PeerGroups {
+        &self.0.groups
+    }
+
     /// Plugins: load, upgrade, unload, call.
     pub fn plugins(&self) -> &Plugins {
         &self.0.plugins
@@ -225,7 +254,8 @@ impl Host {
                 necessary: known.necessary,
                 connections: 0,
                 protocols: Vec::new(),
-                addresses: known.addresses,
+                addresses: known.addresses.iter().map(|known| known.address).collect(),
+                known_addresses: known.addresses,
                 last_error: known.last_error,
             });
         }
@@ -233,7 +263,8 @@ impl Host {
             let at = match all.binary_search_by_key(&status.peer, |known| known.peer_id) {
                 Ok(at) => at,
                 Err(at) => {
-                    all.insert(at, stranger(status.peer));
+                    let recorded = self.0.supervisor.recorded_addresses(&status.peer);
+                    all.insert(at, stranger(status.peer, recorded));
                     at
                 }
             };
@@ -242,6 +273,11 @@ impl Host {
             all[at].protocols = self.0.protocols.peer_protocols(&status.peer);
         }
         all
+    }
+
+    /// What the supervisor counted since the start.
+    pub async fn supervisor_stats(&self) -> SupervisorStats {
+        self.0.supervisor.stats().await
     }
 
     /// Learns where a peer is. A necessary one is kept connected from now on, any other is dialed once.
@@ -263,7 +299,13 @@ impl Host {
     /// All registered protocols, in the order of their ids.
     pub fn protocols(&self) -> Vec<ProtocolStatus> {
         let registered = self.0.protocols.registered().into_iter();
-        registered.map(|one| ProtocolStatus { id: one.id, handler: one.owner, peers: one.peers }).collect()
+        let status = |one: RegisteredProtocol| ProtocolStatus {
+            network: one.id.network().to_owned(),
+            id: one.id,
+            handler: one.owner,
+            peers: one.peers,
+        };
+        registered.map(status).collect()
     }
 
     /// The node at a glance.
@@ -325,14 +367,16 @@ impl Host {
     }
 }
 
-fn stranger(peer_id: PeerId) -> PeerStatus {
+fn stranger(peer_id: PeerId, addresses: Vec<SocketAddr>) -> PeerStatus {
+    let known = |address: &SocketAddr| KnownAddress { address: *address, source: Origin::Record, worked: false };
     PeerStatus {
         peer_id,
         connected: true,
         necessary: false,
         connections: 0,
         protocols: Vec::new(),
-        addresses: Vec::new(),
+        known_addresses: addresses.iter().map(known).collect(),
+        addresses,
         last_error: None,
     }
 }
@@ -345,7 +389,14 @@ async fn dispatch(
 ) {
     while let Some(event) = events.recv().await {
         match &event {
-            ConnectionEvent::Up { connection, first: true, .. } => supervisor.peer_up(connection.peer),
+            ConnectionEvent::Up { connection, hello, address, first, .. } => {
+                if let Some(place) = place(connection, hello, address.as_ref()) {
+                    supervisor.peer_place(place);
+                }
+                if *first {
+                    supervisor.peer_up(connection.peer);
+                }
+            }
             ConnectionEvent::Down { peer, cause, last: true, .. } => supervisor.peer_down(*peer, cause),
             _ => {}
         }
@@ -366,12 +417,7 @@ fn transport_config(key: &Arc<NodeKey>, config: &Config) -> TransportConfig {
     }
 }
 
-fn connection_config(
-    key: &Arc<NodeKey>,
-    config: &Config,
-    transport: &Transport,
-    runtime: &Runtime,
-) -> ConnectionConfig {
+fn connection_config(config: &Config, address: AddressSource, runtime: &Runtime) -> ConnectionConfig {
     let from = &config.limits;
     let limits = ConnectionLimits {
         max_peers: from.max_peers as usize,
@@ -382,28 +428,26 @@ fn connection_config(
         limit_loopback: false,
         eviction: from.eviction,
     };
-    ConnectionConfig {
-        limits,
-        address: address_source(key, transport.local_address(), runtime),
-        ..ConnectionConfig::new(config.limits.max_streams, runtime)
-    }
+    ConnectionConfig { limits, address: Some(address), ..ConnectionConfig::new(config.limits.max_streams, runtime) }
 }
 
-/// The signed record of where the node listens; none when it listens everywhere, because then it does not know what
-/// others see.
-fn address_source(key: &Arc<NodeKey>, listens: SocketAddr, runtime: &Runtime) -> Option<AddressSource> {
-    let (key, clock) = (key.clone(), runtime.clock.clone());
-    let source = move || {
-        let now = clock.unix_ms();
-        let record = AddressRecord {
-            peer: *key.peer_id().as_bytes(),
-            sequence: now,
-            expires_unix_ms: now + ADDRESS_LIFETIME_MS,
-            addresses: vec![listens],
-        };
-        Some(SignedAddressRecord::sign(&record, |bytes| key.sign(bytes)))
+fn supervisor_config(config: &Config, records: Vec<BookRecord>) -> SupervisorConfig {
+    let reconnect = &config.reconnect;
+    let policy = RetryPolicy {
+        cap: reconnect.max_wait,
+        settled: reconnect.settled,
+        next_address: reconnect.next_address,
+        ..RetryPolicy::default()
     };
-    (!listens.ip().is_unspecified()).then(|| Arc::new(source) as AddressSource)
+    SupervisorConfig { policy, remembered: reconnect.remembered_peers as usize, records }
+}
+
+/// What a connection told about where its peer is.
+fn place(connection: &ConnectionHandle, hello: &Hello, record: Option<&AddressRecord>) -> Option<PeerPlace> {
+    let remote = connection.link.remote_address().ok()?;
+    let record = hello.address.clone().zip(record.cloned());
+    let dialed = (connection.direction == Direction::Outbound).then_some(remote);
+    Some(PeerPlace { peer: connection.peer, seen: remote.ip(), dialed, record })
 }
 
 fn streams(incarnation: u64, config: &Config, tasks: &TaskTracker) -> Streams {

@@ -34,7 +34,7 @@ pub(super) async fn call(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<impl IntoResponse, ApiError> {
     let Query(query) = query.map_err(|e| ApiError::bad_request(e.body_text()))?;
-    let timeout = call_timeout(query.timeout.as_deref())?;
+    let timeout = timeout_of(query.timeout.as_deref(), DEFAULT_CALL_TIMEOUT)?;
     let body = Some(read_body(body)?).filter(|body| !body.trim_ascii().is_empty()).unwrap_or(NO_ARGUMENTS);
     serde_json::from_slice::<IgnoredAny>(&body)
         .map_err(|e| ApiError::bad_request(format!("the body is no JSON: {e}")))?;
@@ -48,8 +48,9 @@ pub(super) async fn call(
     Ok(([(header::CONTENT_TYPE, "application/json")], answer))
 }
 
-fn call_timeout(text: Option<&str>) -> Result<Duration, ApiError> {
-    let Some(text) = text else { return Ok(DEFAULT_CALL_TIMEOUT) };
+/// What the query says, within what a call may take.
+pub(super) fn timeout_of(text: Option<&str>, default: Duration) -> Result<Duration, ApiError> {
+    let Some(text) = text else { return Ok(default) };
     let timeout = parse_duration(text).map_err(|e| ApiError::bad_request(format!("timeout: {e}")))?;
     if timeout.is_zero() || timeout > MAX_CALL_TIMEOUT {
         let message = format!("timeout: {text} is outside 1ms to {} s", MAX_CALL_TIMEOUT.as_secs());

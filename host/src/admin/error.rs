@@ -28,18 +28,23 @@ impl ApiError {
     }
 
     /// An error of a lower layer. Its code decides the status, so that each cause has one place.
-    fn coded(code: &str, message: String) -> Self {
+    pub(super) fn coded(code: &str, message: String) -> Self {
         Self::new(status_of(code), code.to_owned(), message)
     }
 }
 
 fn status_of(code: &str) -> StatusCode {
     match code {
-        "unknown-plugin" | "unknown-peer" | "unknown-entry" | "unknown-command" | "not-found" => StatusCode::NOT_FOUND,
+        "unknown-plugin" | "unknown-peer" | "unknown-entry" | "unknown-command" | "unknown-group" | "not-found" => {
+            StatusCode::NOT_FOUND
+        }
+        "bad-request" => StatusCode::BAD_REQUEST,
         "timed-out" | "timeout" => StatusCode::GATEWAY_TIMEOUT,
         "busy" | "gone" => StatusCode::SERVICE_UNAVAILABLE,
         "too-large" => StatusCode::PAYLOAD_TOO_LARGE,
-        "too-many-plugins" | "too-many-peers" | "too-many-entries" => StatusCode::CONFLICT,
+        "too-many-plugins" | "too-many-peers" | "too-many-entries" | "too-many-groups" | "too-many-members" => {
+            StatusCode::CONFLICT
+        }
         "folder-unusable" | "not-saved" | "internal" => StatusCode::INTERNAL_SERVER_ERROR,
         code if code.starts_with("already-") => StatusCode::CONFLICT,
         _ => StatusCode::UNPROCESSABLE_ENTITY,

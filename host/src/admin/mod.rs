@@ -4,6 +4,7 @@ mod access;
 mod call;
 mod client;
 mod error;
+mod groups;
 mod guard;
 mod peers;
 mod plugins;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::error::ApiError;
 use super::guard::{Guard, MAX_REQUESTS, MAX_UPLOADS, guard};
-use super::{MAX_BODY, MAX_CALL_TIMEOUT, PLUGIN_CHANGE_TIMEOUT, REQUEST_TIMEOUT, access, call, peers, plugins};
+use super::{MAX_BODY, MAX_CALL_TIMEOUT, PLUGIN_CHANGE_TIMEOUT, REQUEST_TIMEOUT, access, call, groups, peers, plugins};
 use crate::node::{MAX_PLUGIN_FILE, Node};
 
 /// The whole admin API, for a server or for a test.
@@ -24,6 +24,9 @@ pub fn router(node: Arc<Node>) -> Router {
         .route("/v1/peers", get(peers::list).post(peers::add))
         .route("/v1/peers/{peer_id}", delete(peers::remove))
         .route("/v1/protocols", get(protocols))
+        .route("/v1/networks", get(networks))
+        .route("/v1/groups", get(groups::list).post(groups::set))
+        .route("/v1/groups/{name}", delete(groups::remove))
         .route("/v1/plugins/{name}", delete(plugins::unload))
         .route_layer(from_fn_with_state(Guard::new(MAX_REQUESTS, REQUEST_TIMEOUT), guard));
     // Looking at plugins must work while two of them are being compiled.
@@ -38,6 +41,7 @@ pub fn router(node: Arc<Node>) -> Router {
     // A call has its own deadline; this one is for reading its body and writing its answer.
     let calls = Router::new()
         .route("/v1/call/{plugin}/{command}", post(call::call))
+        .route("/v1/groups/{name}/send", post(groups::send))
         .route_layer(from_fn_with_state(Guard::new(MAX_REQUESTS, MAX_CALL_TIMEOUT + REQUEST_TIMEOUT), guard));
     let small = quick.merge(list).merge(calls).layer(DefaultBodyLimit::max(MAX_BODY));
     small.merge(uploads).fallback(no_such_path).method_not_allowed_fallback(no_such_method).with_state(node)
@@ -53,6 +57,10 @@ async fn limits(State(node): State<Arc<Node>>) -> Json<Value> {
 
 async fn protocols(State(node): State<Arc<Node>>) -> Json<Value> {
     Json(json!({"protocols": node.host().protocols()}))
+}
+
+async fn networks(State(node): State<Arc<Node>>) -> Json<Value> {
+    Json(json!({"networks": node.host().protocol_manager().networks()}))
 }
 
 async fn no_such_path(uri: Uri) -> ApiError {

@@ -4,6 +4,7 @@ mod access;
 mod call;
 mod client;
 mod failure;
+mod groups;
 mod init;
 mod limits;
 mod output;
@@ -57,6 +58,8 @@ enum Command {
     Limits(limits::Limits),
     /// Show the registered protocols
     Protocols(protocols::Protocols),
+    /// Show groups of peers, change one, or send to one
+    Groups(groups::Groups),
     /// Show, load, upgrade or unload plugins
     Plugin(plugin::Plugin),
     /// Call a command of a plugin
@@ -92,6 +95,7 @@ fn execute(cli: Cli, output: &Output) -> Result<(), Failure> {
             Command::Access(command) => command.execute(&folder, output).await,
             Command::Limits(command) => command.execute(&folder, output).await,
             Command::Protocols(command) => command.execute(&folder, output).await,
+            Command::Groups(command) => command.execute(&folder, output).await,
             Command::Plugin(command) => command.execute(&folder, output).await,
             Command::Call(command) => command.execute(&folder, output).await,
         }
@@ -143,7 +147,7 @@ mod tests {
     #[test]
     fn the_documented_forms_parse() {
         let peer = format!("{}@127.0.0.1:1", "0a".repeat(32));
-        let forms: [&[&str]; 21] = [
+        let forms: [&[&str]; 25] = [
             &["init", "--listen", "127.0.0.1:0"],
             &["run"],
             &["run", "--listen", "[::1]:0", "--json"],
@@ -160,6 +164,10 @@ mod tests {
             &["access", "disallow", "203.0.113.7:4433"],
             &["limits", "--json"],
             &["protocols"],
+            &["groups"],
+            &["groups", "set", "validators", &peer[..64], &peer[..64]],
+            &["groups", "remove", "validators"],
+            &["groups", "send", "validators", "/votes/1.0.0", "aye", "--timeout", "5s"],
             &["plugin", "list"],
             &["plugin", "load", "ping.wasm", "--save"],
             &["plugin", "upgrade", "ping", "ping.wasm"],

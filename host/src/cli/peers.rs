@@ -62,9 +62,22 @@ fn render(document: &Value) -> String {
     if peers.is_empty() {
         return "no peer is known; `weir peers add PEER_ID@IP:PORT` adds one".to_owned();
     }
-    let keys = ["peer_id", "connected", "necessary", "connections", "addresses", "protocols", "last_error"];
+    let keys = ["peer_id", "connected", "necessary", "connections", "known_addresses", "protocols", "last_error"];
+    let text = |peer: &Value, key| match key {
+        "known_addresses" => addresses(rows(peer, key)),
+        _ => cell(peer, key),
+    };
     let titles = ["PEER", "CONNECTED", "NECESSARY", "CONNECTIONS", "ADDRESSES", "PROTOCOLS", "LAST ERROR"];
-    table(titles, peers.iter().map(|peer| keys.map(|key| cell(peer, key))))
+    table(titles, peers.iter().map(|peer| keys.map(|key| text(peer, key))))
+}
+
+/// Each with who says so; the star is where the peer was reached last.
+fn addresses(known: &[Value]) -> String {
+    let one = |known: &Value| {
+        let star = if known["worked"] == true { "*" } else { "" };
+        format!("{}{star} ({})", cell(known, "address"), cell(known, "source"))
+    };
+    if known.is_empty() { "-".to_owned() } else { known.iter().map(one).collect::<Vec<_>>().join(", ") }
 }
 
 fn render_removed(peer: &PeerId, removed: &Value) -> String {

@@ -25,6 +25,6 @@ fn render(document: &Value) -> String {
     if protocols.is_empty() {
         return "no protocol is registered; `weir plugin load FILE` loads a plugin".to_owned();
     }
-    let row = |protocol: &Value| ["id", "handler", "peers"].map(|key| cell(protocol, key));
-    table(["PROTOCOL", "HANDLER", "PEERS"], protocols.iter().map(row))
+    let row = |protocol: &Value| ["id", "network", "handler", "peers"].map(|key| cell(protocol, key));
+    table(["PROTOCOL", "NETWORK", "HANDLER", "PEERS"], protocols.iter().map(row))
 }

@@ -11,20 +11,23 @@ use serde::{Deserialize, Deserializer};
 use super::keys::Source;
 use super::units::{format_duration, format_size};
 use super::{
-    Config, ConfigError, ConfiguredPeer, Limits, LogConfig, LogFormat, PluginLimits, PluginOverrides, Timeouts,
-    parse_duration, parse_size, reserved_of,
+    Config, ConfigError, ConfiguredPeer, Limits, LogConfig, LogFormat, PluginLimits, PluginOverrides, Reconnect,
+    Timeouts, parse_duration, parse_size, reserved_of,
 };
 use crate::connection::Eviction;
 use crate::peer::PeerAddr;
 use crate::transport::{AccessEntry, AccessLists, MAX_ACCESS_ENTRIES};
+use crate::wire::MAX_ADDRESSES;
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct RawConfig {
     listen: Option<SocketAddr>,
+    advertise: Vec<SocketAddr>,
     limits: RawLimits,
     timeouts: RawTimeouts,
     access: RawAccess,
+    reconnect: RawReconnect,
     peers: Vec<RawPeer>,
     plugins: RawPlugins,
     log: RawLog,
@@ -60,6 +63,15 @@ struct RawTimeouts {
 struct RawAccess {
     allow: BTreeSet<AccessEntry>,
     block: BTreeSet<AccessEntry>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct RawReconnect {
+    max_wait: Option<Time>,
+    settled: Option<Time>,
+    next_address: Option<Time>,
+    remembered_peers: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -184,9 +196,11 @@ pub(super) fn from_source(source: &Source<'_>) -> Result<Config, ConfigError> {
     let default = Config::default();
     Ok(Config {
         listen: raw.listen.unwrap_or(default.listen),
+        advertise: advertise(&check, &raw.advertise)?,
         limits: limits(&check, &raw.limits)?,
         timeouts: timeouts(&check, &raw.timeouts)?,
         access: access(&check, raw.access)?,
+        reconnect: reconnect(&check, &raw.reconnect)?,
         peers: peers(&check, &raw.peers)?,
         plugins: plugin_limits(&check, &raw.plugins)?,
         plugin_settings: plugin_settings(source)?,
@@ -282,6 +296,42 @@ fn access(check: &Check<'_>, RawAccess { allow, block }: RawAccess) -> Result<Ac
         return Err(check.0.wrong("access", problem));
     }
     Ok(AccessLists { allow, block })
+}
+
+fn advertise(check: &Check<'_>, raw: &[SocketAddr]) -> Result<Vec<SocketAddr>, ConfigError> {
+    if raw.len() > MAX_ADDRESSES {
+        let problem = format!("{} addresses are more than the {MAX_ADDRESSES} that peers are told", raw.len());
+        return Err(check.0.wrong("advertise", problem));
+    }
+    let nowhere = |at: &&SocketAddr| at.port() == 0 || at.ip().is_unspecified() || at.ip().is_multicast();
+    match raw.iter().find(nowhere) {
+        Some(address) => {
+            let problem = format!("{address} is no address that a peer could dial: write IP:PORT as peers see it");
+            Err(check.0.wrong("advertise", problem))
+        }
+        None => Ok(raw.to_vec()),
+    }
+}
+
+fn reconnect(check: &Check<'_>, raw: &RawReconnect) -> Result<Reconnect, ConfigError> {
+    let default = Reconnect::default();
+    let (second, ms) = (Duration::from_secs(1), Duration::from_millis(1));
+    Ok(Reconnect {
+        max_wait: check.time("reconnect.max_wait", raw.max_wait, default.max_wait, second..=second * 3600)?,
+        settled: check.time("reconnect.settled", raw.settled, default.settled, second..=second * 600)?,
+        next_address: check.time(
+            "reconnect.next_address",
+            raw.next_address,
+            default.next_address,
+            ms * 10..=second * 2,
+        )?,
+        remembered_peers: check.count(
+            "reconnect.remembered_peers",
+            raw.remembered_peers,
+            default.remembered_peers,
+            0..=16_384,
+        )?,
+    })
 }
 
 fn peers(check: &Check<'_>, raw: &[RawPeer]) -> Result<Vec<ConfiguredPeer>, ConfigError> {

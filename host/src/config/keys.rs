@@ -29,6 +29,7 @@ pub(super) const PLUGIN: Shape = Table(&[("grants", Value), ("config", Value)]);
 /// The keys of `weir.toml`.
 pub(super) const NODE: Shape = Table(&[
     ("listen", Value),
+    ("advertise", Value),
     (
         "limits",
         Table(&[
@@ -48,6 +49,10 @@ pub(super) const NODE: Shape = Table(&[
     ),
     ("timeouts", Table(&[("idle", Value), ("keep_alive", Value), ("handshake", Value)])),
     ("access", Table(&[("allow", Value), ("block", Value)])),
+    (
+        "reconnect",
+        Table(&[("max_wait", Value), ("settled", Value), ("next_address", Value), ("remembered_peers", Value)]),
+    ),
     ("peers", Tables(&[("address", Value), ("necessary", Value)])),
     (
         "plugins",

@@ -23,6 +23,7 @@ pub use units::{format_size, parse_duration, parse_size};
 
 use crate::connection::Eviction;
 use crate::peer::PeerAddr;
+use crate::supervisor::{DEFAULT_REMEMBERED, RetryPolicy};
 use crate::transport::{AccessLists, StreamLimits};
 
 /// Everything `weir.toml` says, with the defaults where it says nothing.
@@ -30,12 +31,16 @@ use crate::transport::{AccessLists, StreamLimits};
 pub struct Config {
     /// The UDP address the node listens on. Port 0 lets the system choose.
     pub listen: SocketAddr,
+    /// Where peers are told to dial this node; empty lets the node find out.
+    pub advertise: Vec<SocketAddr>,
     /// Counts and sizes that bound what peers can make the node hold.
     pub limits: Limits,
     /// How long the node waits for a peer.
     pub timeouts: Timeouts,
     /// Whom to let in and whom to keep out.
     pub access: AccessLists,
+    /// How lost peers are dialed again.
+    pub reconnect: Reconnect,
     /// Peers to know from the start.
     pub peers: Vec<ConfiguredPeer>,
     /// What plugins may use.
@@ -125,6 +130,31 @@ impl Default for Timeouts {
     }
 }
 
+/// How lost peers are dialed again, and how many peers' addresses are remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reconnect {
+    /// The longest wait between two attempts.
+    pub max_wait: Duration,
+    /// A connection that lived this long makes the failures before it forgotten.
+    pub settled: Duration,
+    /// How long one address of a peer is given before the next one is dialed beside it.
+    pub next_address: Duration,
+    /// Most peers whose signed addresses are remembered.
+    pub remembered_peers: u32,
+}
+
+impl Default for Reconnect {
+    fn default() -> Self {
+        let policy = RetryPolicy::default();
+        Self {
+            max_wait: policy.cap,
+            settled: policy.settled,
+            next_address: policy.next_address,
+            remembered_peers: DEFAULT_REMEMBERED as u32,
+        }
+    }
+}
+
 /// A peer the configuration names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConfiguredPeer {
@@ -193,9 +223,11 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([0, 0, 0, 0], 4433)),
+            advertise: Vec::new(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             access: AccessLists::default(),
+            reconnect: Reconnect::default(),
             peers: Vec::new(),
             plugins: PluginLimits::default(),
             plugin_settings: BTreeMap::new(),

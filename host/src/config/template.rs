@@ -13,6 +13,10 @@ pub const TEMPLATE: &str = r#"# Configuration of a Weir node. Every key stands h
 # 0.0.0.0 is every IPv4 address of this machine, [::] every IPv6 address.
 #listen = "0.0.0.0:4433"
 
+# Where peers are told to dial this node, at most 16. Empty: where it listens, or the machine's own address when it
+# listens on all of them. Name the public address when the machine stands behind a translation.
+#advertise = []
+
 [limits]
 # Most peers connected at once. Together with the sizes below it decides how much memory peers can take.
 #max_peers = 64
@@ -71,6 +75,19 @@ pub const TEMPLATE: &str = r#"# Configuration of a Weir node. Every key stands h
 
 # Whom to keep out, whatever the other list says. `weir access block` adds more while the node runs.
 #block = []
+
+[reconnect]
+# The longest wait between two attempts to reach a peer that is to be kept connected. They begin 1, 2, 3, 5, 8 s apart.
+#max_wait = "60s"
+
+# A connection that lived this long counts as good: the next loss is answered at once again.
+#settled = "10s"
+
+# When a peer has several addresses: how long one is given before the next is tried beside it.
+#next_address = "250ms"
+
+# Most peers whose own word on where they are is remembered, half a KiB each, also across restarts.
+#remembered_peers = 1024
 
 # Peers to know from the start, one section each. `weir peers add` adds more while the node runs.
 #[[peers]]

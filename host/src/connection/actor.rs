@@ -13,6 +13,7 @@ use tracing::Instrument as _;
 
 use super::limits::DIAL_TIMEOUT;
 use super::manager::{Command, DialReply, Shared};
+use super::route::{Route, race};
 use super::state::{Action, Event, Stage, State};
 use super::task::{Conversation, Greeted, Report};
 use super::teller::Teller;
@@ -73,8 +74,8 @@ pub(super) struct Actor {
     last_id: u64,
     live: BTreeMap<ConnectionId, Live>,
     teller: Teller,
-    /// The address of the dial that is being decided about.
-    target: Option<PeerAddr>,
+    /// Where the dial that is being decided about leads.
+    target: Option<Route>,
     waiting: BTreeMap<PeerId, Vec<DialReply>>,
     /// Where each peer was dialed last. Kept while the peer has a connection or is being dialed.
     dialed: BTreeMap<PeerId, SocketAddr>,
@@ -213,23 +214,34 @@ impl Actor {
     }
 
     fn dial(&mut self, connection: ConnectionId) {
-        let Some(to) = self.target else { return };
-        self.dialed.insert(to.peer, to.address);
+        let Some(route) = self.target.take() else { return };
         let transport = self.transport.clone();
-        let task = self.dials.spawn(async move {
-            let outcome = match timeout(DIAL_TIMEOUT, transport.dial(to)).await {
-                Ok(outcome) => outcome.map_err(DialFailure::from),
-                Err(_) => Err(DialFailure::Timeout),
-            };
-            (connection, outcome)
-        });
+        let one = move |to: PeerAddr| {
+            let transport = transport.clone();
+            async move {
+                // Each address by itself: a peer that may be dialed at one of them may be blocked at another.
+                if let Err(denied) = transport.access().lists().check(Some(&to.peer), to.address) {
+                    return Err(DialFailure::NotAdmitted { code: CloseCode::Blocked, reason: denied.to_string() });
+                }
+                match timeout(DIAL_TIMEOUT, transport.dial(to)).await {
+                    Ok(outcome) => outcome.map_err(DialFailure::from),
+                    Err(_) => Err(DialFailure::Timeout),
+                }
+            }
+        };
+        let task = self.dials.spawn(async move { (connection, race(route, one).await) });
         self.dial_tasks.insert(connection, task);
     }
 
     fn dialed(&mut self, connection: ConnectionId, outcome: Result<Link, DialFailure>) {
         self.dial_tasks.remove(&connection);
         match outcome {
-            Ok(link) => self.linked(connection, link),
+            Ok(link) => {
+                if let Ok(address) = link.handle.remote_address() {
+                    self.dialed.insert(link.peer, address);
+                }
+                self.linked(connection, link);
+            }
             Err(failure) => self.decide(Event::DialFailed { connection, failure }),
         }
         self.forget_addresses();
@@ -383,9 +395,9 @@ impl Actor {
 
     fn command(&mut self, command: Command) {
         match command {
-            Command::Dial { to, reply } => self.dial_requested(to, false, reply),
+            Command::Dial { route, reply } => self.dial_requested(route, false, reply),
             Command::DialAnother { peer, reply } => match self.address_of(&peer) {
-                Ok(address) => self.dial_requested(PeerAddr { peer, address }, true, reply),
+                Ok(address) => self.dial_requested(Route::new(peer, [address]), true, reply),
                 Err(failure) => drop(reply.send(Err(failure))),
             },
             Command::Access { lists, reply } => {
@@ -403,11 +415,16 @@ impl Actor {
         }
     }
 
-    fn dial_requested(&mut self, to: PeerAddr, another: bool, reply: DialReply) {
-        let connection = self.name();
-        self.waiting.entry(to.peer).or_default().push(reply);
-        self.target = Some(to);
-        self.decide(Event::DialRequested { connection, peer: to.peer, address: to.address, another });
+    fn dial_requested(&mut self, route: Route, another: bool, reply: DialReply) {
+        let (connection, peer) = (self.name(), route.peer);
+        let allowed = |address: &SocketAddr| self.transport.access().lists().check(Some(&peer), *address).is_ok();
+        // When none is allowed, the state says so.
+        let Some(address) = route.addresses().find(allowed).or_else(|| route.addresses().next()) else {
+            return drop(reply.send(Err(DialFailure::NoAddress)));
+        };
+        self.waiting.entry(peer).or_default().push(reply);
+        self.target = Some(route);
+        self.decide(Event::DialRequested { connection, peer, address, another });
         self.target = None;
     }
 

@@ -33,6 +33,9 @@ pub enum DialFailure {
     /// No answer in time: the handshake, the hello or the decision.
     #[error("no answer in time; is the node running, and does a firewall let UDP through?")]
     Timeout,
+    /// Several addresses, and none of them led to the peer.
+    #[error("{}", each(.0))]
+    Addresses(Vec<(SocketAddr, DialFailure)>),
     /// The handshake failed.
     #[error("{0}")]
     Handshake(String),
@@ -58,6 +61,20 @@ pub enum DialFailure {
     /// The node stops.
     #[error("this node is stopping")]
     Stopping,
+}
+
+/// The failures of all addresses in one line; those that failed alike stand together.
+fn each(failures: &[(SocketAddr, DialFailure)]) -> String {
+    let mut alike: Vec<(String, Vec<String>)> = Vec::new();
+    for (address, failure) in failures {
+        let text = failure.to_string();
+        match alike.iter_mut().find(|(known, _)| *known == text) {
+            Some((_, addresses)) => addresses.push(address.to_string()),
+            None => alike.push((text, vec![address.to_string()])),
+        }
+    }
+    let parts: Vec<String> = alike.into_iter().map(|(text, at)| format!("{}: {text}", at.join(", "))).collect();
+    if parts.is_empty() { "no address of the peer is known".into() } else { parts.join("; ") }
 }
 
 impl DialFailure {

@@ -20,6 +20,11 @@ pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// even when that fails.
 pub const DIAL_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// How long the dial of one address is given before the next address is dialed beside it (RFC 8305, section 8).
+pub const NEXT_ADDRESS: Duration = Duration::from_millis(250);
+/// Most addresses one dial of a peer tries: what an operator and the peer itself may name, twice.
+pub const MAX_RACE: usize = 64;
+
 /// Inbound connections of one peer that are not decided yet: one more than a peer that redials needs, so that no
 /// single key can take all of [`ConnectionLimits::max_pending`].
 pub const MAX_PENDING_OF_PEER: usize = 2;

@@ -10,8 +10,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::actor::Actor;
-use super::{ConnectionCounts, ConnectionEvent, ConnectionId, ConnectionLimits, DialFailure, Level, LocalHello};
-use crate::peer::{PeerAddr, PeerId};
+use super::{ConnectionCounts, ConnectionEvent, ConnectionId, ConnectionLimits, DialFailure, Level, LocalHello, Route};
+use crate::peer::PeerId;
 use crate::runtime::{Clock, Runtime};
 use crate::transport::{AccessLists, Direction, Incoming, Transport};
 use crate::wire::{CloseCode, Hello, SignedAddressRecord, WIRE_VERSION};
@@ -140,7 +140,7 @@ pub(super) type DialReply = oneshot::Sender<Result<ConnectionId, DialFailure>>;
 
 #[derive(Debug)]
 pub(super) enum Command {
-    Dial { to: PeerAddr, reply: DialReply },
+    Dial { route: Route, reply: DialReply },
     DialAnother { peer: PeerId, reply: DialReply },
     Access { lists: AccessLists, reply: oneshot::Sender<usize> },
     Close { peer: PeerId, code: CloseCode },
@@ -177,15 +177,17 @@ impl ConnectionManager {
         Self { commands: sender }
     }
 
-    /// Connects to a peer; done when both sides have admitted the connection. When the peer dials at the same
-    /// time, the connection may be the peer's.
+    /// Connects to a peer at a `PeerAddr`, or at the best of the addresses of a [`Route`]; done when both sides have
+    /// admitted the connection. When the peer dials at the same time, the connection may be the peer's. A second
+    /// dial of the same peer waits for the outcome of the first, whose addresses count.
     ///
     /// Cancel safe: the attempt goes on without the caller.
     ///
     /// # Errors
-    /// See [`DialFailure`]; comes after 30 s at the latest.
-    pub async fn dial(&self, to: PeerAddr) -> Result<ConnectionId, DialFailure> {
-        self.ask(|reply| Command::Dial { to, reply }).await.unwrap_or(Err(DialFailure::Stopping))
+    /// See [`DialFailure`]; comes 30 s after the last address was started at the latest.
+    pub async fn dial(&self, to: impl Into<Route>) -> Result<ConnectionId, DialFailure> {
+        let route = to.into();
+        self.ask(|reply| Command::Dial { route, reply }).await.unwrap_or(Err(DialFailure::Stopping))
     }
 
     /// Makes one more connection to a connected peer; done when both sides have admitted it. It is dialed where an

@@ -8,6 +8,7 @@ mod failure;
 mod handle;
 mod limits;
 mod manager;
+mod route;
 mod state;
 mod task;
 mod teller;
@@ -18,9 +19,10 @@ pub use failure::DialFailure;
 pub use handle::{ConnectionHandle, ConnectionId, ControlSender};
 pub use limits::{
     ConnectionLimits, DIAL_TIMEOUT, DRAIN_TIMEOUT, Eviction, HELLO_TIMEOUT, MAX_PENDING_OF_PEER, MAX_PROTOCOL_NAME,
-    PROBE_TIMEOUT, REFUSAL_LINGER, WRITE_TIMEOUT,
+    MAX_RACE, NEXT_ADDRESS, PROBE_TIMEOUT, REFUSAL_LINGER, WRITE_TIMEOUT,
 };
 pub use manager::{AddressSource, ConnectionConfig, ConnectionManager, ConnectionStatus, ManagerStatus, PeerStatus};
+pub use route::Route;
 pub use state::ConnectionCounts;
 
 use crate::peer::PeerId;

@@ -2,6 +2,7 @@
 
 mod asks;
 mod exchange;
+mod groups;
 mod handler;
 mod id;
 mod inbound;
@@ -10,6 +11,7 @@ mod loopback_tests;
 mod manager;
 mod native;
 mod network;
+mod networks;
 mod news_board;
 mod outbound;
 mod pairs;
@@ -23,6 +25,9 @@ pub use news_board::NewsBoard;
 
 #[cfg(test)]
 use crate::peer::PeerId;
+pub use groups::{
+    Group, GroupError, GroupName, MAX_GROUP_MEMBERS, MAX_GROUP_NAME, MAX_GROUPS, MemberError, PeerGroups,
+};
 pub use handler::{Delivered, Handler, HandlerGone, InBatch, Inbound, News, RequestToken};
 pub use id::{InvalidProtocolId, MAX_PROTOCOL_ID, ProtocolId};
 pub use manager::{ProtocolManager, ProtocolPolicy, RegisteredProtocol, Streams};
@@ -31,3 +36,4 @@ pub use network::{
     AskError, AskId, AskReply, Delivery, LaneStatus, Network, Outgoing, ProtocolSpec, Reachable, RegisterError,
     SendError,
 };
+pub use networks::NetworkStatus;

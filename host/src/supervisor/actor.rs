@@ -1,17 +1,20 @@
 //! Starts the dials that the state decides on and feeds it what comes of them.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Duration, Instant, MissedTickBehavior, interval, sleep_until};
 
-use super::state::{Event, Outcome, RetryPolicy, State};
-use super::{Command, MAX_WATCHED, Note, Notes, Reach, WatchError, WatchedPeer};
-use crate::connection::{ConnectionId, DialFailure, Level};
+use super::book::{Book, Learned};
+use super::notes::{News, Notes};
+use super::state::{Action, Event, Failure, Outcome, State};
+use super::{Command, MAX_WATCHED, Reach, RetryPolicy, SharedBook, WatchError, WatchedPeer};
+use crate::connection::{ConnectionId, DialFailure, Level, Route};
 use crate::peer::{PeerAddr, PeerId};
-use crate::runtime::Entropy;
+use crate::runtime::Runtime;
 
 /// How often what the notifications said is compared with who is connected.
 const LOOK: Duration = Duration::from_secs(5);
@@ -19,7 +22,7 @@ const LOOK: Duration = Duration::from_secs(5);
 /// What came of a task.
 #[derive(Debug)]
 enum Done {
-    Dialed(PeerAddr, Outcome),
+    Dialed(PeerId, u64, Outcome),
     Looked(Vec<PeerId>),
     Ranked,
 }
@@ -36,20 +39,40 @@ enum Input {
 pub(super) struct Actor<R> {
     reach: R,
     state: State,
-    entropy: Arc<dyn Entropy>,
+    next_address: Duration,
+    runtime: Runtime,
     notes: Arc<Notes>,
+    book: Arc<SharedBook>,
     started: Instant,
     tasks: JoinSet<Done>,
+    /// Takes further addresses for the attempt under way, which the number names.
+    routes: BTreeMap<PeerId, (u64, mpsc::Sender<SocketAddr>)>,
     looking: bool,
     /// Something came since the look began, so what it saw may be old.
     stale: bool,
 }
 
 impl<R: Reach> Actor<R> {
-    pub(super) fn new(reach: R, policy: RetryPolicy, entropy: Arc<dyn Entropy>, notes: Arc<Notes>) -> Self {
-        let state = State::new(policy);
-        let (started, tasks) = (Instant::now(), JoinSet::new());
-        Self { reach, state, entropy, notes, started, tasks, looking: false, stale: false }
+    pub(super) fn new(
+        reach: R,
+        policy: RetryPolicy,
+        runtime: Runtime,
+        notes: Arc<Notes>,
+        book: Arc<SharedBook>,
+    ) -> Self {
+        Self {
+            reach,
+            next_address: policy.next_address,
+            state: State::new(policy),
+            runtime,
+            notes,
+            book,
+            started: Instant::now(),
+            tasks: JoinSet::new(),
+            routes: BTreeMap::new(),
+            looking: false,
+            stale: false,
+        }
     }
 
     /// Runs until all handles are dropped; dropping the future stops everything at once.
@@ -76,10 +99,7 @@ impl<R: Reach> Actor<R> {
         match input {
             Input::Command(command) => self.command(command),
             Input::Notes => self.take_notes(),
-            Input::Done(Done::Dialed(to, outcome)) => {
-                self.stale = true;
-                self.decide(Event::Dialed { to, outcome });
-            }
+            Input::Done(Done::Dialed(peer, attempt, outcome)) => self.dialed(peer, attempt, outcome),
             Input::Done(Done::Looked(connected)) => {
                 self.looking = false;
                 if !self.stale {
@@ -94,20 +114,65 @@ impl<R: Reach> Actor<R> {
     }
 
     fn decide(&mut self, event: Event) {
-        let dials = self.state.handle(event, self.started.elapsed(), self.entropy.number());
-        for to in dials {
-            let reach = self.reach.clone();
-            self.tasks.spawn(async move { Done::Dialed(to, outcome(to, reach.dial(to).await)) });
+        let actions = self.state.handle(event, self.started.elapsed(), self.runtime.entropy.number());
+        for action in actions {
+            match action {
+                Action::Dial { peer, attempt, addresses } => self.dial(peer, attempt, addresses),
+                Action::Also { to } => {
+                    // When the attempt has ended meanwhile, the state learns from its outcome that this is untried.
+                    let route = self.routes.get(&to.peer);
+                    let taken = route.is_some_and(|(_, more)| more.try_send(to.address).is_ok());
+                    tracing::debug!(%to, taken, "a new address for the attempt under way");
+                }
+            }
+        }
+    }
+
+    fn dial(&mut self, peer: PeerId, attempt: u64, addresses: Vec<SocketAddr>) {
+        tracing::debug!(%peer, attempt, ?addresses, "an attempt to connect begins");
+        let (route, more) = Route::new(peer, addresses).next_after(self.next_address).open();
+        self.routes.insert(peer, (attempt, more));
+        let reach = self.reach.clone();
+        self.tasks.spawn(async move { Done::Dialed(peer, attempt, outcome(reach.dial(route).await)) });
+    }
+
+    fn dialed(&mut self, peer: PeerId, attempt: u64, outcome: Outcome) {
+        self.stale = true;
+        if self.routes.get(&peer).is_some_and(|(number, _)| *number == attempt) {
+            self.routes.remove(&peer);
+        }
+        let failed = match &outcome {
+            Outcome::Connected => None,
+            Outcome::Failed { why, text, .. } => Some((*why, text.clone())),
+        };
+        self.decide(Event::Dialed { peer, attempt, outcome });
+        let Some((why, text)) = failed else { return };
+        let now = self.started.elapsed();
+        let next = self.state.watched.get(&peer).and_then(|watched| watched.next);
+        let again_in = next.map(|at| at.saturating_sub(now));
+        match why {
+            Failure::WrongKey => tracing::warn!(%peer, reason = %text, ?again_in, "another key answers for a peer"),
+            _ => tracing::debug!(%peer, reason = %text, ?again_in, "failed to connect"),
         }
     }
 
     fn take_notes(&mut self) {
         self.stale = true;
-        for (peer, note) in self.notes.take() {
-            match note {
-                Note::Up => self.decide(Event::Up { peer }),
-                Note::Down { refused } => self.decide(Event::Down { peer, refused }),
-                Note::Again => self.decide(Event::Again { peer }),
+        for (peer, News { notes, place }) in self.notes.take() {
+            self.decide(Event::News { peer, notes });
+            let Some(place) = place else { continue };
+            if let Some(address) = place.dialed {
+                self.decide(Event::Worked { to: PeerAddr { peer, address } });
+            }
+            if let Some((signed, record)) = place.record {
+                let now = self.runtime.clock.unix_ms();
+                let is_wanted = |peer: &PeerId| self.state.watched.get(peer).is_some_and(|watched| watched.necessary);
+                let learn = |book: &mut Book| book.learn(signed, record, place.seen, now, is_wanted);
+                if self.book.edit(learn) == Learned::New {
+                    let addresses = self.book.addresses(&peer, now);
+                    tracing::debug!(%peer, ?addresses, "the peer says where it is");
+                    self.decide(Event::Learned { peer, addresses });
+                }
             }
         }
     }
@@ -125,11 +190,13 @@ impl<R: Reach> Actor<R> {
             Command::Add { to, necessary, reply } => drop(reply.send(self.add(to, necessary))),
             Command::Remove { peer, reply } => {
                 let known = self.state.watched.contains_key(&peer);
+                self.book.edit(|book| book.forget(&peer));
                 self.decide(Event::Remove { peer });
                 self.rank(peer, Level::Ordinary);
                 let _ = reply.send(known);
             }
             Command::Peers { reply } => drop(reply.send(self.peers())),
+            Command::Stats { reply } => drop(reply.send(self.state.stats)),
         }
     }
 
@@ -140,7 +207,8 @@ impl<R: Reach> Actor<R> {
         if necessary {
             self.rank(to.peer, Level::Necessary);
         }
-        self.decide(Event::Add { to, necessary });
+        let record = self.book.addresses(&to.peer, self.runtime.clock.unix_ms());
+        self.decide(Event::Add { to, necessary, record });
         Ok(())
     }
 
@@ -156,10 +224,10 @@ impl<R: Reach> Actor<R> {
         let now = self.started.elapsed();
         let watched = self.state.watched.iter().map(|(peer, watched)| WatchedPeer {
             peer: *peer,
-            addresses: watched.addresses.clone(),
+            addresses: watched.addresses.known(),
             necessary: watched.necessary,
             connected: self.state.connected.contains_key(peer),
-            dialing: watched.dialing.is_some(),
+            dialing: watched.attempt.is_some(),
             failures: watched.failures,
             next_attempt: watched.next.map(|at| at.saturating_sub(now)),
             last_error: watched.last_error.clone(),
@@ -168,14 +236,21 @@ impl<R: Reach> Actor<R> {
     }
 }
 
-fn outcome(to: PeerAddr, result: Result<ConnectionId, DialFailure>) -> Outcome {
+fn outcome(result: Result<ConnectionId, DialFailure>) -> Outcome {
     let failure = match result {
         Ok(_) | Err(DialFailure::AlreadyConnected) => return Outcome::Connected,
         Err(failure) => failure,
     };
-    let text = format!("{}: {failure}", to.address);
-    match failure {
-        DialFailure::Stopping | DialFailure::NotAdmitted { .. } | DialFailure::Refused { .. } => Outcome::Refused(text),
-        _ => Outcome::Unreachable(text),
-    }
+    let (text, mut tried) = (failure.to_string(), Vec::new());
+    let is_wrong = |failure: &DialFailure| matches!(failure, DialFailure::WrongPeer { .. });
+    let why = match failure {
+        DialFailure::Stopping | DialFailure::NotAdmitted { .. } | DialFailure::Refused { .. } => Failure::Refused,
+        DialFailure::Addresses(each) => {
+            tried = each.iter().map(|(address, _)| *address).collect();
+            if each.iter().any(|(_, failure)| is_wrong(failure)) { Failure::WrongKey } else { Failure::Unreachable }
+        }
+        other if is_wrong(&other) => Failure::WrongKey,
+        _ => Failure::Unreachable,
+    };
+    Outcome::Failed { why, text, tried }
 }

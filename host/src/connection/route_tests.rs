@@ -1,0 +1,132 @@
+//! The race in virtual time, and what a lost one leaves behind on a real transport.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use super::*;
+
+/// What a dial of each port comes to: after how many milliseconds, and whether it succeeds; no entry is silence.
+type World = HashMap<u16, (u64, bool)>;
+
+fn at(port: u16) -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, 1], port))
+}
+
+fn route(ports: impl IntoIterator<Item = u16>) -> Route {
+    Route::new(PeerId::from_bytes([1; 32]), ports.into_iter().map(at))
+}
+
+/// Counts itself while it lives.
+struct Guard(Arc<AtomicUsize>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[derive(Clone, Default)]
+struct Dialer {
+    world: Arc<World>,
+    /// Who was dialed, and when in milliseconds.
+    started: Arc<Mutex<Vec<(u16, u128)>>>,
+    alive: Arc<AtomicUsize>,
+}
+
+impl Dialer {
+    fn new(world: impl IntoIterator<Item = (u16, (u64, bool))>) -> Self {
+        Self { world: Arc::new(world.into_iter().collect()), ..Self::default() }
+    }
+
+    async fn run(&self, route: Route) -> Result<u16, DialFailure> {
+        let (dialer, begin) = (self.clone(), Instant::now());
+        race(route, move |to: PeerAddr| {
+            let port = to.address.port();
+            dialer.started.lock().expect("lock").push((port, begin.elapsed().as_millis()));
+            dialer.alive.fetch_add(1, Ordering::SeqCst);
+            let (guard, fate) = (Guard(dialer.alive.clone()), dialer.world.get(&port).copied());
+            async move {
+                let _guard = guard;
+                let Some((ms, good)) = fate else { return pending().await };
+                tokio::time::sleep(Duration::from_millis(ms)).await;
+                if good { Ok(port) } else { Err(DialFailure::Timeout) }
+            }
+        })
+        .await
+    }
+
+    fn started(&self) -> Vec<(u16, u128)> {
+        self.started.lock().expect("lock").clone()
+    }
+
+    /// Aborted tasks are dropped by the runtime, soon.
+    async fn until_nothing_is_left(&self) {
+        let gone = async {
+            while self.alive.load(Ordering::SeqCst) > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(5), gone).await.expect("every dial is given up");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_address_costs_the_delay_and_not_its_timeout() {
+    let dialer = Dialer::new([(2, (30, true))]);
+    let begin = Instant::now();
+    assert_eq!(dialer.run(route([1, 2, 3])).await, Ok(2));
+    assert_eq!(begin.elapsed().as_millis(), 280);
+    assert_eq!(dialer.started(), [(1, 0), (2, 250)], "the third was never needed");
+    dialer.until_nothing_is_left().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_that_fails_makes_way_at_once_and_a_slow_one_may_still_win() {
+    let dialer = Dialer::new([(1, (400, true)), (2, (10, false))]);
+    assert_eq!(dialer.run(route([1, 2, 3])).await, Ok(1));
+    assert_eq!(dialer.started(), [(1, 0), (2, 250), (3, 260)]);
+    dialer.until_nothing_is_left().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_all_fail_every_address_is_named() {
+    let dialer = Dialer::new([(1, (10, false)), (2, (10, false))]);
+    let failure = dialer.run(route([1, 2])).await.expect_err("nobody is there");
+    assert_eq!(failure.to_string().matches("192.0.2.1:").count(), 2, "{failure}");
+    assert_eq!(failure.to_string().matches("no answer").count(), 1, "said once: {failure}");
+    assert_eq!(dialer.run(route([1])).await, Err(DialFailure::Timeout), "one address needs no list");
+    let none = dialer.run(route([])).await.expect_err("nowhere to go");
+    assert_eq!(none.to_string(), "no address of the peer is known");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_that_is_added_is_started_at_once() {
+    let dialer = Dialer::new([(9, (10, true))]);
+    let (open, more) = route([1, 2]).open();
+    let running = dialer.clone();
+    let race = tokio::spawn(async move { running.run(open).await });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    more.try_send(at(9)).expect("the race runs");
+    assert_eq!(race.await.expect("ends"), Ok(9));
+    assert_eq!(dialer.started(), [(1, 0), (9, 100)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_route_that_fails_says_what_it_tried() {
+    let dialer = Dialer::new([(1, (10, false))]);
+    let (open, _more) = route([1]).open();
+    let failed = DialFailure::Addresses(vec![(at(1), DialFailure::Timeout)]);
+    assert_eq!(dialer.run(open).await, Err(failed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_race_and_one_without_end_leave_nothing() {
+    let dialer = Dialer::new([]);
+    let outcome = tokio::time::timeout(Duration::from_millis(2900), dialer.run(route(1..=100))).await;
+    assert!(outcome.is_err(), "all are silent");
+    assert_eq!(dialer.started().len(), 12);
+    dialer.until_nothing_is_left().await;
+    let failing = Dialer::new((1..=100).map(|port| (port, (1, false))));
+    assert!(failing.run(route(1..=100)).await.is_err());
+    assert_eq!(failing.started().len(), MAX_RACE);
+}
