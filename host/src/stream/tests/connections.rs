@@ -130,7 +130,7 @@ async fn a_busy_peer_gets_another_connection_and_lanes_move_to_it_in_order() {
     let traffic: Vec<_> = (1..=5).map(|number| Traffic::start(&ends, number, u64::MAX, SIZE)).collect();
     assert_eq!(soon(asked.recv()).await, Some(ends.near.peer));
     let second = ends.connect().await;
-    until(|| lent_of(&ends, &second) >= 4 && ends.pools.totals().lanes_moved > 0).await;
+    until(|| lent_of(&ends, &second) >= 2 && ends.pools.totals().lanes_moved > 0).await;
     let before: Vec<_> = traffic.iter().map(Traffic::got).collect();
     until(|| traffic.iter().zip(&before).all(|(lane, before)| lane.got() > before + 50)).await;
     for lane in &traffic {
