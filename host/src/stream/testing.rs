@@ -127,6 +127,8 @@ pub(super) struct Ends {
     pub(super) inlet: Arc<TestInlet>,
     pub(super) receive: ReceiveStreamManager,
     pub(super) far: ConnectionHandle,
+    /// Pools, writers and readers.
+    pub(super) tasks: TaskTracker,
     /// Every end that the receiving end reported.
     pub(super) reports: mpsc::Receiver<Report>,
     report: mpsc::Sender<Report>,
@@ -140,12 +142,12 @@ pub(super) async fn ends(limits: StreamLimits, pool: PoolPolicy, receive: Receiv
     let config = LanesConfig { incarnation: INCARNATION, sequence: Box::new(|| 5), limits: LaneLimits::default() };
     let lanes = Lanes::new(Arc::clone(&pools), config, tasks.clone(), runtime.clone());
     let inlet = Arc::new(TestInlet::default());
-    let receive = ReceiveStreamManager::new(Arc::clone(&inlet) as Arc<dyn Inlet>, receive, tasks, runtime);
+    let receive = ReceiveStreamManager::new(Arc::clone(&inlet) as Arc<dyn Inlet>, receive, tasks.clone(), runtime);
     let (report, reports) = mpsc::channel(1000);
     let Wire { near, far } = connect(DIALER, 1, limits, &pools, &receive, &report).await;
     pools.add(&near, limits.max_streams);
     let last_id = AtomicU64::new(2);
-    Ends { near, pools, lanes, inlet, receive, far, reports, report, limits, last_id }
+    Ends { near, pools, lanes, inlet, receive, far, tasks, reports, report, limits, last_id }
 }
 
 /// The seed of the sending node's key.

@@ -203,3 +203,7 @@ impl Streams {
         self.current
     }
 }
+
+#[cfg(test)]
+#[path = "moving_tests.rs"]
+mod tests;

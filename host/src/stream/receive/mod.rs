@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use counts::Counts;
 pub use counts::RefusedBy;
 pub use policy::ReceivePolicy;
-use state::{LaneOrder, Turn};
+pub(super) use state::{LaneOrder, Turn};
 
 use self::assembly::Assembly;
 use self::reader::{Reader, StopSignal};

@@ -15,7 +15,7 @@ use crate::wire::StopCode;
 
 /// What to do with a generation's stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(in crate::stream) enum Turn {
     /// Read it now.
     Start(u64),
     /// Stop it with the code; `ended` follows.
@@ -30,7 +30,7 @@ struct Waiting {
 
 /// The generations of one lane.
 #[derive(Debug, Default)]
-pub(super) struct LaneOrder {
+pub(in crate::stream) struct LaneOrder {
     /// Being read; counts until it has ended, even when it was told to stop.
     reading: Option<u64>,
     /// Whether the one being read was told to stop.
@@ -42,7 +42,7 @@ pub(super) struct LaneOrder {
 
 impl LaneOrder {
     /// A stream's header names this generation. `false` when it cannot be one: the stream is none of the lane.
-    pub(super) fn arrive(
+    pub(in crate::stream) fn arrive(
         &mut self,
         generation: u64,
         after: u64,
@@ -62,7 +62,7 @@ impl LaneOrder {
     }
 
     /// A generation is over: read to its end, stopped, or gone with its connection.
-    pub(super) fn ended(&mut self, generation: u64, now: Instant, turns: &mut Vec<Turn>) {
+    pub(in crate::stream) fn ended(&mut self, generation: u64, now: Instant, turns: &mut Vec<Turn>) {
         if self.reading == Some(generation) {
             (self.reading, self.stopping) = (None, false);
         } else if let Some(gone) = self.pending.remove(&generation) {
@@ -75,12 +75,12 @@ impl LaneOrder {
     }
 
     /// Time passed.
-    pub(super) fn tick(&mut self, now: Instant, turns: &mut Vec<Turn>) {
+    pub(in crate::stream) fn tick(&mut self, now: Instant, turns: &mut Vec<Turn>) {
         self.settle(now, turns);
     }
 
     /// Whether nothing is open.
-    pub(super) fn is_idle(&self) -> bool {
+    pub(in crate::stream) fn is_idle(&self) -> bool {
         self.reading.is_none() && self.pending.is_empty()
     }
 

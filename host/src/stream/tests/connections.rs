@@ -143,30 +143,89 @@ async fn a_busy_peer_gets_another_connection_and_lanes_move_to_it_in_order() {
     assert_eq!(ends.pools.totals().connections_wanted, 1);
 }
 
-#[tokio::test]
-async fn a_lane_that_moves_finishes_its_parked_stream_first() {
-    let policy = PoolPolicy { init: 0, low_water: 0, batch: 0, max: 1, ..PoolPolicy::default() };
-    let ends = ends(LIMITS, policy, ReceivePolicy::default()).await;
-    let (_outlet, mut received) = ends.inlet.register(1);
-    let (lane, told) = ends.lane(1);
+/// The connection that a lane with nothing under way would use next, at home on this one.
+fn next_of(ends: &Ends, home: &ConnectionHandle) -> Option<ConnectionId> {
+    let home = Home { connection: home.id, settled: true };
+    ends.pools.pool_for(&ends.near.peer, Some(home)).map(|pool| pool.connection())
+}
+
+fn places(ends: &Ends) -> Vec<(u64, u64)> {
+    let headers = ends.inlet.headers.lock().expect("no panic").clone();
+    headers.iter().map(|header| (header.generation, header.after)).collect()
+}
+
+async fn lane_parked_on(ends: &Ends, registration: u64) -> (Lane, Arc<Told>, mpsc::Receiver<Vec<Frame>>) {
+    let (_, mut received) = ends.inlet.register(registration);
+    let (lane, told) = ends.lane(registration);
     lane.push(vec![numbered(0, 8)]);
     assert_eq!(take(&mut received, 1).await, [0]);
     soon(lane.settled()).await;
     until(|| ends.pool().stats().parked == 1).await;
-    // Whoever waits makes the connection full; the lane is the only one that may leave.
+    (lane, told, received)
+}
+
+#[tokio::test]
+async fn a_lane_that_leaves_a_full_connection_finishes_its_parked_stream_first() {
+    let policy = PoolPolicy { init: 0, low_water: 0, batch: 0, max: 2, ..PoolPolicy::default() };
+    let ends = ends(LIMITS, policy, ReceivePolicy::default()).await;
+    let (lane, told, mut received) = lane_parked_on(&ends, 1).await;
     let first = ends.pool();
     let second = ends.connect().await;
-    let home = Home { connection: ends.near.id, settled: true };
-    assert_eq!(ends.pools.pool_for(&ends.near.peer, Some(home)).map(|pool| pool.connection()), Some(ends.near.id));
+    assert_eq!(next_of(&ends, &ends.near), Some(ends.near.id), "the lane stays where it is at home");
+    // Somebody has a stream and waits for a second one, which its own cap forbids: that makes no room by itself.
+    let held = borrow(&first, 99, Duration::from_secs(15)).await.expect("a stream");
     let waits = tokio::spawn(async move { borrow(&first, 99, Duration::from_secs(15)).await });
-    let lease = soon(waits).await.expect("no panic").expect("the parked stream made room");
+    until(|| next_of(&ends, &ends.near) == Some(second.near.id)).await;
+    for number in 1..20 {
+        lane.push(vec![numbered(number, 8)]);
+        assert_eq!(take(&mut received, 1).await, [number]);
+    }
+    assert_eq!(places(&ends), [(1, 0), (2, 1)]);
+    assert_eq!((told.undelivered(), ends.pools.totals().lanes_moved), (0, 1));
+    assert!(lent_of(&ends, &second) > 0);
+    drop(held);
+    assert!(soon(waits).await.expect("no panic").is_ok());
+}
+
+#[tokio::test]
+async fn a_lane_whose_slot_went_to_another_goes_on_elsewhere() {
+    let policy = PoolPolicy { init: 0, low_water: 0, batch: 0, max: 1, ..PoolPolicy::default() };
+    let ends = ends(LIMITS, policy, ReceivePolicy::default()).await;
+    let (lane, told, mut received) = lane_parked_on(&ends, 1).await;
+    let first = ends.pool();
+    let _second = ends.connect().await;
+    let lease = borrow(&first, 99, Duration::from_secs(15)).await.expect("the parked stream made room");
     assert_eq!(lease.connection(), ends.near.id);
     for number in 1..20 {
         lane.push(vec![numbered(number, 8)]);
         assert_eq!(take(&mut received, 1).await, [number]);
     }
-    let headers = ends.inlet.headers.lock().expect("no panic").clone();
-    assert_eq!(headers.iter().map(|header| (header.generation, header.after)).collect::<Vec<_>>(), [(1, 0), (2, 1)]);
-    assert!(lent_of(&ends, &second) > 0 && told.undelivered() == 0);
-    assert_eq!(ends.pools.totals().lanes_moved, 1);
+    assert_eq!(places(&ends), [(1, 0), (2, 1)]);
+    assert_eq!((told.undelivered(), ends.pools.totals().lanes_moved), (0, 1));
+}
+
+#[tokio::test]
+async fn no_task_outlives_its_lane_and_connection() {
+    let policy = PoolPolicy { init: 0, low_water: 0, batch: 0, max: 1, ..PoolPolicy::default() };
+    let ends = ends(LIMITS, policy, ReceivePolicy::default()).await;
+    let (_outlet, slow) = ends.inlet.register(1);
+    let (blocked, told) = ends.lane(1);
+    blocked.push((0..150).map(|at| numbered(at, 10_000)).collect());
+    soon(told.until(Told::is_congested)).await;
+    until_full(&slow).await;
+    // The only stream is taken and not read: this one waits for it, and others for a connection.
+    let (waiting, _) = ends.lane(2);
+    waiting.push(vec![numbered(0, 8)]);
+    until(|| ends.pool().stats().waiters == 1).await;
+    waiting.close();
+    until(|| ends.pool().stats().waiters == 0).await;
+    let (late, told_late) = ends.lane(3);
+    late.push(vec![numbered(0, 8)]);
+    ends.lose(&ends.first());
+    blocked.close();
+    late.close();
+    soon(told_late.until(|told| told.undelivered() == 1)).await;
+    ends.tasks.close();
+    soon(ends.tasks.wait()).await;
+    assert_eq!(ends.receive.stats().streams, 0);
 }
