@@ -3,6 +3,7 @@
 mod budget;
 mod generation;
 mod lanes;
+mod limits;
 mod queue;
 mod shared;
 mod state;
@@ -14,8 +15,8 @@ use std::sync::Arc;
 
 pub use budget::{BudgetLimits, OutboundBudget};
 pub use lanes::{Lanes, LanesConfig};
+pub use limits::LaneLimits;
 pub use queue::OutFrame;
-pub use state::LaneLimits;
 
 use self::shared::Shared;
 use self::state::LaneState;

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::budget::BudgetState;
 use super::generation::StreamName;
+use super::limits::LaneLimits;
 use super::queue::{Batch, OutFrame, Queue};
 use super::streams::{Opened, Streams};
 use crate::connection::ConnectionId;
@@ -20,30 +21,6 @@ use crate::wire::{Failure, StopCode, StreamOutcome};
 
 /// Most bytes of one gather write: room appears in steps of this size while the peer reads.
 const MAX_WRITE: usize = 256 << 10;
-
-/// How many bytes a lane queues.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LaneLimits {
-    /// From here on the lane is congested and senders are told to wait.
-    pub soft: usize,
-    /// What does not fit below this is undelivered. At least `soft` and what one turn may send.
-    pub hard: usize,
-}
-
-impl LaneLimits {
-    /// For messages of at most `max_message` bytes.
-    pub fn for_messages(max_message: u32) -> Self {
-        // A turn may send as much as the soft limit holds, and end with one message of the largest size.
-        let soft = 1 << 20;
-        Self { soft, hard: 2 * soft + max_message as usize }
-    }
-}
-
-impl Default for LaneLimits {
-    fn default() -> Self {
-        Self::for_messages(crate::wire::DEFAULT_MAX_MESSAGE)
-    }
-}
 
 /// What the lane's owner is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

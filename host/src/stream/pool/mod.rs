@@ -1,5 +1,6 @@
 //! The streams that one connection has to send on: opened ahead, lent, parked, and counted until they were read.
 
+mod events;
 mod lease;
 mod opener;
 mod policy;

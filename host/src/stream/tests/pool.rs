@@ -258,3 +258,29 @@ async fn unused_streams_are_given_up_and_the_peer_has_room_again() {
     assert_eq!(frames.iter().sum::<u64>(), 12);
     assert!(frames.contains(&0), "an unused stream is reported like any other");
 }
+
+#[tokio::test]
+async fn who_waited_in_vain_before_is_served_before_those_who_came_since() {
+    let ends = ends(LIMITS, lazy(1), ReceivePolicy::default()).await;
+    let pool = ends.pool();
+    let held = borrow(&pool, 1, PATIENCE).await.expect("a stream");
+    let now = Instant::now();
+    let mut order = Vec::new();
+    let (told, mut hears) = mpsc::channel(2);
+    for (lane, since) in [(2, now), (3, now - Duration::from_secs(1))] {
+        let (pool, told) = (pool.clone(), told.clone());
+        let waiters = pool.stats().waiters;
+        let waits = pool.clone();
+        tokio::spawn(async move {
+            let lease = waits.borrow(Arc::new(Plain(lane)), since, now + PATIENCE).await.expect("a stream");
+            told.send(lane).await.expect("the test listens");
+            lease.finish();
+        });
+        until(|| pool.stats().waiters > waiters).await;
+    }
+    drop(held);
+    for _ in 0..2 {
+        order.push(soon(hears.recv()).await.expect("both are served"));
+    }
+    assert_eq!(order, [3, 2]);
+}
