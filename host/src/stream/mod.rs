@@ -5,6 +5,8 @@
 //!
 //! - [`Inlet`] finds the owner of an incoming stream, [`Outlet`] takes its frames;
 //! - [`LaneEvents`] hears what became of what was pushed on a [`Lane`].
+//!
+//! And one towards the connections: [`WantsConnection`] is asked for another one to a busy peer.
 
 pub mod lane;
 pub mod pool;
@@ -22,9 +24,9 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 pub use lane::{BudgetLimits, Lane, LaneLimits, Lanes, LanesConfig, OutFrame, OutboundBudget};
-pub use pool::{BorrowError, Borrower, Lease, PoolPolicy, PoolStats, SendStreamPool};
-pub use pool_manager::SendStreamPoolManager;
-pub use receive::{ReceivePolicy, ReceiveStats, ReceiveStreamManager};
+pub use pool::{BorrowError, Borrower, Lease, PoolCounters, PoolPolicy, PoolStats, SendStreamPool};
+pub use pool_manager::{Home, LoadPolicy, PoolTotals, SendStreamPoolManager, WantsConnection};
+pub use receive::{ReceivePolicy, ReceiveStats, ReceiveStreamManager, RefusedBy};
 
 use crate::peer::PeerId;
 use crate::wire::{Frame, StopCode, StreamHeader};

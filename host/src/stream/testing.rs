@@ -1,4 +1,4 @@
-//! Two ends of a real connection: one sends on lanes, the other receives, and control messages go straight across.
+//! Two nodes with real connections: one sends on lanes, the other receives, and control messages go straight across.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -12,8 +12,8 @@ use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::connection::{ConnectionHandle, ConnectionId, ControlSender};
-use crate::transport::testing::pair_with;
-use crate::transport::{Link, StreamLimits};
+use crate::transport::testing::{TestNode, config, soon};
+use crate::transport::{Link, StreamLimits, TransportConfig};
 use crate::wire::{Control, FrameKind};
 
 /// The incarnation of the sending end.
@@ -110,7 +110,16 @@ impl Told {
     }
 }
 
+/// A stream that the receiving end reported as ended: its id, frames, and how.
+type Report = (u64, u64, crate::wire::StreamOutcome);
+
 /// Both ends of one connection.
+pub(super) struct Wire {
+    pub(super) near: ConnectionHandle,
+    pub(super) far: ConnectionHandle,
+}
+
+/// A sending node and a receiving one, and their first connection.
 pub(super) struct Ends {
     pub(super) near: ConnectionHandle,
     pub(super) pools: Arc<SendStreamPoolManager>,
@@ -118,26 +127,51 @@ pub(super) struct Ends {
     pub(super) inlet: Arc<TestInlet>,
     pub(super) receive: ReceiveStreamManager,
     pub(super) far: ConnectionHandle,
+    /// Pools, writers and readers.
+    pub(super) tasks: TaskTracker,
     /// Every end that the receiving end reported.
-    pub(super) reports: mpsc::Receiver<(u64, u64, crate::wire::StreamOutcome)>,
+    pub(super) reports: mpsc::Receiver<Report>,
+    report: mpsc::Sender<Report>,
+    limits: StreamLimits,
+    last_id: AtomicU64,
 }
 
 pub(super) async fn ends(limits: StreamLimits, pool: PoolPolicy, receive: ReceivePolicy) -> Ends {
-    let (near, far) = pair_with(limits).await;
-    let (near, near_control, _acceptor) = handle(near, 1);
-    let (far, far_control, acceptor) = handle(far, 2);
     let (tasks, runtime) = (TaskTracker::new(), Handle::current());
     let pools = Arc::new(SendStreamPoolManager::new(pool, tasks.clone(), runtime.clone()));
-    pools.add(&near, limits.max_streams);
     let config = LanesConfig { incarnation: INCARNATION, sequence: Box::new(|| 5), limits: LaneLimits::default() };
     let lanes = Lanes::new(Arc::clone(&pools), config, tasks.clone(), runtime.clone());
     let inlet = Arc::new(TestInlet::default());
-    let receive = ReceiveStreamManager::new(Arc::clone(&inlet) as Arc<dyn Inlet>, receive, tasks, runtime);
-    receive.add(far.clone(), acceptor, INCARNATION);
+    let receive = ReceiveStreamManager::new(Arc::clone(&inlet) as Arc<dyn Inlet>, receive, tasks.clone(), runtime);
     let (report, reports) = mpsc::channel(1000);
+    let Wire { near, far } = connect(DIALER, 1, limits, &pools, &receive, &report).await;
+    pools.add(&near, limits.max_streams);
+    let last_id = AtomicU64::new(2);
+    Ends { near, pools, lanes, inlet, receive, far, tasks, reports, report, limits, last_id }
+}
+
+/// The seed of the sending node's key.
+const DIALER: u64 = 1;
+
+/// Another connection to the receiving node, from the node with this seed; its ids are `id` and the next.
+async fn connect(
+    seed: u64,
+    id: u64,
+    limits: StreamLimits,
+    pools: &Arc<SendStreamPoolManager>,
+    receive: &ReceiveStreamManager,
+    report: &mpsc::Sender<Report>,
+) -> Wire {
+    let dialer = TestNode::start_with(TransportConfig { limits, ..config(seed) });
+    let mut listener = TestNode::start_with(TransportConfig { limits, ..config(2) });
+    let dialed = soon(dialer.transport.dial(listener.address())).await.expect("a dial on loopback");
+    let accepted = listener.accept().await;
+    let (near, near_control, _acceptor) = handle(dialed, id);
+    let (far, far_control, acceptor) = handle(accepted, id + 1);
+    receive.add(far.clone(), acceptor, INCARNATION);
     tokio::spawn(carry(near_control, receive.clone(), far.id));
-    tokio::spawn(bring_back(far_control, Arc::clone(&pools), near.id, report));
-    Ends { near, pools, lanes, inlet, receive, far, reports }
+    tokio::spawn(bring_back(far_control, Arc::clone(pools), near.id, report.clone()));
+    Wire { near, far }
 }
 
 fn handle(link: Link, id: u64) -> (ConnectionHandle, mpsc::Receiver<Control>, crate::transport::LinkAcceptor) {
@@ -165,7 +199,7 @@ async fn bring_back(
     mut control: mpsc::Receiver<Control>,
     to: Arc<SendStreamPoolManager>,
     connection: ConnectionId,
-    report: mpsc::Sender<(u64, u64, crate::wire::StreamOutcome)>,
+    report: mpsc::Sender<Report>,
 ) {
     while let Some(message) = control.recv().await {
         match message {
@@ -181,6 +215,31 @@ async fn bring_back(
 }
 
 impl Ends {
+    /// One more connection between the two, for lanes, too.
+    pub(super) async fn connect(&self) -> Wire {
+        let wire = self.connect_from(DIALER).await;
+        self.pools.add(&wire.near, self.limits.max_streams);
+        wire
+    }
+
+    /// One more connection to the receiving node, from a node with another key: for raw streams.
+    pub(super) async fn connect_from(&self, seed: u64) -> Wire {
+        let id = self.last_id.fetch_add(2, Ordering::Relaxed) + 1;
+        connect(seed, id, self.limits, &self.pools, &self.receive, &self.report).await
+    }
+
+    /// The first connection.
+    pub(super) fn first(&self) -> Wire {
+        Wire { near: self.near.clone(), far: self.far.clone() }
+    }
+
+    /// A connection breaks, and both nodes notice.
+    pub(super) fn lose(&self, wire: &Wire) {
+        wire.far.link.close(crate::wire::CloseCode::Shutdown);
+        self.receive.remove(wire.far.id);
+        self.pools.remove(wire.near.id);
+    }
+
     /// A lane to the registration, and what it tells.
     pub(super) fn lane(&self, registration: u64) -> (Lane, Arc<Told>) {
         self.lane_of(registration, &OutboundBudget::new(BudgetLimits::default()))

@@ -16,7 +16,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use super::Shared;
+use super::shared::Shared;
 use crate::stream::LaneId;
 
 /// What one turn of a plugin may stage, in bytes.

@@ -45,7 +45,6 @@ enum Step {
     Take(usize),
     Fail(usize),
     GiveUp(usize),
-    Retarget(usize),
     Close(usize),
     Tell,
 }
@@ -59,7 +58,6 @@ fn any_step() -> impl Strategy<Value = Step> {
         3 => lane.clone().prop_map(Step::Take),
         2 => lane.clone().prop_map(Step::Fail),
         2 => lane.clone().prop_map(Step::GiveUp),
-        2 => lane.clone().prop_map(Step::Retarget),
         1 => lane.prop_map(Step::Close),
         20 => Just(Step::Tell),
     ]
@@ -68,7 +66,7 @@ fn any_step() -> impl Strategy<Value = Step> {
 impl Model {
     fn new() -> Self {
         let party =
-            |_| Party { state: LaneState::new(1, LANE), congested: false, owed: false, undelivered: 0, closed: false };
+            |_| Party { state: LaneState::new(LANE), congested: false, owed: false, undelivered: 0, closed: false };
         let lanes = (0..LANES).map(party).collect();
         Self { budget: BudgetState::new(BUDGET), lanes, woken: Vec::new() }
     }
@@ -157,7 +155,6 @@ impl Model {
             Step::Take(lane) => self.take(lane),
             Step::Fail(lane) => self.write(lane, false),
             Step::GiveUp(lane) => self.lanes[lane].state.give_up(),
-            Step::Retarget(lane) => self.lanes[lane].state.retarget(lane as u64 + 2),
             Step::Close(lane) => {
                 self.lanes[lane].closed = true;
                 self.lanes[lane].state.close();

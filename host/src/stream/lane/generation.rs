@@ -17,8 +17,6 @@ pub(super) struct Generation {
     /// Counts the streams of the lane, from 1.
     pub(super) number: u64,
     pub(super) name: StreamName,
-    /// What its header names.
-    pub(super) registration: u64,
     /// Whether it was finished between two frames.
     pub(super) finished: bool,
     /// Whether the peer reported its end, or its connection is gone, while a write was under way.
@@ -32,9 +30,9 @@ pub(super) struct Generation {
 }
 
 impl Generation {
-    pub(super) fn new(number: u64, name: StreamName, registration: u64) -> Self {
+    pub(super) fn new(number: u64, name: StreamName) -> Self {
         let (confirmed, passed, runs) = (0, 0, VecDeque::new());
-        Self { number, name, registration, finished: false, over: false, confirmed, passed, runs }
+        Self { number, name, finished: false, over: false, confirmed, passed, runs }
     }
 
     /// Notes that frames were written.
@@ -96,7 +94,7 @@ mod tests {
         fn never_less_than_what_is_lost(kinds in proptest::collection::vec((1..5_u64, any::<bool>()), 0..200),
             reports in proptest::collection::vec(0..400_u64, 0..10),
         ) {
-            let mut generation = Generation::new(1, (ConnectionId(1), 2), 3);
+            let mut generation = Generation::new(1, (ConnectionId(1), 2));
             let mut written = Vec::new();
             let mut reports = reports.into_iter();
             let mut confirmed = 0;
@@ -119,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_report_may_come_before_the_write_is_noted() {
-        let mut generation = Generation::new(1, (ConnectionId(1), 2), 3);
+        let mut generation = Generation::new(1, (ConnectionId(1), 2));
         generation.confirm(3);
         generation.wrote(Count { frames: 5, messages: 5 });
         assert_eq!(generation.unconfirmed(), 2);

@@ -18,9 +18,9 @@ struct Alone {
 }
 
 impl Alone {
-    fn new(registration: u64) -> Self {
+    fn new() -> Self {
         let budget = BudgetState::new(BudgetLimits { soft: 1 << 30, hard: 1 << 30, patience: Duration::ZERO });
-        Self { state: LaneState::new(registration, LIMITS), budget }
+        Self { state: LaneState::new(LIMITS), budget }
     }
 
     fn push(&mut self, frames: Vec<OutFrame>) -> Vec<u64> {
@@ -78,7 +78,6 @@ enum Step {
         code: Option<StopCode>,
     },
     Lose,
-    Retarget,
     Close,
 }
 
@@ -97,7 +96,6 @@ fn any_step() -> impl Strategy<Value = Step> {
         20 => (any::<usize>(), 0..40_u64).prop_map(|(at, more)| Step::Report { at, more }),
         8 => (any::<usize>(), 0..40_u64, code).prop_map(|(at, more, code)| Step::End { at, more, code }),
         2 => Just(Step::Lose),
-        2 => Just(Step::Retarget),
         1 => Just(Step::Close),
     ]
 }
@@ -132,14 +130,13 @@ struct Model {
     pushed: u64,
     undelivered: u64,
     congested: bool,
-    registration: u64,
     generations: BTreeMap<u64, StreamName>,
 }
 
 impl Model {
     fn new() -> Self {
         Self {
-            state: Alone::new(1),
+            state: Alone::new(),
             lease: None,
             connection: 1,
             streams: 0,
@@ -148,7 +145,6 @@ impl Model {
             pushed: 0,
             undelivered: 0,
             congested: false,
-            registration: 1,
             generations: BTreeMap::new(),
         }
     }
@@ -172,7 +168,7 @@ impl Model {
             Step::Write { taken, outcome } => self.write(taken, outcome),
             Step::Park => self.lease = None,
             Step::PoolFinishes if self.lease.is_none() => {
-                if let Some(name) = self.state.current {
+                if let Some(name) = self.state.streams.current() {
                     self.state.finished(name);
                 }
             }
@@ -194,10 +190,6 @@ impl Model {
                 self.connection += 1;
                 (self.lease, _) = (None, self.far.clear());
             }
-            Step::Retarget => {
-                self.registration += 1;
-                self.state.retarget(self.registration);
-            }
             Step::Close => self.state.close(),
         }
         self.hear();
@@ -207,7 +199,7 @@ impl Model {
         if !self.state.has_work() {
             return;
         }
-        let name = match self.lease.or(self.state.current).filter(|name| self.state.is_current(*name)) {
+        let name = match self.lease.or(self.state.streams.current()).filter(|name| self.state.is_current(*name)) {
             Some(name) => name,
             None => {
                 self.streams += 1;
@@ -262,7 +254,7 @@ impl Model {
         if self.state.takes_any() && self.state.room() == 0 {
             assert!(self.congested, "no room without a word");
         }
-        assert!(self.state.generations.iter().filter(|generation| !generation.over).count() <= self.far.len());
+        assert!(self.state.streams.open_count() <= self.far.len());
     }
 }
 
@@ -288,7 +280,7 @@ proptest! {
         model.step(Step::Lose);
         let accounted = model.delivered.len() as u64 + model.undelivered;
         prop_assert!(accounted >= model.pushed, "{accounted} of {}", model.pushed);
-        prop_assert!(model.state.generations.is_empty());
+        prop_assert!(model.state.streams.open_count() == 0);
         prop_assert!(model.state.is_flushed());
     }
 }
@@ -312,7 +304,7 @@ fn write_all(state: &mut LaneState, on: StreamName) {
 
 #[test]
 fn after_names_the_last_whole_generation_that_is_not_lost() {
-    let mut state = Alone::new(9);
+    let mut state = Alone::new();
     let open = |state: &mut Alone, stream| {
         state.push(vec![message(1)]);
         let opened = state.open(name(stream));
@@ -334,7 +326,7 @@ fn after_names_the_last_whole_generation_that_is_not_lost() {
 
 #[test]
 fn what_does_not_fit_is_told_and_answers_always_fit() {
-    let mut state = Alone::new(1);
+    let mut state = Alone::new();
     let big = |id| OutFrame::Request { id, timeout_ms: 1, body: Bytes::from(vec![0; 9000]) };
     let refused = state.push(vec![big(1), big(2), big(3), message(4000)]);
     assert_eq!(refused, [3]);
@@ -346,8 +338,8 @@ fn what_does_not_fit_is_told_and_answers_always_fit() {
 }
 
 #[test]
-fn a_lane_stopped_as_unregistered_waits_for_another_registration() {
-    let mut state = Alone::new(1);
+fn a_lane_stopped_as_unregistered_takes_nothing_more() {
+    let mut state = Alone::new();
     state.push(vec![message(10)]);
     state.open(name(1));
     write_all(&mut state, name(1));
@@ -357,15 +349,39 @@ fn a_lane_stopped_as_unregistered_waits_for_another_registration() {
     assert_eq!((state.has_work(), state.room()), (false, 0));
     assert_eq!(state.next_news(), Some(News::Undelivered(3)));
     assert_eq!(state.next_news(), Some(News::Congested));
-    state.retarget(2);
+    state.close();
     state.push(vec![message(10)]);
-    assert_eq!(state.next_news(), Some(News::Relieved));
-    assert_eq!(state.open(name(2)), Opened { registration: 2, generation: 2, after: 0 });
+    assert_eq!(state.next_news(), Some(News::Undelivered(1)));
+    assert_eq!(state.next_news(), None);
+}
+
+#[test]
+fn a_lane_is_at_home_where_its_last_stream_is_until_that_has_ended() {
+    let mut state = Alone::new();
+    let home = |connection, settled| Some(Home { connection: ConnectionId(connection), settled });
+    assert_eq!(state.home(), None);
+    state.push(vec![message(1)]);
+    assert_eq!(state.open(name(1)).moved_from, None);
+    write_all(&mut state, name(1));
+    assert_eq!(state.home(), home(1, false), "its message is under way");
+    state.progress(name(1), 1);
+    assert_eq!(state.home(), home(1, true));
+    state.finished(name(1));
+    let other = (ConnectionId(2), 1);
+    let opened = state.open(other);
+    assert_eq!((opened.generation, opened.after, opened.moved_from), (2, 1, Some(ConnectionId(1))));
+    assert_eq!(state.home(), home(2, true));
+    state.push(vec![message(1)]);
+    write_all(&mut state, other);
+    state.lost(ConnectionId(1));
+    assert_eq!(state.home(), home(2, false));
+    state.lost(ConnectionId(2));
+    assert_eq!((state.home(), state.next_news()), (None, Some(News::Undelivered(1))));
 }
 
 #[test]
 fn streams_that_deliver_nothing_come_slower_and_slower() {
-    let mut state = Alone::new(1);
+    let mut state = Alone::new();
     let mut pauses = Vec::new();
     for stream in 0..8 {
         state.push(vec![message(1)]);

@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::generation::StreamName;
+use super::shared::{Next, Shared};
 use super::state::LaneState;
-use super::{Next, Shared};
 use crate::stream::pool::Lease;
 use crate::stream::{BorrowError, Borrower};
 
@@ -19,19 +19,27 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// than a person notices that a slot is taken.
 const LINGER: Duration = Duration::from_millis(20);
 
+/// How much a lane writes on one stream, in bytes, and for how long, before others that wait for a slot have theirs:
+/// some round trips on an ordinary link, because the slot is idle for one before the next lane has it.
+const TURN_BYTES: usize = 1 << 20;
+const TURN_TIME: Duration = Duration::from_millis(100);
+
 /// Writes until nothing is queued.
 pub(super) async fn run(lane: Arc<Shared>) {
     let mut stall = Stall::new(&lane);
+    let mut waiting_since = None;
     while lane.keep_writing() {
+        let since = *waiting_since.get_or_insert_with(Instant::now);
         let lease = tokio::select! {
             biased;
-            lease = borrow(&lane) => lease,
+            lease = borrow(&lane, since) => lease,
             () = stall.over(&lane) => {
                 lane.note(LaneState::give_up);
                 None
             }
         };
         let Some(mut lease) = lease else { continue };
+        waiting_since = None;
         let name = (lease.connection(), lease.stream());
         drive(&lane, name, &mut lease, &mut stall).await;
         if lane.lock().state.is_current(name) {
@@ -80,17 +88,21 @@ impl Stall {
     }
 }
 
-/// A stream of the least-loaded connection; `None` when it is time to look around again.
-async fn borrow(lane: &Arc<Shared>) -> Option<Lease> {
-    let pause = lane.lock().state.pause();
+/// A stream of the lane's connection or of the least-loaded one; `None` when it is time to look around again.
+async fn borrow(lane: &Arc<Shared>, since: Instant) -> Option<Lease> {
+    let (pause, home) = {
+        let inner = lane.lock();
+        (inner.state.pause(), inner.state.home())
+    };
     if let Some(pause) = pause {
         tokio::select! {
             () = sleep(pause) => {}
             () = lane.stop.notified() => return None,
         }
     }
-    let mut additions = lane.lanes.pools.additions();
-    let Some(pool) = lane.lanes.pools.best(&lane.peer) else {
+    let pools = &lane.lanes.pools;
+    let mut additions = pools.additions();
+    let Some(pool) = pools.pool_for(&lane.peer, home) else {
         tokio::select! {
             _ = additions.changed() => {}
             () = sleep(PATIENCE) => {}
@@ -98,28 +110,66 @@ async fn borrow(lane: &Arc<Shared>) -> Option<Lease> {
         }
         return None;
     };
+    if let Some(home) = home.filter(|home| home.connection != pool.connection()) {
+        // Finished first: the header of the next stream names it as the one to be read before.
+        pools.release(home.connection, lane.id);
+    }
+    let connections = pools.of_peer(&lane.peer).len();
     let borrower = Arc::clone(lane) as Arc<dyn Borrower>;
-    tokio::select! {
-        lease = pool.borrow(borrower, Instant::now() + PATIENCE) => {
-            if let Err(BorrowError::Busy) = lease {
-                tracing::debug!(peer = %lane.peer, lane = lane.id.0, "no stream came free; the peer reads slowly");
+    let mut lease = pin!(pool.borrow(borrower, since, Instant::now() + PATIENCE));
+    loop {
+        tokio::select! {
+            biased;
+            lease = &mut lease => {
+                if let Err(BorrowError::Busy) = lease {
+                    tracing::debug!(peer = %lane.peer, lane = lane.id.0, "no stream came free; the peer reads slowly");
+                }
+                return lease.ok();
             }
-            lease.ok()
+            () = lane.stop.notified() => return None,
+            _ = additions.changed() => {
+                if pools.of_peer(&lane.peer).len() > connections {
+                    return None;
+                }
+            }
         }
-        () = lane.stop.notified() => None,
     }
 }
 
-/// Writes on one stream until nothing is queued for a while, or the stream is the lane's no more.
+/// What a lane has had of a stream since it was lent.
+struct Turn {
+    began: Instant,
+    bytes: usize,
+}
+
+impl Turn {
+    fn begin() -> Self {
+        Self { began: Instant::now(), bytes: 0 }
+    }
+
+    /// Whether the stream goes back, if there is something left to write or not.
+    fn is_over(&self, lease: &Lease) -> bool {
+        let had_its_share = self.bytes >= TURN_BYTES || self.began.elapsed() >= TURN_TIME;
+        lease.is_recalled() || (had_its_share && lease.is_wanted())
+    }
+}
+
+/// Writes on one stream until nothing is queued for a while, the lane's turn is over, or the stream is the lane's no
+/// more.
 async fn drive(lane: &Shared, name: StreamName, lease: &mut Lease, stall: &mut Stall) {
     let mut fresh = lease.is_fresh();
+    let mut turn = Turn::begin();
     loop {
+        if !fresh && turn.is_over(lease) {
+            return;
+        }
         let mut batch = match lane.next(name, fresh) {
             Next::Write(batch) => batch,
-            Next::Wait if linger(lane).await => continue,
+            Next::Wait if !lease.is_wanted() && linger(lane).await => continue,
             Next::Wait | Next::Over => return,
         };
         fresh = false;
+        turn.bytes += batch.bytes;
         let outcome = {
             let mut write = pin!(lease.write(&mut batch.pieces));
             loop {

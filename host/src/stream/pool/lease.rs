@@ -46,6 +46,17 @@ impl Lease {
         self.condition == Condition::Dirty
     }
 
+    /// Whether somebody waits for a slot that only a lane at work can give up: after its turn, whoever has this lease
+    /// gives it back between two frames.
+    pub fn is_wanted(&self) -> bool {
+        self.pool.lock().state.is_short()
+    }
+
+    /// Whether the connection is about to be closed: whoever has this lease gives it back between two frames, at once.
+    pub fn is_recalled(&self) -> bool {
+        !self.pool.lock().state.is_open()
+    }
+
     /// Writes all chunks, which together must end with a frame. Waits while the peer does not read.
     ///
     /// Dropping the call leaves the lease dirty; the chunks that were taken are empty.

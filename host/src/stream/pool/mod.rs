@@ -1,55 +1,31 @@
 //! The streams that one connection has to send on: opened ahead, lent, parked, and counted until they were read.
 
+mod events;
 mod lease;
+mod opener;
+mod policy;
+mod slots;
 mod state;
+mod stats;
+mod waiters;
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, oneshot};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 pub use lease::Lease;
-pub use state::PoolStats;
+pub use policy::PoolPolicy;
 use state::{Action, Event, PoolState, WaiterId};
+pub use stats::{PoolCounters, PoolStats};
 
 use super::LaneId;
 use crate::connection::{ConnectionHandle, ConnectionId};
 use crate::peer::PeerId;
-use crate::transport::{LinkError, LinkHandle, SendStream};
+use crate::transport::SendStream;
 use crate::wire::{Control, StreamOutcome};
-
-/// How many streams a pool holds. See [`PoolPolicy::default`] for the reasons.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PoolPolicy {
-    /// Opened as soon as the connection is up.
-    pub init: usize,
-    /// When no more than this many are open and unclaimed, a batch is opened.
-    pub low_water: usize,
-    /// Opened at once, beyond what is waited for.
-    pub batch: usize,
-    /// Most streams in every state together; the peer's own limit counts when it is lower.
-    pub max: usize,
-    /// Most streams that one lane has at once, those included that the peer has not finished reading.
-    pub streams_per_lane: usize,
-}
-
-impl Default for PoolPolicy {
-    fn default() -> Self {
-        Self {
-            // Opening costs no packet; what is open already saves a new lane one wait for the opener.
-            init: 4,
-            low_water: 1,
-            batch: 2,
-            // Each slot is a stream window and a send buffer in the node's memory bound.
-            max: 64,
-            // Order needs no more, and a peer that leaves a protocol unread then ties up one slot.
-            streams_per_lane: 1,
-        }
-    }
-}
 
 /// Why no stream was lent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -108,6 +84,8 @@ struct Inner {
     waiting: HashMap<WaiterId, Waiting>,
     next_waiter: WaiterId,
     to_open: usize,
+    /// When the pool's task looks at the deadlines next; earlier only when it is woken.
+    next_look: Option<Instant>,
 }
 
 struct Waiting {
@@ -140,12 +118,13 @@ impl SendStreamPool {
             waiting: HashMap::new(),
             next_waiter: 0,
             to_open: 0,
+            next_look: None,
         };
         let link = connection.link.clone();
         let (changed, drained) = (Notify::new(), Notify::new());
         let shared = Arc::new(Shared { connection, inner: Mutex::new(inner), changed, drained });
         shared.handle(Event::Start);
-        (Self(Arc::clone(&shared)), keep_filled(shared, link))
+        (Self(Arc::clone(&shared)), opener::keep_filled(shared, link))
     }
 
     /// Whose connection.
@@ -158,14 +137,20 @@ impl SendStreamPool {
         self.0.connection.id
     }
 
-    /// A stream for the borrower's lane: its own parked one, or a fresh one.
+    /// A stream for the borrower's lane: its own parked one, or a fresh one. Who has waited longest is served first,
+    /// and `since` says since when this one has: now, or when it first asked of those times that were in vain.
     ///
     /// Cancel safe: a dropped call takes no stream with it.
     ///
     /// # Errors
     /// [`BorrowError::Busy`] at the deadline, [`BorrowError::Closed`] at once.
-    pub async fn borrow(&self, borrower: Arc<dyn Borrower>, deadline: Instant) -> Result<Lease, BorrowError> {
-        let (reply, outcome) = oneshot::channel();
+    pub async fn borrow(
+        &self,
+        borrower: Arc<dyn Borrower>,
+        since: Instant,
+        deadline: Instant,
+    ) -> Result<Lease, BorrowError> {
+        let (reply, mut outcome) = oneshot::channel();
         let lane = borrower.lane();
         let waiter = {
             let mut inner = self.0.lock();
@@ -175,8 +160,16 @@ impl SendStreamPool {
             waiter
         };
         let _cancel = CancelOnDrop { shared: &self.0, waiter };
-        self.0.handle(Event::Borrow { waiter, lane, deadline });
-        outcome.await.unwrap_or(Err(BorrowError::Closed))
+        self.0.handle(Event::Borrow { waiter, lane, since, deadline });
+        if let Ok(outcome) = outcome.try_recv() {
+            return outcome;
+        }
+        let outcome = outcome.await.unwrap_or(Err(BorrowError::Closed));
+        if outcome.is_ok() {
+            let (peer, connection, waited) = (self.peer(), self.connection().0, since.elapsed());
+            tracing::debug!(%peer, connection, lane = lane.0, ?waited, "a stream was lent late");
+        }
+        outcome
     }
 
     /// The lane needs its parked stream no more: it is finished.
@@ -248,10 +241,11 @@ impl Shared {
         let (busy, drained) = {
             let mut inner = self.lock();
             prepare(&mut inner);
-            for action in inner.state.handle(event) {
+            for action in inner.state.handle(event, Instant::now()) {
                 afterwards.extend(self.act(&mut inner, action));
             }
-            let busy = inner.to_open > 0 || inner.state.next_deadline().is_some() || inner.state.is_closed();
+            let sooner = |next| inner.next_look.is_none_or(|look| next < look);
+            let busy = inner.to_open > 0 || inner.state.is_closed() || inner.state.next_deadline().is_some_and(sooner);
             (busy, inner.state.is_drained())
         };
         if busy {
@@ -323,69 +317,5 @@ impl Drop for CancelOnDrop<'_> {
         if cancelled {
             self.shared.handle(Event::Cancel { waiter });
         }
-    }
-}
-
-type Opening = Pin<Box<dyn Future<Output = (LinkHandle, Result<SendStream, LinkError>)> + Send>>;
-
-fn open(mut link: LinkHandle) -> Opening {
-    Box::pin(async move {
-        let opened = link.open_send_stream().await;
-        (link, opened)
-    })
-}
-
-/// The one task that opens streams of the connection, and keeps its borrowers' deadlines.
-async fn keep_filled(shared: Arc<Shared>, link: LinkHandle) {
-    let mut resting = Some(link);
-    let mut opening: Option<Opening> = None;
-    loop {
-        let (closed, wanted, deadline) = {
-            let inner = shared.lock();
-            (inner.state.is_closed(), inner.to_open > 0, inner.state.next_deadline())
-        };
-        if wanted && let Some(link) = resting.take() {
-            opening = Some(open(link));
-        }
-        if closed && opening.is_none() {
-            return;
-        }
-        tokio::select! {
-            (link, opened) = ready(&mut opening) => {
-                (opening, resting) = (None, Some(link));
-                shared.opened(opened);
-            }
-            () = at(deadline) => shared.handle(Event::Tick { now: Instant::now() }),
-            () = shared.changed.notified() => {}
-        }
-    }
-}
-
-impl Shared {
-    fn opened(self: &Arc<Self>, opened: Result<SendStream, LinkError>) {
-        match opened {
-            Ok(stream) => self.handle_with(Event::Opened { stream: stream.id() }, |inner| {
-                inner.to_open = inner.to_open.saturating_sub(1);
-                inner.streams.insert(stream.id(), stream);
-            }),
-            Err(error) => {
-                tracing::debug!(peer = %self.connection.peer, %error, "no stream can be opened any more");
-                self.close();
-            }
-        }
-    }
-}
-
-async fn ready(opening: &mut Option<Opening>) -> (LinkHandle, Result<SendStream, LinkError>) {
-    match opening {
-        Some(opening) => opening.await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn at(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => sleep_until(deadline).await,
-        None => std::future::pending().await,
     }
 }

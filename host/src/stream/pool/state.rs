@@ -2,109 +2,24 @@
 //!
 //! Invariants, held after every event and tested over random sequences of them:
 //!
-//! - idle + lent + parked + ending + opening = total ≤ max;
+//! - idle + lent + parked + ending + opening = total ≤ max, which is at most what the peer allows;
 //! - nobody waits who could be served: a waiter whose lane is below its cap only while no stream is idle, and
 //!   none whose lane has a parked stream;
+//! - while somebody waits for a slot, streams are being opened or all slots are taken;
 //! - every waiter gets exactly one outcome, a lend or a denial, unless it cancels;
-//! - a stream that was written to keeps its slot until the peer reported its end: QUIC frees it no earlier;
+//! - a stream that was written to or finished keeps its slot until the peer reported its end: QUIC frees it no earlier;
+//! - what is not needed goes: after `idle_for` without an event, nothing is parked and no more than `keep` are idle;
 //! - closing wakes everybody, and doing it again changes nothing.
-
-use std::collections::BTreeMap;
 
 use tokio::time::Instant;
 
-use super::{BorrowError, PoolPolicy};
+pub(super) use super::events::{Action, Condition, Event};
+pub(super) use super::waiters::WaiterId;
+
+use super::slots::{End, Slot, Slots};
+use super::waiters::{Place, Waiters};
+use super::{BorrowError, PoolCounters, PoolPolicy, PoolStats};
 use crate::stream::LaneId;
-
-/// Names a waiter; never used twice within a pool. The lowest is served first.
-pub(super) type WaiterId = u64;
-
-/// What happened.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Event {
-    /// The connection is up.
-    Start,
-    /// Somebody wants a stream for a lane.
-    Borrow { waiter: WaiterId, lane: LaneId, deadline: Instant },
-    /// A waiter is not interested any more.
-    Cancel { waiter: WaiterId },
-    /// An asked-for stream is open.
-    Opened { stream: u64 },
-    /// A lease came back.
-    Returned { stream: u64, condition: Condition },
-    /// The lane needs its parked stream no more.
-    Release { lane: LaneId },
-    /// The peer reported the end of a stream, and its lane is about to hear: it is lent no more, but keeps its slot.
-    Reported { stream: u64 },
-    /// The peer reported the end of a stream, and its lane knows.
-    Ended { stream: u64 },
-    /// Time passed.
-    Tick { now: Instant },
-    /// Lend nothing more, finish everything.
-    Drain,
-    /// The connection is gone.
-    Close,
-}
-
-/// What to do, in this order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Action {
-    /// Open one more stream; answered by `Opened` or `Close`.
-    Open,
-    /// Hand the stream to the waiter.
-    Lend { waiter: WaiterId, stream: u64, fresh: bool },
-    /// Tell the waiter that it gets none.
-    Deny { waiter: WaiterId, why: BorrowError },
-    /// Write the stream's end, and keep it.
-    Finish { stream: u64 },
-    /// Tell the peer that the stream is given up, and keep it.
-    Abandon { stream: u64 },
-    /// Drop the stream.
-    Forget { stream: u64 },
-}
-
-/// How a lease came back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Condition {
-    /// Nothing was ever written to the stream.
-    Unused,
-    /// Between two frames.
-    Clean,
-    /// Between two frames, and its lane wants it finished.
-    Finished,
-    /// Perhaps inside a frame.
-    Dirty,
-    /// Stopped by the peer.
-    Failed,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Slot {
-    Idle,
-    Lent { lane: LaneId, end: End },
-    Parked { lane: LaneId, since: u64 },
-    Ending { lane: LaneId },
-}
-
-/// What the peer has said about the end of a lent stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    /// Nothing.
-    Open,
-    /// It is over; the lane is about to hear.
-    Reported,
-    /// It is over, and the lane knows.
-    Told,
-}
-
-#[derive(Debug)]
-struct Waiter {
-    lane: LaneId,
-    deadline: Instant,
-    /// Whether a parked stream was finished for this one: at most one each, so that a crowd of waiters cannot
-    /// end every lane's stream at once, and a wait that failed makes room for the next.
-    made_room: bool,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -113,82 +28,60 @@ enum Phase {
     Closed,
 }
 
-/// How many slots are in which state.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct PoolStats {
-    /// Open and unused.
-    pub idle: usize,
-    /// In the hands of a lane.
-    pub lent: usize,
-    /// Kept for the lane that used them last.
-    pub parked: usize,
-    /// Finished, abandoned or stopped; the peer has not reported their end yet.
-    pub ending: usize,
-    /// Being opened.
-    pub opening: usize,
-    /// Waiting for a stream.
-    pub waiters: usize,
-    /// Most slots.
-    pub max: usize,
-}
-
-impl PoolStats {
-    /// Slots taken.
-    pub fn total(&self) -> usize {
-        self.idle + self.lent + self.parked + self.ending + self.opening
-    }
-}
-
 #[derive(Debug)]
 pub(super) struct PoolState {
     policy: PoolPolicy,
     max: usize,
     phase: Phase,
-    slots: BTreeMap<u64, Slot>,
+    slots: Slots,
     opening: usize,
     /// Somebody waited in vain for what is being opened: the peer may allow fewer streams than it said. Until
     /// nothing is being opened any more, nobody else is left to wait for that alone.
     stalled: bool,
-    waiters: BTreeMap<WaiterId, Waiter>,
-    parkings: u64,
+    waiters: Waiters,
+    counters: PoolCounters,
 }
 
 impl PoolState {
     /// A pool of at most `max` streams: the smaller of the policy's limit and the peer's.
     pub(super) fn new(policy: PoolPolicy, peer_max: u32) -> Self {
         let max = policy.max.min(peer_max as usize);
-        let (slots, waiters) = (BTreeMap::new(), BTreeMap::new());
-        Self { policy, max, phase: Phase::Open, slots, opening: 0, stalled: false, waiters, parkings: 0 }
+        let (slots, waiters, counters) = (Slots::default(), Waiters::default(), PoolCounters::default());
+        Self { policy, max, phase: Phase::Open, slots, opening: 0, stalled: false, waiters, counters }
     }
 
-    pub(super) fn handle(&mut self, event: Event) -> Vec<Action> {
+    pub(super) fn handle(&mut self, event: Event, now: Instant) -> Vec<Action> {
         let mut actions = Vec::new();
+        let mut asked = None;
         match event {
             Event::Start => self.open(self.policy.init, &mut actions),
-            Event::Borrow { waiter, lane, deadline } => {
-                self.waiters.insert(waiter, Waiter { lane, deadline, made_room: false });
+            Event::Borrow { waiter, lane, since, deadline } => {
+                self.waiters.add((since, waiter), lane, deadline);
+                asked = Some(waiter);
             }
-            Event::Cancel { waiter } => drop(self.waiters.remove(&waiter)),
-            Event::Opened { stream } => self.opened(stream, &mut actions),
-            Event::Returned { stream, condition } => self.returned(stream, condition, &mut actions),
+            Event::Cancel { waiter } => self.waiters.cancel(waiter),
+            Event::Opened { stream } => self.opened(stream, now, &mut actions),
+            Event::Returned { stream, condition } => self.returned(stream, condition, now, &mut actions),
             Event::Release { lane } => {
-                if let Some(stream) = self.parked_for(lane) {
-                    self.finish(stream, lane, &mut actions);
+                if let Some(stream) = self.slots.parked_for(lane) {
+                    self.finish(stream, Some(lane), &mut actions);
                 }
             }
             Event::Reported { stream } => self.reported(stream, &mut actions),
             Event::Ended { stream } => self.ended(stream, &mut actions),
-            Event::Tick { now } => self.tick(now, &mut actions),
+            Event::Tick => self.tick(now, &mut actions),
             Event::Drain => self.drain(&mut actions),
             Event::Close => self.close(&mut actions),
         }
-        self.settle(&mut actions);
+        self.settle(asked, &mut actions);
         actions
     }
 
     /// When `Tick` is due.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.waiters.values().map(|waiter| waiter.deadline).min()
+        let unused = self.slots.oldest_unused(self.policy.keep()).filter(|_| self.is_open());
+        let shrink = unused.and_then(|since| since.checked_add(self.policy.idle_for));
+        [self.waiters.next_deadline(), shrink].into_iter().flatten().min()
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -205,74 +98,73 @@ impl PoolState {
         self.phase == Phase::Closed || (self.phase == Phase::Draining && stats.lent + stats.ending == 0)
     }
 
+    /// Whether somebody waits for a slot that only a lane at work can give up.
+    pub(super) fn is_short(&self) -> bool {
+        let no_room_made = |place| self.waiters.get(place).is_some_and(|waiter| !waiter.made_room);
+        self.is_open() && self.unserved().into_iter().any(no_room_made)
+    }
+
     pub(super) fn stats(&self) -> PoolStats {
-        let mut stats =
-            PoolStats { opening: self.opening, waiters: self.waiters.len(), max: self.max, ..PoolStats::default() };
-        for slot in self.slots.values() {
-            match slot {
-                Slot::Idle => stats.idle += 1,
-                Slot::Lent { .. } => stats.lent += 1,
-                Slot::Parked { .. } => stats.parked += 1,
-                Slot::Ending { .. } => stats.ending += 1,
-            }
-        }
+        let (opening, waiters, counters) = (self.opening, self.waiters.len(), self.counters);
+        let mut stats = PoolStats { opening, waiters, max: self.max, counters, ..PoolStats::default() };
+        self.slots.count(&mut stats);
         stats
     }
 
-    fn opened(&mut self, stream: u64, actions: &mut Vec<Action>) {
+    fn opened(&mut self, stream: u64, now: Instant, actions: &mut Vec<Action>) {
         self.opening = self.opening.saturating_sub(1);
         self.stalled &= self.opening > 0;
         if self.is_open() {
-            self.slots.insert(stream, Slot::Idle);
+            self.counters.opened += 1;
+            self.slots.set(stream, Slot::Idle { since: now });
         } else {
             actions.push(Action::Forget { stream });
         }
     }
 
-    fn returned(&mut self, stream: u64, condition: Condition, actions: &mut Vec<Action>) {
-        let Some(&Slot::Lent { lane, end }) = self.slots.get(&stream) else {
+    fn returned(&mut self, stream: u64, condition: Condition, now: Instant, actions: &mut Vec<Action>) {
+        let Some(&mut Slot::Lent { lane, end }) = self.slots.get_mut(stream) else {
             return actions.push(Action::Forget { stream });
         };
+        match condition {
+            Condition::Dirty => self.counters.abandoned += 1,
+            Condition::Failed => self.counters.stopped += 1,
+            Condition::Unused | Condition::Clean | Condition::Finished => {}
+        }
         if end == End::Told || self.is_closed() || (condition == Condition::Unused && !self.is_open()) {
-            self.slots.remove(&stream);
+            self.slots.remove(stream);
             return actions.push(Action::Forget { stream });
         }
+        let ending = Slot::Ending { lane: Some(lane) };
         if end == End::Reported {
             // Its end follows, and frees the slot: then the lane knows what became of it.
-            self.slots.insert(stream, Slot::Ending { lane });
-            return;
+            return self.slots.set(stream, ending);
         }
         match condition {
-            Condition::Unused => drop(self.slots.insert(stream, Slot::Idle)),
-            Condition::Clean if self.is_open() => {
-                self.parkings += 1;
-                self.slots.insert(stream, Slot::Parked { lane, since: self.parkings });
-            }
-            Condition::Clean | Condition::Finished => self.finish(stream, lane, actions),
+            Condition::Unused => self.slots.set(stream, Slot::Idle { since: now }),
+            Condition::Clean if self.is_open() => self.slots.park(stream, lane, now),
+            Condition::Clean | Condition::Finished => self.finish(stream, Some(lane), actions),
             Condition::Dirty => {
-                self.slots.insert(stream, Slot::Ending { lane });
+                self.slots.set(stream, ending);
                 actions.push(Action::Abandon { stream });
             }
             // Its report is under way: the peer sends it with its STOP_SENDING.
-            Condition::Failed => drop(self.slots.insert(stream, Slot::Ending { lane })),
+            Condition::Failed => self.slots.set(stream, ending),
         }
     }
 
-    fn finish(&mut self, stream: u64, lane: LaneId, actions: &mut Vec<Action>) {
-        self.slots.insert(stream, Slot::Ending { lane });
+    fn finish(&mut self, stream: u64, lane: Option<LaneId>, actions: &mut Vec<Action>) {
+        self.slots.set(stream, Slot::Ending { lane });
         actions.push(Action::Finish { stream });
     }
 
     fn reported(&mut self, stream: u64, actions: &mut Vec<Action>) {
-        match self.slots.get_mut(&stream) {
+        match self.slots.get_mut(stream) {
             Some(Slot::Lent { end, .. }) if *end == End::Open => *end = End::Reported,
-            Some(Slot::Parked { lane, .. }) => {
-                let lane = *lane;
-                self.slots.insert(stream, Slot::Ending { lane });
-            }
+            Some(&mut Slot::Parked { lane, .. }) => self.slots.set(stream, Slot::Ending { lane: Some(lane) }),
             // No lane is concerned. A peer sees an idle one as soon as a later one is used, and may refuse it.
-            Some(Slot::Idle) => {
-                self.slots.remove(&stream);
+            Some(Slot::Idle { .. }) => {
+                self.slots.remove(stream);
                 actions.push(Action::Forget { stream });
             }
             Some(Slot::Lent { .. } | Slot::Ending { .. }) | None => {}
@@ -280,11 +172,11 @@ impl PoolState {
     }
 
     fn ended(&mut self, stream: u64, actions: &mut Vec<Action>) {
-        match self.slots.get_mut(&stream) {
+        match self.slots.get_mut(stream) {
             // Whoever holds it gives it back soon; until then it is not ours to drop.
             Some(Slot::Lent { end, .. }) => *end = End::Told,
             Some(_) => {
-                self.slots.remove(&stream);
+                self.slots.remove(stream);
                 actions.push(Action::Forget { stream });
             }
             None => {}
@@ -292,10 +184,27 @@ impl PoolState {
     }
 
     fn tick(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        let waited = |waiter: &WaiterId| self.waiters.get(waiter).is_some_and(|waiter| waiter.deadline <= now);
-        self.stalled |= self.opening > 0 && self.hungry().iter().any(waited);
-        let late = self.waiters.extract_if(.., |_, waiter| waiter.deadline <= now);
-        actions.extend(late.map(|(waiter, _)| Action::Deny { waiter, why: BorrowError::Busy }));
+        let late = |place| self.waiters.iter().any(|(at, waiter)| at == place && waiter.deadline <= now);
+        self.stalled |= self.opening > 0 && self.hungry().into_iter().any(late);
+        for waiter in self.waiters.take_late(now) {
+            self.counters.denied += 1;
+            actions.push(Action::Deny { waiter, why: BorrowError::Busy });
+        }
+        if self.is_open() {
+            self.shrink(now, actions);
+        }
+    }
+
+    /// Finishes what nobody has used for long. An unused stream ends without a byte, which the peer reports like any
+    /// other end: only then its slot is free.
+    fn shrink(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let Some(before) = now.checked_sub(self.policy.idle_for) else { return };
+        let parked = self.slots.parked_before(before).into_iter().map(|(stream, lane)| (stream, Some(lane)));
+        let idle = self.slots.surplus_before(before, self.policy.keep()).into_iter().map(|stream| (stream, None));
+        for (stream, lane) in parked.chain(idle) {
+            self.counters.shrunk += 1;
+            self.finish(stream, lane, actions);
+        }
     }
 
     fn drain(&mut self, actions: &mut Vec<Action>) {
@@ -303,46 +212,45 @@ impl PoolState {
             return;
         }
         self.phase = Phase::Draining;
-        for (stream, slot) in self.slots.clone() {
-            match slot {
-                Slot::Idle => {
-                    self.slots.remove(&stream);
-                    actions.push(Action::Forget { stream });
-                }
-                Slot::Parked { lane, .. } => self.finish(stream, lane, actions),
-                Slot::Lent { .. } | Slot::Ending { .. } => {}
-            }
+        let (parked, idle) = self.slots.unused();
+        for (stream, lane) in parked {
+            self.finish(stream, Some(lane), actions);
+        }
+        // Nobody will need their slots.
+        for stream in idle {
+            self.slots.remove(stream);
+            actions.push(Action::Forget { stream });
         }
     }
 
     fn close(&mut self, actions: &mut Vec<Action>) {
         self.phase = Phase::Closed;
         (self.opening, self.stalled) = (0, false);
-        let ours = self.slots.extract_if(.., |_, slot| !matches!(slot, Slot::Lent { .. }));
-        actions.extend(ours.map(|(stream, _)| Action::Forget { stream }));
+        actions.extend(self.slots.take_unlent().map(|stream| Action::Forget { stream }));
     }
 
     /// Serves who can be served, then opens what is missing, then makes room.
-    fn settle(&mut self, actions: &mut Vec<Action>) {
+    fn settle(&mut self, asked: Option<WaiterId>, actions: &mut Vec<Action>) {
         if !self.is_open() {
-            let all = std::mem::take(&mut self.waiters).into_keys();
-            return actions.extend(all.map(|waiter| Action::Deny { waiter, why: BorrowError::Closed }));
+            let denied = self.waiters.take_all();
+            return actions.extend(denied.map(|waiter| Action::Deny { waiter, why: BorrowError::Closed }));
         }
-        for waiter in self.waiters.keys().copied().collect::<Vec<_>>() {
-            let Some(lane) = self.waiters.get(&waiter).map(|waiter| waiter.lane) else { continue };
-            let parked = self.parked_for(lane);
+        for (place, lane) in self.waiters.iter().map(|(place, waiter)| (place, waiter.lane)).collect::<Vec<_>>() {
+            let parked = self.slots.parked_for(lane);
             let Some(stream) = parked.or_else(|| self.idle_for(lane)) else { continue };
-            self.waiters.remove(&waiter);
-            self.slots.insert(stream, Slot::Lent { lane, end: End::Open });
+            let (_, waiter) = place;
+            self.waiters.remove(place);
+            self.slots.set(stream, Slot::Lent { lane, end: End::Open });
+            self.counters.lent += 1;
+            self.counters.late += u64::from(asked != Some(waiter));
             actions.push(Action::Lend { waiter, stream, fresh: parked.is_none() });
         }
-        let hungry = self.hungry();
-        let spare = (self.stats().idle + self.opening).saturating_sub(hungry.len());
+        let hungry = self.hungry().len();
+        let spare = (self.stats().idle + self.opening).saturating_sub(hungry);
         if self.started() && spare <= self.policy.low_water {
-            let missing = hungry.len().saturating_sub(self.opening);
-            self.open(missing + self.policy.batch, actions);
+            self.open(hungry.saturating_sub(self.opening) + self.policy.batch, actions);
         }
-        self.make_room(&hungry, actions);
+        self.make_room(actions);
     }
 
     /// Nothing is opened ahead before `Start`.
@@ -356,56 +264,42 @@ impl PoolState {
         actions.extend(std::iter::repeat_n(Action::Open, count));
     }
 
-    /// Finishes the longest-parked stream for each waiter that no opening stream will serve; one that somebody has
-    /// waited for in vain may never come, and so counts for nobody. It is not lent to
+    /// Finishes the longest-parked stream for each waiter that no opening stream will serve. It is not lent to
     /// another lane: bytes of the first that the peer has not read would hold up the second.
-    fn make_room(&mut self, hungry: &[WaiterId], actions: &mut Vec<Action>) {
-        let coming = if self.stalled { 0 } else { self.opening };
-        for waiter in hungry.iter().skip(coming) {
-            let Some(waiter) = self.waiters.get_mut(waiter).filter(|waiter| !waiter.made_room) else { continue };
-            let parked = self.slots.iter().filter_map(|(stream, slot)| match slot {
-                Slot::Parked { lane, since } => Some((*since, *stream, *lane)),
-                _ => None,
-            });
-            let Some((_, stream, lane)) = parked.min() else { return };
+    fn make_room(&mut self, actions: &mut Vec<Action>) {
+        for place in self.unserved() {
+            let Some(waiter) = self.waiters.get_mut(place).filter(|waiter| !waiter.made_room) else { continue };
+            let Some((stream, lane)) = self.slots.longest_parked() else { return };
             waiter.made_room = true;
-            self.finish(stream, lane, actions);
+            self.counters.displaced += 1;
+            self.finish(stream, Some(lane), actions);
         }
     }
 
     /// Waiters that wait for a free slot and not for the end of their own lane's streams.
-    fn hungry(&self) -> Vec<WaiterId> {
-        let mut claimed = BTreeMap::<LaneId, usize>::new();
-        let below_cap = |waiter: &Waiter| {
-            let count = claimed.entry(waiter.lane).or_insert_with(|| self.held_by(waiter.lane));
+    fn hungry(&self) -> Vec<Place> {
+        let mut claimed = std::collections::BTreeMap::<LaneId, usize>::new();
+        let below_cap = |lane: LaneId| {
+            let count = claimed.entry(lane).or_insert_with(|| self.slots.held_by(lane));
             *count += 1;
             *count <= self.policy.streams_per_lane
         };
         let mut below_cap = below_cap;
-        self.waiters.iter().filter(|(_, waiter)| below_cap(waiter)).map(|(id, _)| *id).collect()
+        self.waiters.iter().filter(|(_, waiter)| below_cap(waiter.lane)).map(|(place, _)| place).collect()
     }
 
-    fn held_by(&self, wanted: LaneId) -> usize {
-        let of_lane = |slot: &&Slot| match slot {
-            Slot::Idle => false,
-            Slot::Lent { lane, .. } | Slot::Parked { lane, .. } | Slot::Ending { lane } => *lane == wanted,
-        };
-        self.slots.values().filter(of_lane).count()
-    }
-
-    fn parked_for(&self, wanted: LaneId) -> Option<u64> {
-        let of_lane = |slot: &Slot| matches!(slot, Slot::Parked { lane, .. } if *lane == wanted);
-        self.slots.iter().find(|(_, slot)| of_lane(slot)).map(|(stream, _)| *stream)
+    /// Those of them that no opening stream will serve. One that somebody has waited for in vain may never come, and
+    /// so counts for nobody.
+    fn unserved(&self) -> Vec<Place> {
+        let coming = if self.stalled { 0 } else { self.opening };
+        self.hungry().into_iter().skip(coming).collect()
     }
 
     fn idle_for(&self, lane: LaneId) -> Option<u64> {
-        if self.held_by(lane) >= self.policy.streams_per_lane {
-            return None;
-        }
-        self.slots.iter().find(|(_, slot)| matches!(slot, Slot::Idle)).map(|(stream, _)| *stream)
+        if self.slots.held_by(lane) >= self.policy.streams_per_lane { None } else { self.slots.idle() }
     }
 }
 
 #[cfg(test)]
-#[path = "state_tests.rs"]
+#[path = "state_tests/mod.rs"]
 mod tests;

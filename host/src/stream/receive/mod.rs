@@ -1,7 +1,10 @@
 //! The data streams that peers open: accepted, counted, put in order, read and reported.
 
 mod assembly;
+mod counts;
+mod policy;
 mod reader;
+mod slot;
 mod state;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -13,11 +16,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use state::ReceivePolicy;
-use state::{Counts, LaneOrder, Turn};
+use counts::Counts;
+pub use counts::RefusedBy;
+pub use policy::ReceivePolicy;
+pub(super) use state::{LaneOrder, Turn};
 
 use self::assembly::Assembly;
 use self::reader::{Reader, StopSignal};
+use self::slot::Slot;
 use super::{Inlet, LaneId};
 use crate::connection::{ConnectionHandle, ConnectionId};
 use crate::peer::PeerId;
@@ -31,8 +37,14 @@ pub struct ReceiveStats {
     pub streams: usize,
     /// Of every peer that has one.
     pub peers: Vec<(PeerId, usize)>,
+    /// Of every connection that has one.
+    pub connections: Vec<(ConnectionId, usize)>,
+    /// Taken in since the start.
+    pub accepted: u64,
     /// Refused since the start, because a limit was reached.
     pub refused: u64,
+    /// The same, by the limit.
+    pub refused_by: RefusedBy,
     /// Bytes of frames that are not whole yet.
     pub incomplete: usize,
 }
@@ -52,7 +64,6 @@ struct Shared {
 #[derive(Default)]
 struct Inner {
     counts: Counts,
-    refused: u64,
     connections: HashMap<ConnectionId, Connection>,
     lanes: BTreeMap<PeerId, BTreeMap<LaneId, Lane>>,
 }
@@ -128,7 +139,10 @@ impl ReceiveStreamManager {
         ReceiveStats {
             streams: inner.counts.node(),
             peers: inner.counts.peers().collect(),
-            refused: inner.refused,
+            connections: inner.counts.connections().collect(),
+            accepted: inner.counts.accepted,
+            refused: inner.counts.refused.total(),
+            refused_by: inner.counts.refused,
             incomplete: inner.connections.values().map(|connection| connection.assembly.incomplete()).sum(),
         }
     }
@@ -182,8 +196,9 @@ impl Shared {
         if entry.abandoned.remove(&stream.id()) {
             return Err(StopCode::Abandoned);
         }
-        if !inner.counts.take(connection.peer, connection.id, &self.policy) {
-            inner.refused += 1;
+        if let Err(bound) = inner.counts.take(connection.peer, connection.id, &self.policy) {
+            let (peer, connection, stream) = (connection.peer, connection.id.0, stream.id());
+            tracing::debug!(%peer, connection, stream, ?bound, "refused a stream of the peer");
             return Err(StopCode::TooManyStreams);
         }
         let signal = StopSignal::default();
@@ -275,42 +290,6 @@ impl Lane {
                     }
                 }
             }
-        }
-    }
-}
-
-/// The place of one stream. However its reader ends, dropping it gives the place back and reports the end, once.
-struct Slot {
-    shared: Arc<Shared>,
-    connection: ConnectionHandle,
-    stream: u64,
-    /// Its lane and generation, once it is in the lane's order.
-    place: Option<(LaneId, u64)>,
-    /// Frames handed over.
-    frames: u64,
-    /// What is reported; `None` for a stream that ended without a byte.
-    outcome: Option<StreamOutcome>,
-}
-
-impl Slot {
-    fn new(shared: Arc<Shared>, connection: ConnectionHandle, stream: u64) -> Self {
-        // Stands if the reader never comes to its end.
-        let outcome = Some(StreamOutcome::Stopped(StopCode::HandlerGone));
-        Self { shared, connection, stream, place: None, frames: 0, outcome }
-    }
-
-    fn progress(&self) {
-        self.connection.control.send(Control::StreamProgress { stream: self.stream, frames: self.frames });
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        // The place first: the report lets the sender open another stream.
-        self.shared.ended(&self.connection, self.stream, self.place);
-        if let Some(outcome) = self.outcome {
-            let (stream, frames) = (self.stream, self.frames);
-            self.connection.control.send(Control::StreamEnded { stream, frames, outcome });
         }
     }
 }

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::Slot;
 use super::assembly::{Assembly, Frames};
+use super::slot::Slot;
 use crate::stream::Outlet;
 use crate::transport::{ReceiveStream, StreamError};
 use crate::wire::{HeaderDecoder, StopCode, StreamHeader, StreamOutcome, WireError};
@@ -34,10 +34,8 @@ impl StopSignal {
 /// How reading came to its end.
 #[derive(Debug)]
 enum End {
-    /// Read whole.
+    /// Read whole; also when it ended without a byte, opened ahead and never used.
     Finished,
-    /// Ended without a byte: opened ahead and never used.
-    Unused,
     /// Ended or broken off by the peer where it must not end.
     Broken(StopCode),
     /// Not read further.
@@ -94,21 +92,20 @@ impl Reader {
             end = self.read() => end.unwrap_or_else(|end| end),
         };
         self.slot.outcome = match end {
-            End::Finished => Some(StreamOutcome::Finished),
-            End::Unused => None,
-            End::Broken(code) => Some(StreamOutcome::Stopped(code)),
-            End::Gone => Some(StreamOutcome::Stopped(StopCode::Closing)),
+            End::Finished => StreamOutcome::Finished,
+            End::Broken(code) => StreamOutcome::Stopped(code),
+            End::Gone => StreamOutcome::Stopped(StopCode::Closing),
             End::Stop(code) => {
                 let (peer, stream) = (self.slot.connection.peer, self.slot.stream);
                 tracing::debug!(%peer, stream, %code, "stopped a stream of the peer");
                 self.stream.stop(code);
-                Some(StreamOutcome::Stopped(code))
+                StreamOutcome::Stopped(code)
             }
         };
     }
 
     async fn read(&mut self) -> Result<End, End> {
-        let Some((header, rest)) = self.header().await? else { return Ok(End::Unused) };
+        let Some((header, rest)) = self.header().await? else { return Ok(End::Finished) };
         if header.incarnation != self.incarnation {
             return Err(End::Stop(StopCode::WrongIncarnation));
         }

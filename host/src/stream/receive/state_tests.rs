@@ -1,4 +1,4 @@
-//! The order of generations over random arrivals, and the counting.
+//! The order of generations over random arrivals.
 
 use std::collections::BTreeSet;
 
@@ -144,20 +144,4 @@ fn an_unseen_generation_is_waited_for_ten_seconds() {
     order.tick(now + PATIENCE, &mut turns);
     assert_eq!(turns, [Turn::Start(3)]);
     assert_eq!(order.arrive(2, 1, now + PATIENCE, PATIENCE, &mut turns), Err(StopCode::Superseded));
-}
-
-#[test]
-fn a_refused_stream_takes_no_place() {
-    let policy = ReceivePolicy { per_connection: 2, per_peer: 3, per_node: 4, ..ReceivePolicy::default() };
-    let (peer, other, third) = (PeerId::from_bytes([1; 32]), PeerId::from_bytes([2; 32]), PeerId::from_bytes([3; 32]));
-    let mut counts = Counts::default();
-    let take = |counts: &mut Counts, peer, connection| counts.take(peer, ConnectionId(connection), &policy);
-    let taken = [1, 1, 1, 2, 2].map(|connection| take(&mut counts, peer, connection));
-    assert_eq!(taken, [true, true, false, true, false], "two of a connection, three of a peer");
-    assert!(take(&mut counts, other, 3));
-    assert!(!take(&mut counts, third, 4), "four of the node");
-    counts.give_back(other, ConnectionId(3));
-    assert!(take(&mut counts, third, 4));
-    assert_eq!(counts.node(), 4);
-    assert_eq!(counts.peers().collect::<Vec<_>>(), [(peer, 3), (third, 1)]);
 }

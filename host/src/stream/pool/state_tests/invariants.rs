@@ -1,7 +1,6 @@
 //! The pool's invariants over random sequences of events.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use proptest::prelude::*;
 
@@ -9,11 +8,18 @@ use super::*;
 
 #[derive(Debug, Clone)]
 enum Step {
-    Borrow { lane: u64, patience: u64 },
+    /// Somebody who has waited for so many ms before, in vain.
+    Borrow {
+        lane: u64,
+        waited: u64,
+        patience: u64,
+    },
     Cancel(usize),
     Opened,
     Return(usize, Condition),
-    Release { lane: u64 },
+    Release {
+        lane: u64,
+    },
     Report(usize),
     End(usize),
     Pass(u64),
@@ -30,7 +36,8 @@ fn any_step() -> impl Strategy<Value = Step> {
         1 => Just(Condition::Failed),
     ];
     prop_oneof![
-        40 => (0..8_u64, 0..50_u64).prop_map(|(lane, patience)| Step::Borrow { lane, patience }),
+        40 => (0..8_u64, 0..30_u64, 0..50_u64)
+            .prop_map(|(lane, waited, patience)| Step::Borrow { lane, waited, patience }),
         5 => any::<usize>().prop_map(Step::Cancel),
         30 => Just(Step::Opened),
         30 => (any::<usize>(), condition).prop_map(|(at, condition)| Step::Return(at, condition)),
@@ -59,7 +66,7 @@ struct Shell {
 
 impl Shell {
     fn new(max: usize) -> Self {
-        let policy = PoolPolicy { max, ..PoolPolicy::default() };
+        let policy = PoolPolicy { max, idle_for: IDLE_FOR, ..PoolPolicy::default() };
         let mut shell = Self {
             state: PoolState::new(policy, 7),
             now: Instant::now(),
@@ -75,7 +82,7 @@ impl Shell {
     }
 
     fn handle(&mut self, event: Event) {
-        for action in self.state.handle(event) {
+        for action in self.state.handle(event, self.now) {
             match action {
                 Action::Open => self.to_open += 1,
                 Action::Lend { waiter, stream, fresh } => {
@@ -87,7 +94,10 @@ impl Shell {
                 Action::Deny { waiter, .. } => {
                     assert!(self.waiting.remove(&waiter), "{waiter} was denied without waiting");
                 }
-                Action::Finish { stream } | Action::Abandon { stream } => assert!(!self.lent.contains_key(&stream)),
+                Action::Finish { stream } | Action::Abandon { stream } => {
+                    assert!(!self.lent.contains_key(&stream));
+                    self.visible.insert(stream);
+                }
                 Action::Forget { stream } => {
                     assert!(!self.lent.contains_key(&stream));
                     self.visible.remove(&stream);
@@ -100,10 +110,11 @@ impl Shell {
     fn step(&mut self, step: Step) {
         self.next += 1;
         match step {
-            Step::Borrow { lane, patience } => {
+            Step::Borrow { lane, waited, patience } => {
                 self.waiting.insert(self.next);
                 let deadline = self.now + Duration::from_millis(patience);
-                self.handle(Event::Borrow { waiter: self.next, lane: LaneId(lane), deadline });
+                let since = self.now.checked_sub(Duration::from_millis(waited)).unwrap_or(self.now);
+                self.handle(Event::Borrow { waiter: self.next, lane: LaneId(lane), since, deadline });
             }
             Step::Cancel(at) => {
                 if let Some(waiter) = pick(&self.waiting, at) {
@@ -131,14 +142,16 @@ impl Shell {
             }
             Step::Pass(ms) => {
                 self.now += Duration::from_millis(ms);
-                self.handle(Event::Tick { now: self.now });
+                self.handle(Event::Tick);
                 assert!(self.state.next_deadline().is_none_or(|next| next > self.now));
             }
             Step::Drain => self.handle(Event::Drain),
             Step::Close => {
                 self.handle(Event::Close);
                 assert!(self.waiting.is_empty(), "closing wakes everybody");
-                assert!(self.state.handle(Event::Close).is_empty(), "closing twice changes nothing");
+                let before = self.state.stats();
+                assert!(self.state.handle(Event::Close, self.now).is_empty(), "closing twice changes nothing");
+                assert_eq!(self.state.stats(), before);
             }
             Step::Opened => {}
         }
@@ -160,11 +173,13 @@ impl Shell {
         assert!(stats.total() <= stats.max, "{stats:?}");
         assert_eq!(stats.lent, self.lent.len(), "{stats:?}");
         assert_eq!(stats.waiters, self.waiting.len(), "{stats:?}");
+        let PoolCounters { opened, lent, late, .. } = stats.counters;
+        assert!(stats.total() - stats.opening <= opened as usize && stats.lent <= lent as usize && late <= lent);
         if self.state.is_open() {
             assert_eq!(stats.opening, self.to_open, "{stats:?}");
             assert!(self.state.hungry().is_empty() || stats.idle == 0, "{stats:?}");
-            for waiter in self.state.waiters.values() {
-                assert_eq!(self.state.parked_for(waiter.lane), None, "its own stream is parked");
+            for (_, waiter) in self.state.waiters.iter() {
+                assert_eq!(self.state.slots.parked_for(waiter.lane), None, "its own stream is parked");
             }
             if !self.state.hungry().is_empty() {
                 assert!(stats.opening > 0 || stats.total() == stats.max, "an empty pool grows: {stats:?}");
@@ -189,6 +204,10 @@ proptest! {
         // However it came here: when the peer reads on and everything opens, everybody is served or told.
         shell.step(Step::Pass(1000));
         prop_assert!(shell.waiting.is_empty());
+        let stats = shell.state.stats();
+        if shell.state.is_open() {
+            prop_assert!(stats.parked == 0 && stats.idle <= shell.state.policy.keep(), "not shrunk: {stats:?}");
+        }
         shell.step(Step::Drain);
         while let Some(stream) = shell.lent.keys().next().copied() {
             shell.lent.remove(&stream);
@@ -214,11 +233,11 @@ struct Stingy {
 
 impl Stingy {
     /// What the waiter was lent, after everything that can happen without time has happened.
-    fn handle(&mut self, event: Event, waiter: WaiterId) -> Option<u64> {
-        let mut events = std::collections::VecDeque::from([event]);
+    fn handle(&mut self, event: Event, waiter: WaiterId, now: Instant) -> Option<u64> {
+        let mut events = VecDeque::from([event]);
         let mut got = None;
         while let Some(event) = events.pop_front() {
-            for action in self.state.handle(event) {
+            for action in self.state.handle(event, now) {
                 match action {
                     Action::Open => self.wanted += 1,
                     Action::Lend { waiter: to, stream, .. } if to == waiter => got = Some(stream),
@@ -247,70 +266,17 @@ proptest! {
         let mut peer = Stingy { state, credit, open: 0, wanted: 0, last: 0 };
         let mut now = Instant::now();
         let mut waiter = 0;
-        peer.handle(Event::Start, waiter);
+        peer.handle(Event::Start, waiter, now);
         for lane in lanes {
             let mut lent = None;
             for _ in 0..2 {
                 waiter += 1;
                 now += Duration::from_millis(1);
-                lent = lent.or_else(|| peer.handle(borrow(waiter, lane, now), waiter));
-                peer.handle(Event::Tick { now }, waiter);
+                lent = lent.or_else(|| peer.handle(borrow(waiter, lane, now), waiter, now));
+                peer.handle(Event::Tick, waiter, now);
             }
             let Some(stream) = lent else { panic!("lane {lane} starves: {:?}", peer.state.stats()) };
-            peer.handle(Event::Returned { stream, condition: Condition::Clean }, waiter);
+            peer.handle(Event::Returned { stream, condition: Condition::Clean }, waiter, now);
         }
     }
-}
-
-#[test]
-fn a_stream_given_back_unused_after_its_end_is_not_lent_again() {
-    let now = Instant::now();
-    let mut state = PoolState::new(PoolPolicy { max: 1, init: 1, ..PoolPolicy::default() }, 100);
-    state.handle(Event::Start);
-    state.handle(Event::Opened { stream: 2 });
-    assert_eq!(state.handle(borrow(1, 1, now)), [Action::Lend { waiter: 1, stream: 2, fresh: true }]);
-    assert!(state.handle(Event::Reported { stream: 2 }).is_empty());
-    assert!(state.handle(Event::Returned { stream: 2, condition: Condition::Unused }).is_empty());
-    assert!(state.handle(borrow(2, 2, now)).is_empty(), "its lane does not know of the end yet");
-    assert_eq!(state.handle(Event::Ended { stream: 2 }), [Action::Forget { stream: 2 }, Action::Open]);
-}
-
-fn borrow(waiter: WaiterId, lane: u64, deadline: Instant) -> Event {
-    Event::Borrow { waiter, lane: LaneId(lane), deadline }
-}
-
-#[test]
-fn the_longest_parked_makes_room_and_is_never_lent_to_another_lane() {
-    let now = Instant::now();
-    let policy = PoolPolicy { max: 2, init: 2, ..PoolPolicy::default() };
-    let mut state = PoolState::new(policy, 100);
-    assert_eq!(state.handle(Event::Start), [Action::Open; 2]);
-    state.handle(Event::Opened { stream: 2 });
-    state.handle(Event::Opened { stream: 6 });
-    for (waiter, stream) in [(1, 2), (2, 6)] {
-        let lent = state.handle(borrow(waiter, waiter, now));
-        assert_eq!(lent, [Action::Lend { waiter, stream, fresh: true }]);
-    }
-    for stream in [6, 2] {
-        assert!(state.handle(Event::Returned { stream, condition: Condition::Clean }).is_empty());
-    }
-    assert_eq!(state.handle(borrow(3, 3, now)), [Action::Finish { stream: 6 }], "lane 2 was parked first");
-    assert_eq!(state.handle(borrow(4, 1, now)), [Action::Lend { waiter: 4, stream: 2, fresh: false }]);
-    assert_eq!(state.handle(borrow(5, 2, now)), [], "its own last stream is still unread");
-    let ended = state.handle(Event::Ended { stream: 6 });
-    assert_eq!(ended, [Action::Forget { stream: 6 }, Action::Open]);
-    let opened = state.handle(Event::Opened { stream: 10 });
-    assert_eq!(opened, [Action::Lend { waiter: 3, stream: 10, fresh: true }]);
-    let late = state.handle(Event::Tick { now });
-    assert_eq!(late, [Action::Deny { waiter: 5, why: BorrowError::Busy }]);
-}
-
-#[test]
-fn the_peers_limit_counts_when_it_is_lower() {
-    assert_eq!(PoolState::new(PoolPolicy::default(), 3).stats().max, 3);
-    let mut none = PoolState::new(PoolPolicy::default(), 0);
-    assert!(none.handle(Event::Start).is_empty());
-    let now = Instant::now();
-    assert!(none.handle(borrow(1, 1, now)).is_empty());
-    assert_eq!(none.handle(Event::Tick { now }), [Action::Deny { waiter: 1, why: BorrowError::Busy }]);
 }

@@ -1,0 +1,231 @@
+//! Lanes over several connections of one peer: chosen, asked for, and changed in mid-traffic, in order.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::*;
+
+/// A lane that is fed, and what its handler got of it.
+struct Traffic {
+    lane: Lane,
+    told: Arc<Told>,
+    got: Arc<AtomicU64>,
+    /// The highest number that came, and one more.
+    next: Arc<AtomicU64>,
+    feeder: tokio::task::JoinHandle<()>,
+}
+
+impl Traffic {
+    /// Pushes so many messages, whenever there is room.
+    fn start(ends: &Ends, registration: u64, count: u64, size: usize) -> Self {
+        let (_, mut received) = ends.inlet.register(registration);
+        let (lane, told) = ends.lane(registration);
+        let (got, next) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let (feeds, tells) = (lane.clone(), Arc::clone(&told));
+        let feeder = tokio::spawn(async move { feed(&feeds, &tells, 0..count, size).await });
+        let (counts, knows) = (Arc::clone(&got), Arc::clone(&next));
+        tokio::spawn(async move {
+            while let Some(frames) = received.recv().await {
+                for number in numbers(&frames) {
+                    // In order and at most once: numbers only grow.
+                    assert!(number >= knows.load(Ordering::SeqCst), "message {number} came late or twice");
+                    knows.store(number + 1, Ordering::SeqCst);
+                    counts.fetch_add(1, Ordering::SeqCst);
+                }
+            }
+            panic!("the handler ends with the test");
+        });
+        Self { lane, told, got, next, feeder }
+    }
+
+    fn got(&self) -> u64 {
+        self.got.load(Ordering::SeqCst)
+    }
+
+    fn next(&self) -> u64 {
+        self.next.load(Ordering::SeqCst)
+    }
+}
+
+fn lent_of(ends: &Ends, wire: &Wire) -> u64 {
+    let stats = ends.pools.stats();
+    stats.iter().find(|(_, id, _)| *id == wire.near.id).map_or(0, |(_, _, stats)| stats.counters.lent)
+}
+
+const LANES: u64 = 6;
+const MESSAGES: u64 = 1500;
+const SIZE: usize = 4000;
+
+async fn busy_on_two() -> (Ends, Wire, Wire, Vec<Traffic>) {
+    let ends = plain().await;
+    let (first, second) = (ends.first(), ends.connect().await);
+    let traffic: Vec<_> = (1..=LANES).map(|number| Traffic::start(&ends, number, MESSAGES, SIZE)).collect();
+    until(|| traffic.iter().all(|lane| lane.got() > 20)).await;
+    assert!(lent_of(&ends, &first) > 0 && lent_of(&ends, &second) > 0, "the least-loaded is chosen");
+    (ends, first, second, traffic)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_drained_in_mid_traffic_loses_nothing_and_keeps_the_order() {
+    let (ends, first, second, traffic) = busy_on_two().await;
+    assert!(traffic.iter().all(|lane| lane.got() < MESSAGES), "in mid-traffic");
+    soon(ends.pools.drain(first.near.id)).await;
+    let lent = lent_of(&ends, &first);
+    ends.lose(&first);
+    for lane in traffic {
+        soon(lane.feeder).await.expect("no panic");
+        soon(lane.lane.settled()).await;
+        assert_eq!((lane.got.load(Ordering::SeqCst), lane.next.load(Ordering::SeqCst)), (MESSAGES, MESSAGES));
+        assert_eq!(lane.told.undelivered(), 0);
+    }
+    let totals = ends.pools.totals();
+    assert!(totals.lanes_moved > 0 && totals.pools.abandoned == 0, "{totals:?}");
+    assert!(totals.pools.lent >= lent + lent_of(&ends, &second), "what a gone pool did still counts");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_lost_in_mid_traffic_keeps_the_order_and_counts_everything() {
+    let (ends, first, _second, traffic) = busy_on_two().await;
+    ends.lose(&first);
+    for lane in traffic {
+        soon(lane.feeder).await.expect("no panic");
+        soon(lane.lane.settled()).await;
+        // What was under way on the lost connection is counted; everything after it has come.
+        until(|| lane.next.load(Ordering::SeqCst) == MESSAGES).await;
+        let (got, undelivered) = (lane.got.load(Ordering::SeqCst), lane.told.undelivered());
+        assert!(got <= MESSAGES && got + undelivered >= MESSAGES, "{got} came, {undelivered} were told as lost");
+    }
+    assert!(ends.pools.totals().lanes_moved > 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_connections_lost_one_after_the_other_lose_no_lane() {
+    let (ends, first, second, traffic) = busy_on_two().await;
+    ends.lose(&first);
+    ends.lose(&second);
+    assert!(ends.pools.best(&ends.near.peer).is_none());
+    let _third = ends.connect().await;
+    for lane in traffic {
+        soon(lane.feeder).await.expect("no panic");
+        soon(lane.lane.settled()).await;
+        let (got, undelivered) = (lane.got.load(Ordering::SeqCst), lane.told.undelivered());
+        assert!(got <= MESSAGES && got + undelivered >= MESSAGES, "{got} came, {undelivered} were told as lost");
+    }
+}
+
+/// Passes on what is asked of it.
+struct Asked(mpsc::Sender<PeerId>);
+
+impl WantsConnection for Asked {
+    fn another(&self, peer: PeerId) {
+        self.0.try_send(peer).expect("it is asked seldom");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_busy_peer_gets_another_connection_and_lanes_move_to_it_in_order() {
+    let policy = PoolPolicy { init: 0, low_water: 0, batch: 0, max: 2, ..PoolPolicy::default() };
+    let ends = ends(LIMITS, policy, ReceivePolicy::default()).await;
+    let (ask, mut asked) = mpsc::channel(1);
+    ends.pools.ask_for_connections(Arc::new(Asked(ask)));
+    let traffic: Vec<_> = (1..=5).map(|number| Traffic::start(&ends, number, u64::MAX, SIZE)).collect();
+    assert_eq!(soon(asked.recv()).await, Some(ends.near.peer));
+    let second = ends.connect().await;
+    until(|| lent_of(&ends, &second) >= 2 && ends.pools.totals().lanes_moved > 0).await;
+    let before: Vec<_> = traffic.iter().map(Traffic::got).collect();
+    until(|| traffic.iter().zip(&before).all(|(lane, before)| lane.got() > before + 50)).await;
+    for lane in &traffic {
+        assert_eq!(lane.told.undelivered(), 0);
+        let (next, got) = (lane.next(), lane.got());
+        assert!(next <= got + 1, "{got} of {next}: none is missing, one may be under count");
+        lane.feeder.abort();
+    }
+    assert!(asked.try_recv().is_err(), "asked again too soon");
+    assert_eq!(ends.pools.totals().connections_wanted, 1);
+}
+
+/// The connection that a lane with nothing under way would use next, at home on this one.
+fn next_of(ends: &Ends, home: &ConnectionHandle) -> Option<ConnectionId> {
+    let home = Home { connection: home.id, settled: true };
+    ends.pools.pool_for(&ends.near.peer, Some(home)).map(|pool| pool.connection())
+}
+
+fn places(ends: &Ends) -> Vec<(u64, u64)> {
+    let headers = ends.inlet.headers.lock().expect("no panic").clone();
+    headers.iter().map(|header| (header.generation, header.after)).collect()
+}
+
+async fn lane_parked_on(ends: &Ends, registration: u64) -> (Lane, Arc<Told>, mpsc::Receiver<Vec<Frame>>) {
+    let (_, mut received) = ends.inlet.register(registration);
+    let (lane, told) = ends.lane(registration);
+    lane.push(vec![numbered(0, 8)]);
+    assert_eq!(take(&mut received, 1).await, [0]);
+    soon(lane.settled()).await;
+    until(|| ends.pool().stats().parked == 1).await;
+    (lane, told, received)
+}
+
+#[tokio::test]
+async fn a_lane_that_leaves_a_full_connection_finishes_its_parked_stream_first() {
+    let policy = PoolPolicy { init: 0, low_water: 0, batch: 0, max: 2, ..PoolPolicy::default() };
+    let ends = ends(LIMITS, policy, ReceivePolicy::default()).await;
+    let (lane, told, mut received) = lane_parked_on(&ends, 1).await;
+    let first = ends.pool();
+    let second = ends.connect().await;
+    assert_eq!(next_of(&ends, &ends.near), Some(ends.near.id), "the lane stays where it is at home");
+    // Somebody has a stream and waits for a second one, which its own cap forbids: that makes no room by itself.
+    let held = borrow(&first, 99, Duration::from_secs(15)).await.expect("a stream");
+    let waits = tokio::spawn(async move { borrow(&first, 99, Duration::from_secs(15)).await });
+    until(|| next_of(&ends, &ends.near) == Some(second.near.id)).await;
+    for number in 1..20 {
+        lane.push(vec![numbered(number, 8)]);
+        assert_eq!(take(&mut received, 1).await, [number]);
+    }
+    assert_eq!(places(&ends), [(1, 0), (2, 1)]);
+    assert_eq!((told.undelivered(), ends.pools.totals().lanes_moved), (0, 1));
+    assert!(lent_of(&ends, &second) > 0);
+    drop(held);
+    assert!(soon(waits).await.expect("no panic").is_ok());
+}
+
+#[tokio::test]
+async fn a_lane_whose_slot_went_to_another_goes_on_elsewhere() {
+    let policy = PoolPolicy { init: 0, low_water: 0, batch: 0, max: 1, ..PoolPolicy::default() };
+    let ends = ends(LIMITS, policy, ReceivePolicy::default()).await;
+    let (lane, told, mut received) = lane_parked_on(&ends, 1).await;
+    let first = ends.pool();
+    let _second = ends.connect().await;
+    let lease = borrow(&first, 99, Duration::from_secs(15)).await.expect("the parked stream made room");
+    assert_eq!(lease.connection(), ends.near.id);
+    for number in 1..20 {
+        lane.push(vec![numbered(number, 8)]);
+        assert_eq!(take(&mut received, 1).await, [number]);
+    }
+    assert_eq!(places(&ends), [(1, 0), (2, 1)]);
+    assert_eq!((told.undelivered(), ends.pools.totals().lanes_moved), (0, 1));
+}
+
+#[tokio::test]
+async fn no_task_outlives_its_lane_and_connection() {
+    let policy = PoolPolicy { init: 0, low_water: 0, batch: 0, max: 1, ..PoolPolicy::default() };
+    let ends = ends(LIMITS, policy, ReceivePolicy::default()).await;
+    let (_outlet, slow) = ends.inlet.register(1);
+    let (blocked, told) = ends.lane(1);
+    blocked.push((0..150).map(|at| numbered(at, 10_000)).collect());
+    soon(told.until(Told::is_congested)).await;
+    until_full(&slow).await;
+    // The only stream is taken and not read: this one waits for it, and others for a connection.
+    let (waiting, _) = ends.lane(2);
+    waiting.push(vec![numbered(0, 8)]);
+    until(|| ends.pool().stats().waiters == 1).await;
+    waiting.close();
+    until(|| ends.pool().stats().waiters == 0).await;
+    let (late, told_late) = ends.lane(3);
+    late.push(vec![numbered(0, 8)]);
+    ends.lose(&ends.first());
+    blocked.close();
+    late.close();
+    soon(told_late.until(|told| told.undelivered() == 1)).await;
+    ends.tasks.close();
+    soon(ends.tasks.wait()).await;
+    assert_eq!(ends.receive.stats().streams, 0);
+}
