@@ -1,10 +1,13 @@
 //! Who handles which protocol, here and at every peer, and the way in and out for handlers.
 
 mod asks;
+mod connections;
+mod effects;
 mod exchange;
 mod handler;
 mod id;
 mod inbound;
+mod local;
 #[cfg(test)]
 mod loopback_tests;
 mod manager;

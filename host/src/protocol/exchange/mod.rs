@@ -1,5 +1,6 @@
 //! The protocol exchanger: tells a peer how the local set changed.
 
+mod push;
 mod state;
 
 #[cfg(test)]

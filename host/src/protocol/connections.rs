@@ -1,0 +1,147 @@
+//! News of the connections: peers that come and go, what they push, and deliberate closes.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use super::AskError;
+use super::exchange::Exchanger;
+use super::manager::{Core, Inner, PeerLink, lock};
+use super::state::{Action, SetError};
+use crate::connection::{ConnectionHandle, ConnectionId};
+use crate::peer::PeerId;
+use crate::transport::LinkAcceptor;
+use crate::wire::{CloseCode, Control, Hello, SetChange};
+
+impl Inner {
+    pub(super) fn connection_up(
+        self: &Arc<Self>,
+        connection: ConnectionHandle,
+        hello: Hello,
+        acceptor: LinkAcceptor,
+        sent_sequence: u64,
+    ) {
+        let mut core = lock(&self.core);
+        let (peer, id, incarnation) = (connection.peer, connection.id, hello.incarnation);
+        let actions = match core.state.peer_up(peer, incarnation, hello.sequence, hello.protocols) {
+            Ok(actions) => actions,
+            Err(wrong) => {
+                warn!(%peer, %wrong, "the peer's protocol set breaks a rule; closing the connection");
+                connection.link.close(CloseCode::ProtocolViolation);
+                return;
+            }
+        };
+        self.pools.add(&connection, hello.max_streams);
+        self.forget_predecessor(&mut core, peer, incarnation);
+        let (shut, open): (Vec<_>, Vec<_>) =
+            actions.into_iter().partition(|action| matches!(action, Action::Shut { .. }));
+        self.apply(&mut core, shut, AskError::NotConnected);
+        let of_peer = self.pairs.admit(peer, incarnation);
+        of_peer.draining.store(false, Ordering::Release);
+        self.apply(&mut core, open, AskError::Unsupported);
+        of_peer.applied.send_replace(core.state.applied(&peer).unwrap_or(0));
+        self.receive.add(connection.clone(), acceptor, incarnation);
+        let mut exchanger = Exchanger::new(sent_sequence);
+        let give = exchanger.changed(core.state.sequence(), Instant::now().into_std());
+        self.give(&core.state, &connection, give);
+        core.links.insert(id, PeerLink { connection, incarnation, exchanger });
+    }
+
+    /// Ends the streams of a peer's earlier incarnation: its lane numbers mean nothing any more.
+    fn forget_predecessor(&self, core: &mut Core, peer: PeerId, incarnation: u64) {
+        let of_predecessor = |link: &PeerLink| link.connection.peer == peer && link.incarnation != incarnation;
+        for (id, _) in core.links.extract_if(.., |_, link| of_predecessor(link)) {
+            self.receive.remove(id);
+            self.pools.remove(id);
+        }
+    }
+
+    pub(super) fn connection_down(self: &Arc<Self>, connection: ConnectionId, peer: PeerId, last: bool) {
+        let mut core = lock(&self.core);
+        core.links.remove(&connection);
+        self.receive.remove(connection);
+        self.pools.remove(connection);
+        if last {
+            // From here on it is not connected; that its pairs are shut one by one must not look like anything else.
+            if let Some(of_peer) = self.pairs.peer(&peer) {
+                of_peer.draining.store(true, Ordering::Release);
+            }
+            let actions = core.state.peer_down(&peer);
+            self.apply(&mut core, actions, AskError::NotConnected);
+            self.pairs.forget(&peer);
+        }
+    }
+
+    pub(super) fn control(self: &Arc<Self>, connection: ConnectionId, peer: PeerId, message: Control) {
+        match message {
+            Control::Protocols { incarnation, sequence, change } => {
+                self.peer_changed(connection, peer, incarnation, sequence, change);
+            }
+            Control::ProtocolsApplied { incarnation, sequence } if incarnation == self.incarnation => {
+                let mut core = lock(&self.core);
+                let Core { state, links, .. } = &mut *core;
+                let Some(link) = links.get_mut(&connection) else { return };
+                let give = link.exchanger.applied(sequence, state.sequence(), Instant::now().into_std());
+                self.give(state, &link.connection, give);
+            }
+            Control::Abandon { stream } => self.receive.abandon(connection, stream),
+            Control::StreamProgress { stream, frames } => self.pools.progress(connection, stream, frames),
+            Control::StreamEnded { stream, frames, outcome } => {
+                self.pools.ended(connection, stream, frames, outcome);
+            }
+            _ => {}
+        }
+    }
+
+    fn peer_changed(
+        self: &Arc<Self>,
+        connection: ConnectionId,
+        peer: PeerId,
+        incarnation: u64,
+        sequence: u64,
+        change: SetChange,
+    ) {
+        let mut core = lock(&self.core);
+        match core.state.peer_changed(peer, incarnation, sequence, change) {
+            Ok(actions) => self.apply(&mut core, actions, AskError::Unsupported),
+            Err(SetError::OtherBase) => debug!(%peer, "the peer's change is to another set; asking for the full one"),
+            Err(SetError::Stale) => return,
+            Err(SetError::Violation(wrong)) => {
+                warn!(%peer, wrong, "the peer's protocol set breaks a rule; closing the connection");
+                if let Some(link) = core.links.get(&connection) {
+                    link.connection.link.close(CloseCode::ProtocolViolation);
+                }
+                return;
+            }
+        }
+        let applied = core.state.applied(&peer).unwrap_or(0);
+        if let Some(of_peer) = self.pairs.peer(&peer) {
+            of_peer.applied.send_replace(applied);
+        }
+        if let Some(link) = core.links.get(&connection) {
+            link.connection.control.send(Control::ProtocolsApplied { incarnation, sequence: applied });
+        }
+    }
+
+    pub(super) fn drain(self: &Arc<Self>, connection: ConnectionId) {
+        let Some(connection) = lock(&self.core).links.get(&connection).map(|link| link.connection.clone()) else {
+            return;
+        };
+        let pools = self.pools.clone();
+        let lanes = self.pairs.lanes_of(&connection.peer);
+        if let Some(of_peer) = self.pairs.peer(&connection.peer).filter(|_| pools.of_peer(&connection.peer).len() == 1)
+        {
+            of_peer.draining.store(true, Ordering::Release);
+        }
+        // The connection layer sets the deadline; when it closes, lanes and pool are done, too.
+        self.tasks.spawn(async move {
+            for lane in lanes {
+                lane.flush().await;
+            }
+            pools.drain(connection.id).await;
+            connection.drained();
+        });
+    }
+}
