@@ -3,11 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::AskError;
-use super::exchange::Exchanger;
 use super::manager::{Core, Inner, PeerLink, lock};
 use super::state::{Action, SetError};
 use crate::connection::{ConnectionHandle, ConnectionId};
@@ -28,6 +26,7 @@ impl Inner {
         let actions = match core.state.peer_up(peer, incarnation, hello.sequence, hello.protocols) {
             Ok(actions) => actions,
             Err(wrong) => {
+                core.stats.violations += 1;
                 warn!(%peer, %wrong, "the peer's protocol set breaks a rule; closing the connection");
                 connection.link.close(CloseCode::ProtocolViolation);
                 return;
@@ -43,10 +42,10 @@ impl Inner {
         self.apply(&mut core, open, AskError::Unsupported);
         of_peer.applied.send_replace(core.state.applied(&peer).unwrap_or(0));
         self.receive.add(connection.clone(), acceptor, incarnation);
-        let mut exchanger = Exchanger::new(sent_sequence);
-        let give = exchanger.changed(core.state.sequence(), Instant::now().into_std());
-        self.give(&core.state, &connection, give);
-        core.links.insert(id, PeerLink { connection, incarnation, exchanger });
+        let exchanger = self.exchange(&mut core, &connection, sent_sequence);
+        let Core { state, watchers, .. } = &mut *core;
+        watchers.changed(peer, state);
+        core.links.insert(id, PeerLink { connection, draining: false, incarnation, exchanger });
     }
 
     /// Ends the streams of a peer's earlier incarnation: its lane numbers mean nothing any more.
@@ -71,6 +70,8 @@ impl Inner {
             let actions = core.state.peer_down(&peer);
             self.apply(&mut core, actions, AskError::NotConnected);
             self.pairs.forget(&peer);
+            let Core { state, watchers, .. } = &mut *core;
+            watchers.changed(peer, state);
         }
     }
 
@@ -80,11 +81,7 @@ impl Inner {
                 self.peer_changed(connection, peer, incarnation, sequence, change);
             }
             Control::ProtocolsApplied { incarnation, sequence } if incarnation == self.incarnation => {
-                let mut core = lock(&self.core);
-                let Core { state, links, .. } = &mut *core;
-                let Some(link) = links.get_mut(&connection) else { return };
-                let give = link.exchanger.applied(sequence, state.sequence(), Instant::now().into_std());
-                self.give(state, &link.connection, give);
+                self.acknowledged(&mut lock(&self.core), connection, sequence);
             }
             Control::Abandon { stream } => self.receive.abandon(connection, stream),
             Control::StreamProgress { stream, frames } => self.pools.progress(connection, stream, frames),
@@ -104,11 +101,29 @@ impl Inner {
         change: SetChange,
     ) {
         let mut core = lock(&self.core);
+        if !core.links.contains_key(&connection) {
+            return;
+        }
+        let newer = core.state.applied(&peer).is_some_and(|applied| sequence > applied);
         match core.state.peer_changed(peer, incarnation, sequence, change) {
-            Ok(actions) => self.apply(&mut core, actions, AskError::Unsupported),
-            Err(SetError::OtherBase) => debug!(%peer, "the peer's change is to another set; asking for the full one"),
-            Err(SetError::Stale) => return,
+            Ok(actions) => {
+                *(if newer { &mut core.stats.applied } else { &mut core.stats.outdated }) += 1;
+                debug!(%peer, sequence, newer, pairs = actions.len(), "the peer pushed its protocol set");
+                self.apply(&mut core, actions, AskError::Unsupported);
+                let Core { state, watchers, .. } = &mut *core;
+                watchers.changed(peer, state);
+            }
+            Err(SetError::OtherBase) => {
+                core.stats.other_base += 1;
+                debug!(%peer, sequence, "the peer's change is to another set; asking for the full one");
+            }
+            Err(SetError::Stale) => {
+                core.stats.stale += 1;
+                debug!(%peer, sequence, "the peer's change is of another incarnation");
+                return;
+            }
             Err(SetError::Violation(wrong)) => {
+                core.stats.violations += 1;
                 warn!(%peer, wrong, "the peer's protocol set breaks a rule; closing the connection");
                 if let Some(link) = core.links.get(&connection) {
                     link.connection.link.close(CloseCode::ProtocolViolation);
@@ -126,15 +141,20 @@ impl Inner {
     }
 
     pub(super) fn drain(self: &Arc<Self>, connection: ConnectionId) {
-        let Some(connection) = lock(&self.core).links.get(&connection).map(|link| link.connection.clone()) else {
-            return;
+        let (connection, lanes) = {
+            let mut core = lock(&self.core);
+            let Some(link) = core.links.get_mut(&connection) else { return };
+            link.draining = true;
+            let connection = link.connection.clone();
+            let peer = connection.peer;
+            // While another connection stays, its lanes go on there and none of them has to come to an end.
+            let last = core.links.values().all(|link| link.connection.peer != peer || link.draining);
+            if let Some(of_peer) = self.pairs.peer(&peer).filter(|_| last) {
+                of_peer.draining.store(true, Ordering::Release);
+            }
+            (connection, if last { self.pairs.lanes_of(&peer) } else { Vec::new() })
         };
         let pools = self.pools.clone();
-        let lanes = self.pairs.lanes_of(&connection.peer);
-        if let Some(of_peer) = self.pairs.peer(&connection.peer).filter(|_| pools.of_peer(&connection.peer).len() == 1)
-        {
-            of_peer.draining.store(true, Ordering::Release);
-        }
         // The connection layer sets the deadline; when it closes, lanes and pool are done, too.
         self.tasks.spawn(async move {
             for lane in lanes {

@@ -37,11 +37,17 @@ impl Inner {
     pub(super) fn replace(&self, id: &ProtocolId, owner: &str, handler: Arc<dyn Handler>) -> Result<(), RegisterError> {
         let _core = lock(&self.core);
         let registration = self.registry.named(id).ok_or(RegisterError::Closed)?;
-        for (peer, pair) in self.pairs.of_protocol(id) {
+        // A handler that follows itself has heard everything and goes on.
+        let same = Arc::ptr_eq(&registration.handler(), &handler);
+        for (peer, pair) in self.pairs.of_protocol(id).into_iter().filter(|_| !same) {
             let max_message = pair.max_message;
             handler.news(News::Supported { peer, protocol: id.clone(), max_message });
         }
-        registration.replace(owner, handler);
+        let old = registration.replace(owner, handler);
+        if !same {
+            old.taken_over(id);
+        }
+        info!(protocol = %id, owner, number = registration.number, "protocol handed to another handler");
         Ok(())
     }
 

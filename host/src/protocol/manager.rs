@@ -14,12 +14,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::asks::Asks;
-use super::exchange::Exchanger;
-use super::inbound::Entrance;
+use super::exchange::{ExchangeStats, Exchanger};
+use super::inbound::{Entrance, Stops};
 use super::pairs::Pairs;
 use super::registry::{Registration, Registry};
 use super::requests::Requests;
 use super::state::State;
+use super::watch::Watchers;
 use super::{AskError, News, ProtocolId};
 use crate::connection::{ConnectionEvent, ConnectionHandle, ConnectionId, LocalHello};
 use crate::peer::PeerId;
@@ -55,6 +56,22 @@ pub struct RegisteredProtocol {
     pub peers: usize,
 }
 
+/// The protocol layer in numbers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ProtocolStats {
+    /// Admitted connections that sets are exchanged with.
+    pub connections: usize,
+    /// What peers were told and what they told.
+    pub exchange: ExchangeStats,
+    /// Streams that were not opened to a handler: the set that their header names did not come while they waited.
+    pub out_of_sequence: u64,
+    /// Streams that were not opened to a handler: they are for a registration that is not, or not any more.
+    pub unregistered: u64,
+    /// Messages of ours that were committed when their protocol was not registered here any more, so that there was
+    /// nobody to be told `undelivered`.
+    pub unclaimed: u64,
+}
+
 /// Knows the local handlers and what every connected peer supports. Cheap to clone.
 #[derive(Clone)]
 pub struct ProtocolManager {
@@ -76,6 +93,7 @@ pub(super) struct Inner {
     pub(super) receive: ReceiveStreamManager,
     pub(super) sequence: Arc<AtomicU64>,
     pub(super) tasks: TaskTracker,
+    pub(super) stops: Stops,
     pub(super) core: Mutex<Core>,
 }
 
@@ -93,11 +111,14 @@ pub struct Streams {
     pub tasks: TaskTracker,
 }
 
+#[derive(Default)]
 pub(super) struct Core {
     pub(super) state: State,
     pub(super) links: BTreeMap<ConnectionId, PeerLink>,
     /// What the lanes of every owner may queue, while one of them or a registration is left.
     budgets: BTreeMap<String, Weak<OutboundBudget>>,
+    pub(super) stats: ExchangeStats,
+    pub(super) watchers: Watchers,
 }
 
 impl Core {
@@ -115,6 +136,8 @@ impl Core {
 
 pub(super) struct PeerLink {
     pub(super) connection: ConnectionHandle,
+    /// It is being closed on purpose.
+    pub(super) draining: bool,
     /// The peer's.
     pub(super) incarnation: u64,
     pub(super) exchanger: Exchanger,
@@ -148,7 +171,8 @@ impl ProtocolManager {
             ),
             sequence,
             tasks,
-            core: Mutex::new(Core { state: State::default(), links: BTreeMap::new(), budgets: BTreeMap::new() }),
+            stops: Stops::default(),
+            core: Mutex::default(),
         });
         Self { inner }
     }
@@ -194,6 +218,19 @@ impl ProtocolManager {
         lock(&self.inner.core).state.peers_supporting(protocols)
     }
 
+    /// What the exchange came to since the start, and how many streams were stopped for it.
+    pub fn stats(&self) -> ProtocolStats {
+        let core = lock(&self.inner.core);
+        let stops = &self.inner.stops;
+        ProtocolStats {
+            connections: core.links.len(),
+            exchange: core.stats,
+            out_of_sequence: stops.out_of_sequence.load(Ordering::Relaxed),
+            unregistered: stops.unregistered.load(Ordering::Relaxed),
+            unclaimed: stops.unclaimed.load(Ordering::Relaxed),
+        }
+    }
+
     /// The receive streams that are open.
     pub fn receive_stats(&self) -> ReceiveStats {
         self.inner.receive.stats()
@@ -216,7 +253,7 @@ impl LocalHello for ProtocolManager {
 }
 
 impl Inner {
-    fn tick(&self, now: std::time::Instant) {
+    pub(super) fn tick(&self, now: std::time::Instant) {
         let expired = lock(&self.asks).expire(now);
         for (id, peer, protocol, reply) in expired {
             self.withdraw(id, &peer, &protocol);
@@ -228,11 +265,6 @@ impl Inner {
                 registration.handler().news(News::Withdrawn(token));
             }
         }
-        let mut core = lock(&self.core);
-        let Core { state, links, .. } = &mut *core;
-        for link in links.values_mut() {
-            let give = link.exchanger.tick(state.sequence(), now);
-            self.give(state, &link.connection, give);
-        }
+        self.push_again(&mut lock(&self.core), now);
     }
 }
