@@ -128,19 +128,20 @@ impl World {
 
     fn step(&mut self) {
         let (node, link) = (self.below(2) as usize, self.a_link());
-        match (self.below(40), link) {
-            (0..6, _) => self.register(node),
-            (6..11, _) => self.unregister(node),
-            (11, _) if self.links.len() < CONNECTIONS || self.below(4) == 0 => self.connect(),
+        match (self.below(48), link) {
+            (0..5, _) => self.register(node),
+            (5..9, _) => self.unregister(node),
+            (9..12, _) if self.links.len() < CONNECTIONS || self.below(30) == 0 => self.connect(),
             (12..16, Some(link)) => self.up(node, link),
-            (16..27, Some(link)) => self.deliver(node, link),
-            (27, Some(link)) if self.below(2) == 0 => self.down(node, link),
-            (28, _) if self.below(4) == 0 => self.restart(node),
-            (29, Some(link)) => self.repeat(node, link),
-            (30, Some(link)) => self.lose(node, link),
-            (31, Some(link)) => self.lie(node, link),
-            (32, _) => self.wait(Duration::from_secs(4)),
-            (33..37, Some(link)) => self.send(node, link),
+            (16..28, Some(link)) => self.deliver(node, link),
+            (28, Some(link)) if self.below(4) == 0 => self.down(node, link),
+            (29, Some(link)) => self.notice(node, link),
+            (30, _) if self.below(6) == 0 => self.restart(node),
+            (31, Some(link)) => self.repeat(node, link),
+            (32, Some(link)) if self.below(3) == 0 => self.lose(node, link),
+            (33, Some(link)) => self.lie(node, link),
+            (34, _) => self.wait(Duration::from_secs(2)),
+            (35..41, Some(link)) => self.send(node, link),
             _ => self.arrive(),
         }
         self.check();
@@ -279,7 +280,8 @@ impl World {
 
     /// An acknowledgement of what was never applied comes, below or above what there is.
     fn lie(&mut self, at: usize, link: usize) {
-        let sequence = self.below(self.nodes[at].state.sequence() + 2);
+        let ahead = u64::from(self.below(20) == 0);
+        let sequence = self.below(self.nodes[at].state.sequence() + 1) + ahead;
         // A peer that says it has what it has not is on its own: only lies that a walk can recover from are told.
         let believed = self.nodes[1 - at].state.applied(&id(at)).unwrap_or(0);
         if sequence <= believed || sequence > self.nodes[at].state.sequence() {
@@ -303,6 +305,14 @@ impl World {
             self.links.remove(&link);
         } else if let Some(link) = self.links.get_mut(&link) {
             link.fresh[at] = false;
+        }
+    }
+
+    /// One end finds that the other is gone.
+    fn notice(&mut self, at: usize, name: usize) {
+        let gone = self.links.get(&name).is_some_and(|link| !link.fresh[1 - at]);
+        if gone && !self.nodes[1 - at].links.contains_key(&name) {
+            self.down(at, name);
         }
     }
 
