@@ -85,18 +85,36 @@ async fn send_all(from: ProtocolManager, to: PeerId, count: u64) {
     }
 }
 
-async fn two() -> (Side, Side) {
+/// Two managers with so many connections, and the valves of each.
+async fn two(connections: u64) -> (Side, Side, Vec<(Valve, Valve)>) {
     let (near, far) = (Side::near(1), Side::far(2));
-    let (near_end, far_end) = join(&near, &far, 1).await;
-    let _ = carry((&near, near_end), (&far, far_end));
-    (near, far)
+    let mut valves = Vec::new();
+    for id in 1..=connections {
+        let (near_end, far_end) = join(&near, &far, id).await;
+        valves.push(carry((&near, near_end), (&far, far_end)));
+    }
+    (near, far, valves)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_sent_while_both_ends_register_anew_is_delivered_once_or_counted() {
+    churn(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_over_two_connections_of_which_one_brings_no_sets() {
+    churn(2).await;
+}
+
+/// Sends all the time, while either end unregisters its handler and registers another.
+async fn churn(connections: u64) {
     const COUNT: u64 = 30_000;
     const ROUNDS: usize = 40;
-    let (near, far) = two().await;
+    let (near, far, valves) = two(connections).await;
+    for (of_near, of_far) in valves.iter().skip(1) {
+        of_near.send_replace(false);
+        of_far.send_replace(false);
+    }
     let (sent, received) = (Arc::new(Tally::default()), Arc::new(Tally::default()));
     let (mut senders, mut receivers) = (JoinSet::new(), JoinSet::new());
     senders.spawn(sent.clone().read(near.register(PROTOCOL)));
@@ -152,7 +170,7 @@ async fn what_is_sent_while_both_ends_register_anew_is_delivered_once_or_counted
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn handlers_replaced_under_traffic_lose_nothing_and_keep_the_order() {
     const COUNT: u64 = 20_000;
-    let (near, far) = two().await;
+    let (near, far, _valves) = two(1).await;
     let (sent, received) = (Arc::new(Tally::default()), Arc::new(Tally::default()));
     let sender = tokio::spawn(sent.clone().read(near.register(PROTOCOL)));
     let mut readers = vec![tokio::spawn(received.clone().read(far.register(PROTOCOL)))];
@@ -182,7 +200,7 @@ async fn handlers_replaced_under_traffic_lose_nothing_and_keep_the_order() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replaced_handler_that_reads_nothing_holds_up_nobody() {
-    let (near, far) = two().await;
+    let (near, far, _valves) = two(1).await;
     let mut at_near = near.register(PROTOCOL);
     let (handler, mut first) = native(1);
     far.protocols.register(spec(PROTOCOL), "first", handler).expect("free");
