@@ -32,13 +32,15 @@ impl Inner {
                 return;
             }
         };
-        self.pools.add(&connection, hello.max_streams);
-        self.forget_predecessor(&mut core, peer, incarnation);
         let (shut, open): (Vec<_>, Vec<_>) =
             actions.into_iter().partition(|action| matches!(action, Action::Shut { .. }));
+        // Lanes first, pools later: what is queued by the numbers of an earlier incarnation, or registration, must find
+        // no stream on the new connection.
         self.apply(&mut core, shut, AskError::NotConnected);
+        self.forget_predecessor(&mut core, peer, incarnation);
         let of_peer = self.pairs.admit(peer, incarnation);
         of_peer.draining.store(false, Ordering::Release);
+        self.pools.add(&connection, hello.max_streams);
         self.apply(&mut core, open, AskError::Unsupported);
         of_peer.applied.send_replace(core.state.applied(&peer).unwrap_or(0));
         self.receive.add(connection.clone(), acceptor, incarnation);
@@ -60,6 +62,7 @@ impl Inner {
     pub(super) fn connection_down(self: &Arc<Self>, connection: ConnectionId, peer: PeerId, last: bool) {
         let mut core = lock(&self.core);
         core.links.remove(&connection);
+        self.note_draining(&core, &peer);
         self.receive.remove(connection);
         self.pools.remove(connection);
         if last {
@@ -146,13 +149,10 @@ impl Inner {
             let Some(link) = core.links.get_mut(&connection) else { return };
             link.draining = true;
             let connection = link.connection.clone();
-            let peer = connection.peer;
             // While another connection stays, its lanes go on there and none of them has to come to an end.
-            let last = core.links.values().all(|link| link.connection.peer != peer || link.draining);
-            if let Some(of_peer) = self.pairs.peer(&peer).filter(|_| last) {
-                of_peer.draining.store(true, Ordering::Release);
-            }
-            (connection, if last { self.pairs.lanes_of(&peer) } else { Vec::new() })
+            let last = self.note_draining(&core, &connection.peer);
+            let lanes = if last { self.pairs.lanes_of(&connection.peer) } else { Vec::new() };
+            (connection, lanes)
         };
         let pools = self.pools.clone();
         // The connection layer sets the deadline; when it closes, lanes and pool are done, too.
@@ -163,5 +163,14 @@ impl Inner {
             pools.drain(connection.id).await;
             connection.drained();
         });
+    }
+
+    /// Nothing new is sent to a peer all of whose connections are being closed on purpose; whether that is so.
+    fn note_draining(&self, core: &Core, peer: &PeerId) -> bool {
+        let draining = core.links.values().all(|link| link.connection.peer != *peer || link.draining);
+        if let Some(of_peer) = self.pairs.peer(peer) {
+            of_peer.draining.store(draining, Ordering::Release);
+        }
+        draining
     }
 }

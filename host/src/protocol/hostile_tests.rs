@@ -9,7 +9,7 @@ use super::exchange::{MAX_RETRIES, PUSH_TIMEOUT};
 use super::testing::*;
 use super::*;
 use crate::connection::ConnectionId;
-use crate::wire::{CloseCode, Control, MAX_PROTOCOLS, SetChange, StopCode, StreamOutcome};
+use crate::wire::{CloseCode, Control, Hello, MAX_PROTOCOLS, SetChange, StopCode, StreamOutcome};
 
 /// The incarnations of the manager and of the peer that the test plays.
 const OURS: u64 = 10;
@@ -302,4 +302,26 @@ async fn a_peer_that_restarts_in_mid_push_starts_anew() {
     assert_eq!(node.protocols.peer_protocols(&who), [name("/a/1")]);
     assert_eq!(node.protocols.stats().connections, 1);
     assert!(node.protocols.inner.core.lock().expect("no panic").links.contains_key(&ConnectionId(2)));
+}
+
+/// The registration numbers of a restarted peer begin anew, so what was queued for its predecessor must not even be
+/// written: the same number may be another protocol's by now.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_queued_for_a_peer_is_never_written_to_its_next_incarnation() {
+    for round in 0..40 {
+        let node = Side::near(OURS);
+        let mut inbox = node.register("/a/1");
+        // It lets nothing be sent, so the message waits for a stream.
+        let past = Hello { max_streams: 0, ..hello(THEIRS, 1, vec![entry("/a/1", 1)]) };
+        let before = Puppet::connect(&node, 1, past).await;
+        let who = before.theirs.handle.peer;
+        assert_eq!(next(&mut inbox).await, supported(who, "/a/1"));
+        assert_eq!(node.protocols.send(&who, &name("/a/1"), Bytes::from_static(b"of the past")), Ok(()));
+        let mut after = Puppet::connect(&node, 2, hello(THEIRS + 1, 1, vec![entry("/b/1", 1)])).await;
+        let undelivered = News::Undelivered { peer: who, protocol: name("/a/1"), messages: 1 };
+        assert_eq!(next(&mut inbox).await, NativeEvent::News(undelivered));
+        assert_eq!(next(&mut inbox).await, unsupported(who, "/a/1"));
+        let stream = tokio::time::timeout(Duration::from_millis(10), after.streams.accept_receive_stream()).await;
+        assert!(stream.is_err(), "{stream:?} in round {round}");
+    }
 }

@@ -25,6 +25,7 @@ pub(super) struct Entrance(pub Weak<Inner>);
 pub(super) struct Stops {
     pub out_of_sequence: AtomicU64,
     pub unregistered: AtomicU64,
+    pub cut: AtomicU64,
     pub unclaimed: AtomicU64,
 }
 
@@ -91,6 +92,14 @@ struct Door {
     node: Arc<Inner>,
     pair: Arc<Pair>,
     asker: Asker,
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        if self.pair.closed.is_cancelled() {
+            self.node.stops.cut.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Outlet for Door {

@@ -67,6 +67,9 @@ pub struct ProtocolStats {
     pub out_of_sequence: u64,
     /// Streams that were not opened to a handler: they are for a registration that is not, or not any more.
     pub unregistered: u64,
+    /// Streams that a handler was reading when their pair was shut: its protocol was unregistered by either side, or
+    /// the peer went.
+    pub cut: u64,
     /// Messages of ours that were committed when their protocol was not registered here any more, so that there was
     /// nobody to be told `undelivered`.
     pub unclaimed: u64,
@@ -227,6 +230,7 @@ impl ProtocolManager {
             exchange: core.stats,
             out_of_sequence: stops.out_of_sequence.load(Ordering::Relaxed),
             unregistered: stops.unregistered.load(Ordering::Relaxed),
+            cut: stops.cut.load(Ordering::Relaxed),
             unclaimed: stops.unclaimed.load(Ordering::Relaxed),
         }
     }

@@ -103,6 +103,10 @@ impl Side {
         self.protocols.handle(ConnectionEvent::Down { connection, peer, cause, reason: "a test".into(), last });
     }
 
+    pub(super) fn drain(&self, end: &End) {
+        self.protocols.handle(ConnectionEvent::Draining { connection: end.handle.id, peer: end.handle.peer });
+    }
+
     /// Lets its deadlines be looked at as if it were later by so much.
     pub(super) fn later(&self, by: Duration) {
         self.protocols.inner.tick(std::time::Instant::now() + by);
@@ -181,6 +185,8 @@ pub(super) struct Puppet {
     pub(super) incarnation: u64,
     /// Its end of the link.
     pub(super) own: End,
+    /// The streams that the manager opens.
+    pub(super) streams: LinkAcceptor,
     /// The end of the manager it plays with.
     pub(super) theirs: End,
 }
@@ -189,10 +195,10 @@ impl Puppet {
     /// Connects to a manager with this hello.
     pub(super) async fn connect(to: &Side, id: u64, hello: Hello) -> Self {
         let (dialed, accepted) = pair().await;
-        let ((theirs, acceptor), (own, _)) = (end(dialed, id), end(accepted, id));
+        let ((theirs, acceptor), (own, streams)) = (end(dialed, id), end(accepted, id));
         let incarnation = hello.incarnation;
         to.up(&theirs, acceptor, hello, to.hello().sequence);
-        Self { incarnation, own, theirs }
+        Self { incarnation, own, streams, theirs }
     }
 
     /// Pushes a change of its set.

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use super::testing::*;
 use super::*;
 use crate::peer::PeerId;
+use crate::transport::testing::soon;
 
 const PROTOCOL: &str = "/traffic/1";
 
@@ -242,6 +243,7 @@ async fn the_sender_is_told_by_its_stream_at_once_and_by_the_set_later() {
     until("the first is there", || at_far.waiting() == 1).await;
     far_says.send_replace(false);
     far.protocols.unregister(&name(PROTOCOL));
+    until("its stream is stopped", || far.protocols.stats().cut == 1).await;
     // No set comes, and still the sender hears, from its stream.
     let mut sent = 1;
     let congested = NativeEvent::News(News::Congested { peer: far.peer, protocol: name(PROTOCOL) });
@@ -274,4 +276,50 @@ async fn the_sender_is_told_by_its_stream_at_once_and_by_the_set_later() {
     assert_eq!(send(sent), Err(SendError::Unsupported));
     // The first was handed over and purged there; all the others are counted here.
     assert_eq!(undelivered, sent - 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_committed_after_the_own_registration_went_is_counted() {
+    let (near, far, _valves) = two(1).await;
+    let (mut at_near, _at_far) = (near.register(PROTOCOL), far.register(PROTOCOL));
+    assert_eq!(next(&mut at_near).await, supported(far.peer, PROTOCOL));
+    near.protocols.unregister(&name(PROTOCOL));
+    let messages = (0..3).map(|number| Outgoing::Message(body(number, 0, 0))).collect();
+    near.protocols.commit(&far.peer, &name(PROTOCOL), messages);
+    assert_eq!(near.protocols.stats().unclaimed, 3);
+    let mut again = near.register(PROTOCOL);
+    far.protocols.unregister(&name(PROTOCOL));
+    let reachable = || near.protocols.lane(&far.peer, &name(PROTOCOL)).is_ok();
+    until("it is gone at the peer", || !reachable()).await;
+    near.protocols.commit(&far.peer, &name(PROTOCOL), vec![Outgoing::Message(body(3, 0, 0))]);
+    let undelivered = News::Undelivered { peer: far.peer, protocol: name(PROTOCOL), messages: 1 };
+    assert_eq!(next(&mut again).await, NativeEvent::News(undelivered));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_is_reached_while_one_of_its_connections_is_not_drained() {
+    let (near, far) = (Side::near(1), Side::far(2));
+    let (_at_near, mut at_far) = (near.register(PROTOCOL), far.register(PROTOCOL));
+    let (first, far_first) = join(&near, &far, 1).await;
+    let (second, far_second) = join(&near, &far, 2).await;
+    let lane = || near.protocols.lane(&far.peer, &name(PROTOCOL)).map(drop);
+    near.drain(&first);
+    soon(first.handle.drained.notified()).await;
+    assert_eq!(lane(), Ok(()));
+    near.protocols.send(&far.peer, &name(PROTOCOL), body(7, 0, 0)).expect("by the second");
+    assert_eq!(next_messages(&mut at_far).await, [body(7, 0, 0)]);
+    near.drain(&second);
+    assert_eq!(lane(), Err(SendError::NotConnected), "all are drained");
+    let (third, far_third) = join(&near, &far, 3).await;
+    assert_eq!(lane(), Ok(()));
+    near.down(&first, false);
+    near.drain(&third);
+    assert_eq!(lane(), Err(SendError::NotConnected));
+    let (fourth, far_fourth) = join(&near, &far, 4).await;
+    near.drain(&fourth);
+    let (fifth, far_fifth) = join(&near, &far, 5).await;
+    assert_eq!(lane(), Ok(()));
+    near.down(&fifth, false);
+    assert_eq!(lane(), Err(SendError::NotConnected), "the one that was not drained is gone");
+    drop((far_first, far_second, far_third, far_fourth, far_fifth));
 }
