@@ -110,6 +110,15 @@ pub type Delivered<'a> = Pin<Box<dyn Future<Output = Result<(), HandlerGone>> + 
 /// The calls for one peer and protocol come one after the other and in order; those for different
 /// peers or protocols come at the same time.
 pub trait Handler: Send + Sync + 'static {
+    /// Takes the batch when that needs no waiting, or gives it back: [`Handler::deliver`] follows with a copy. Whoever
+    /// does not implement this is asked to wait at once, and pays for the copy.
+    ///
+    /// # Errors
+    /// The batch, whole.
+    fn try_deliver(&self, batch: InBatch) -> Result<(), InBatch> {
+        Err(batch)
+    }
+
     /// Takes the batch, or waits while there is no room: the stream is not read meanwhile, and its sender
     /// feels it through QUIC's flow control.
     ///
@@ -121,4 +130,11 @@ pub trait Handler: Send + Sync + 'static {
 
     /// Takes news. Must not wait and must not call back into the node.
     fn news(&self, news: News);
+
+    /// Another handler serves the protocol from now on. What this one has taken stays with it; nothing more of the
+    /// protocol is delivered and no news of it come: after what was taken, every peer counts as unsupported. Must not
+    /// wait and must not call back into the node.
+    fn taken_over(&self, protocol: &ProtocolId) {
+        let _ = protocol;
+    }
 }

@@ -1,15 +1,18 @@
 //! What comes in: from a stream's header to its handler, and from frames to what a handler takes.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::debug;
 
 use super::manager::{Inner, lock};
-use super::pairs::Pair;
+use super::pairs::{Pair, PeerPairs};
 use super::requests::{Asker, MAX_REQUESTS};
-use super::{AskError, AskId, InBatch, Inbound, News};
+use super::state::belongs;
+use super::{AskError, AskId, HandlerGone, InBatch, Inbound, News};
 use crate::peer::PeerId;
 use crate::stream::{Delivery, Inlet, Opening, OutFrame, Outlet};
 use crate::wire::{Failure, Frame, FrameKind, StopCode, StreamHeader};
@@ -17,23 +20,70 @@ use crate::wire::{Failure, Frame, FrameKind, StopCode, StreamHeader};
 /// The way in, as the stream layer knows it.
 pub(super) struct Entrance(pub Weak<Inner>);
 
+/// Streams that never came to a handler, and messages whose handler was gone before they were queued.
+#[derive(Debug, Default)]
+pub(super) struct Stops {
+    pub out_of_sequence: AtomicU64,
+    pub unregistered: AtomicU64,
+    pub cut: AtomicU64,
+    pub unclaimed: AtomicU64,
+}
+
 impl Inlet for Entrance {
     fn open<'a>(&'a self, peer: PeerId, header: &'a StreamHeader) -> Opening<'a> {
         Box::pin(async move {
             let node = self.0.upgrade().ok_or(StopCode::Closing)?;
-            let mut applied = node.pairs.peer(&peer).ok_or(StopCode::Closing)?.applied.subscribe();
+            let (mut applied, of_peer) = {
+                let of_peer = node.pairs.peer(&peer).ok_or(StopCode::Closing)?;
+                (of_peer.applied.subscribe(), Arc::downgrade(&of_peer))
+            };
             // The sending end goes with the peer, so nobody waits for one that is gone; the stream layer has a
             // deadline for one that is there.
-            applied.wait_for(|applied| *applied >= header.sequence).await.map_err(|_| StopCode::Closing)?;
-            let registration = node.registry.numbered(header.registration).ok_or(StopCode::Unregistered)?;
-            let pair = node.pairs.get(&peer, &registration.id).ok_or(StopCode::Unregistered)?;
-            // Numbers are sequences: a stream from before the peer's own registration is of its predecessor.
-            if header.sequence < pair.remote_registration {
-                return Err(StopCode::Unregistered);
+            {
+                let patience = Patience { node: &node, peer, header, over: AtomicBool::new(false) };
+                let outcome = applied.wait_for(|applied| *applied >= header.sequence).await;
+                patience.over.store(true, Ordering::Relaxed);
+                outcome.map_err(|_| StopCode::Closing)?;
             }
-            let asker = Asker { peer, protocol: registration.id.clone() };
-            Ok(Arc::new(Door { node, pair, asker }) as Arc<dyn Outlet>)
+            let of_peer = of_peer.upgrade().ok_or(StopCode::Closing)?;
+            match find(&node, &of_peer, header) {
+                Some(pair) => {
+                    let asker = Asker { peer, protocol: pair.registration.id.clone() };
+                    Ok(Arc::new(Door { node, pair, asker }) as Arc<dyn Outlet>)
+                }
+                None => {
+                    node.stops.unregistered.fetch_add(1, Ordering::Relaxed);
+                    let (registration, sequence) = (header.registration, header.sequence);
+                    debug!(%peer, registration, sequence, "a stream for a registration that is not, or not any more");
+                    Err(StopCode::Unregistered)
+                }
+            }
         })
+    }
+}
+
+/// The open pair that a stream is for.
+fn find(node: &Inner, of_peer: &PeerPairs, header: &StreamHeader) -> Option<Arc<Pair>> {
+    let registration = node.registry.numbered(header.registration)?;
+    let pair = of_peer.get(&registration.id)?;
+    belongs(header, of_peer.incarnation, pair.registration.number, pair.remote_registration).then_some(pair)
+}
+
+/// Counts a wait that is given up.
+struct Patience<'a> {
+    node: &'a Inner,
+    peer: PeerId,
+    header: &'a StreamHeader,
+    over: AtomicBool,
+}
+
+impl Drop for Patience<'_> {
+    fn drop(&mut self) {
+        if !*self.over.get_mut() {
+            self.node.stops.out_of_sequence.fetch_add(1, Ordering::Relaxed);
+            let (peer, sequence) = (self.peer, self.header.sequence);
+            debug!(%peer, sequence, "a stream waited in vain for the set that its header names");
+        }
     }
 }
 
@@ -42,6 +92,14 @@ struct Door {
     node: Arc<Inner>,
     pair: Arc<Pair>,
     asker: Asker,
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        if self.pair.closed.is_cancelled() {
+            self.node.stops.cut.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Outlet for Door {
@@ -95,11 +153,25 @@ impl Door {
         }
         let items = std::mem::take(items);
         let batch = InBatch { peer: self.asker.peer, protocol: self.asker.protocol.clone(), items };
-        let handler = self.pair.registration.handler();
-        match self.pair.closed.run_until_cancelled(handler.deliver(batch)).await {
-            Some(Ok(())) => Ok(()),
-            Some(Err(_)) => Err(StopCode::HandlerGone),
-            None => Err(StopCode::Unregistered),
+        if self.pair.closed.is_cancelled() {
+            return Err(StopCode::Unregistered);
+        }
+        let mut served = self.pair.registration.served();
+        let Err(batch) = served.handler.try_deliver(batch) else { return Ok(()) };
+        loop {
+            let taken = tokio::select! {
+                biased;
+                () = self.pair.closed.cancelled() => return Err(StopCode::Unregistered),
+                // What waits for room at one handler goes to the one that replaces it.
+                () = served.over.cancelled() => Err(HandlerGone),
+                taken = served.handler.deliver(batch.clone()) => taken,
+            };
+            match taken {
+                Ok(()) => return Ok(()),
+                Err(HandlerGone) if served.over.is_cancelled() => served = self.pair.registration.served(),
+                Err(HandlerGone) if self.pair.closed.is_cancelled() => return Err(StopCode::Unregistered),
+                Err(HandlerGone) => return Err(StopCode::HandlerGone),
+            }
         }
     }
 

@@ -260,3 +260,61 @@ async fn a_replaced_handler_gets_what_comes_next_and_no_peer_notices() {
     assert!(matches!(next(&mut second).await, NativeEvent::Batch(_)));
     assert!(timeout(Duration::from_millis(50), at_a.next()).await.is_err(), "nothing was told");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn listeners_that_never_read_hold_up_nobody_and_hear_what_is_true_in_the_end() {
+    let node = Node::start();
+    let (mut inbox, mut news) = (node.register("/p/1"), node.protocols.subscribe());
+    let others: Vec<_> = (0..8).map(|_| Node::start()).collect();
+    let _inboxes: Vec<_> = others.iter().map(|other| other.register("/p/1")).collect();
+    for other in &others {
+        timeout(Duration::from_secs(5), other.connections.dial(node.address))
+            .await
+            .expect("at once")
+            .expect("admitted");
+    }
+    let (gone, left) = others.split_at(4);
+    for other in gone {
+        node.connections.close(other.address.peer, CloseCode::Removed).await;
+    }
+    let mut expected: Vec<_> = left.iter().map(|other| other.address.peer).collect();
+    expected.sort();
+    let settled = async {
+        while node.protocols.peers_supporting(&[name("/p/1")]) != expected {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(20), settled).await.expect("all decided");
+    // Nobody has read anything so far. Who came and went meanwhile is not told; the others are, each once.
+    let mut told = Vec::new();
+    for _ in left {
+        let NativeEvent::News(News::Supported { peer, .. }) = next(&mut inbox).await else { panic!("no welcome") };
+        told.push(peer);
+    }
+    assert_eq!(told, expected);
+    assert!(timeout(Duration::from_millis(50), inbox.next()).await.is_err(), "nothing else is told");
+    for peer in expected {
+        assert_eq!(news.next().await, Some(PeerNews::Connected(peer)));
+        assert_eq!(news.next().await, Some(PeerNews::Gained { peer, protocol: name("/p/1") }));
+    }
+    assert!(timeout(Duration::from_millis(50), news.next()).await.is_err(), "nothing else is told");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscriber_hears_each_protocol_go_before_its_peer() {
+    let (a, b) = connected().await;
+    let mut news = a.protocols.subscribe();
+    let peer = b.address.peer;
+    let of = |id: &str| name(id);
+    assert_eq!(news.next().await, Some(PeerNews::Connected(peer)));
+    // What the peer supports is told whether or not it is registered here.
+    let _first = b.register("/x/1");
+    assert_eq!(news.next().await, Some(PeerNews::Gained { peer, protocol: of("/x/1") }));
+    let _second = b.register("/y/1");
+    assert_eq!(news.next().await, Some(PeerNews::Gained { peer, protocol: of("/y/1") }));
+    b.protocols.unregister(&of("/x/1"));
+    assert_eq!(news.next().await, Some(PeerNews::Lost { peer, protocol: of("/x/1") }));
+    a.connections.close(peer, CloseCode::Removed).await;
+    assert_eq!(news.next().await, Some(PeerNews::Lost { peer, protocol: of("/y/1") }));
+    assert_eq!(news.next().await, Some(PeerNews::Gone(peer)));
+}

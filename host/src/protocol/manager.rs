@@ -1,4 +1,5 @@
-//! The protocol manager: keeps the state, carries out what follows from it, and owns the exchange with every peer.
+//! The protocol manager: what it keeps, what it is asked, and its deadlines. `local.rs` has what happens here,
+//! `connections.rs` what happens at peers, `effects.rs` what follows from both, `exchange/` what peers are told.
 //!
 //! Lock order: `core` first, then anything else here; handlers and replies are called with locks held, which is why
 //! they must not call back.
@@ -11,24 +12,22 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, info, warn};
 
 use super::asks::Asks;
-use super::exchange::{Exchanger, Give};
-use super::inbound::Entrance;
-use super::outbound::Notices;
-use super::pairs::{Pair, Pairs};
+use super::exchange::{ExchangeStats, Exchanger};
+use super::inbound::{Entrance, Stops};
+use super::pairs::Pairs;
 use super::registry::{Registration, Registry};
-use super::requests::{Asker, Requests};
-use super::state::{Action, SetError, State};
-use super::{AskError, Handler, News, ProtocolId, ProtocolSpec, RegisterError};
+use super::requests::Requests;
+use super::state::State;
+use super::watch::Watchers;
+use super::{AskError, News, ProtocolId};
 use crate::connection::{ConnectionEvent, ConnectionHandle, ConnectionId, LocalHello};
 use crate::peer::PeerId;
 use crate::stream::{
     BudgetLimits, Lanes, OutboundBudget, ReceivePolicy, ReceiveStats, ReceiveStreamManager, SendStreamPoolManager,
 };
-use crate::transport::LinkAcceptor;
-use crate::wire::{CloseCode, Control, Hello, ProtocolEntry, SetChange};
+use crate::wire::ProtocolEntry;
 
 /// How often deadlines of asks, requests and pushes are looked at.
 const TICK: Duration = Duration::from_millis(50);
@@ -57,6 +56,25 @@ pub struct RegisteredProtocol {
     pub peers: usize,
 }
 
+/// The protocol layer in numbers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ProtocolStats {
+    /// Admitted connections that sets are exchanged with.
+    pub connections: usize,
+    /// What peers were told and what they told.
+    pub exchange: ExchangeStats,
+    /// Streams that were not opened to a handler: the set that their header names did not come while they waited.
+    pub out_of_sequence: u64,
+    /// Streams that were not opened to a handler: they are for a registration that is not, or not any more.
+    pub unregistered: u64,
+    /// Streams that a handler was reading when their pair was shut: its protocol was unregistered by either side, or
+    /// the peer went.
+    pub cut: u64,
+    /// Messages of ours that were committed when their protocol was not registered here any more, so that there was
+    /// nobody to be told `undelivered`.
+    pub unclaimed: u64,
+}
+
 /// Knows the local handlers and what every connected peer supports. Cheap to clone.
 #[derive(Clone)]
 pub struct ProtocolManager {
@@ -65,20 +83,21 @@ pub struct ProtocolManager {
 
 pub(super) struct Inner {
     pub(super) node: PeerId,
-    incarnation: u64,
-    policy: ProtocolPolicy,
+    pub(super) incarnation: u64,
+    pub(super) policy: ProtocolPolicy,
     pub(super) registry: Registry,
     pub(super) pairs: Pairs,
     pub(super) asks: Mutex<Asks>,
     pub(super) requests: Mutex<Requests>,
     pub(super) last_ask: AtomicU64,
     pub(super) closed: AtomicBool,
-    lanes: Arc<Lanes>,
-    pools: Arc<SendStreamPoolManager>,
-    receive: ReceiveStreamManager,
-    sequence: Arc<AtomicU64>,
-    tasks: TaskTracker,
-    core: Mutex<Core>,
+    pub(super) lanes: Arc<Lanes>,
+    pub(super) pools: Arc<SendStreamPoolManager>,
+    pub(super) receive: ReceiveStreamManager,
+    pub(super) sequence: Arc<AtomicU64>,
+    pub(super) tasks: TaskTracker,
+    pub(super) stops: Stops,
+    pub(super) core: Mutex<Core>,
 }
 
 /// What the layer below gives to this one.
@@ -95,16 +114,19 @@ pub struct Streams {
     pub tasks: TaskTracker,
 }
 
-struct Core {
-    state: State,
-    links: BTreeMap<ConnectionId, PeerLink>,
+#[derive(Default)]
+pub(super) struct Core {
+    pub(super) state: State,
+    pub(super) links: BTreeMap<ConnectionId, PeerLink>,
     /// What the lanes of every owner may queue, while one of them or a registration is left.
     budgets: BTreeMap<String, Weak<OutboundBudget>>,
+    pub(super) stats: ExchangeStats,
+    pub(super) watchers: Watchers,
 }
 
 impl Core {
     /// All protocols of one owner share one budget, also when it comes back while lanes of it still end.
-    fn budget(&mut self, owner: &str, limits: BudgetLimits) -> Arc<OutboundBudget> {
+    pub(super) fn budget(&mut self, owner: &str, limits: BudgetLimits) -> Arc<OutboundBudget> {
         if let Some(budget) = self.budgets.get(owner).and_then(Weak::upgrade) {
             return budget;
         }
@@ -115,11 +137,13 @@ impl Core {
     }
 }
 
-struct PeerLink {
-    connection: ConnectionHandle,
+pub(super) struct PeerLink {
+    pub(super) connection: ConnectionHandle,
+    /// It is being closed on purpose.
+    pub(super) draining: bool,
     /// The peer's.
-    incarnation: u64,
-    exchanger: Exchanger,
+    pub(super) incarnation: u64,
+    pub(super) exchanger: Exchanger,
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -150,7 +174,8 @@ impl ProtocolManager {
             ),
             sequence,
             tasks,
-            core: Mutex::new(Core { state: State::default(), links: BTreeMap::new(), budgets: BTreeMap::new() }),
+            stops: Stops::default(),
+            core: Mutex::default(),
         });
         Self { inner }
     }
@@ -196,6 +221,20 @@ impl ProtocolManager {
         lock(&self.inner.core).state.peers_supporting(protocols)
     }
 
+    /// What the exchange came to since the start, and how many streams were stopped for it.
+    pub fn stats(&self) -> ProtocolStats {
+        let core = lock(&self.inner.core);
+        let stops = &self.inner.stops;
+        ProtocolStats {
+            connections: core.links.len(),
+            exchange: core.stats,
+            out_of_sequence: stops.out_of_sequence.load(Ordering::Relaxed),
+            unregistered: stops.unregistered.load(Ordering::Relaxed),
+            cut: stops.cut.load(Ordering::Relaxed),
+            unclaimed: stops.unclaimed.load(Ordering::Relaxed),
+        }
+    }
+
     /// The receive streams that are open.
     pub fn receive_stats(&self) -> ReceiveStats {
         self.inner.receive.stats()
@@ -218,244 +257,7 @@ impl LocalHello for ProtocolManager {
 }
 
 impl Inner {
-    pub(super) fn register(
-        self: &Arc<Self>,
-        spec: ProtocolSpec,
-        owner: &str,
-        handler: Arc<dyn Handler>,
-    ) -> Result<(), RegisterError> {
-        let limit = self.policy.max_message;
-        if spec.max_message > limit {
-            return Err(RegisterError::TooLarge { id: spec.id, asked: spec.max_message, limit });
-        }
-        if self.closed.load(Ordering::Acquire) {
-            return Err(RegisterError::Closed);
-        }
-        let mut core = lock(&self.core);
-        let owner_of = |id: &ProtocolId| self.registry.named(id).map(|taken| taken.owner()).unwrap_or_default();
-        let (number, actions) = core.state.register(&spec.id, spec.max_message, owner_of)?;
-        info!(protocol = %spec.id, owner, number, "protocol registered");
-        let budget = core.budget(owner, BudgetLimits::for_messages(limit));
-        self.registry.insert(Registration::new(spec.id, number, spec.max_message, budget, owner, handler));
-        self.apply(&mut core, actions, AskError::Unsupported);
-        Ok(())
-    }
-
-    pub(super) fn replace(&self, id: &ProtocolId, owner: &str, handler: Arc<dyn Handler>) -> Result<(), RegisterError> {
-        let _core = lock(&self.core);
-        let registration = self.registry.named(id).ok_or(RegisterError::Closed)?;
-        for (peer, pair) in self.pairs.of_protocol(id) {
-            let max_message = pair.max_message;
-            handler.news(News::Supported { peer, protocol: id.clone(), max_message });
-        }
-        registration.replace(owner, handler);
-        Ok(())
-    }
-
-    pub(super) fn unregister(self: &Arc<Self>, id: &ProtocolId) {
-        let mut core = lock(&self.core);
-        let Some(registration) = self.registry.remove(id) else { return };
-        registration.closed.cancel();
-        info!(protocol = %id, number = registration.number, "protocol unregistered");
-        let actions = core.state.unregister(id);
-        self.apply(&mut core, actions, AskError::Closed);
-    }
-
-    /// Carries out what the state decided; asks that end with a pair end with `why`.
-    fn apply(self: &Arc<Self>, core: &mut Core, actions: Vec<Action>, why: AskError) {
-        self.sequence.store(core.state.sequence(), Ordering::Release);
-        for action in actions {
-            match action {
-                Action::Open { peer, protocol, registration, max_message } => {
-                    self.open_pair(peer, &protocol, registration, max_message);
-                }
-                Action::Shut { peer, protocol } => self.shut_pair(peer, &protocol, &why),
-                Action::Announce => self.announce(core),
-            }
-        }
-    }
-
-    fn open_pair(self: &Arc<Self>, peer: PeerId, protocol: &ProtocolId, remote_registration: u64, max_message: u32) {
-        let (Some(of_peer), Some(registration)) = (self.pairs.peer(&peer), self.registry.named(protocol)) else {
-            return;
-        };
-        let closed = registration.closed.child_token();
-        let (budget, notices) = (registration.budget.clone(), Notices::of(peer, &registration));
-        let lane = self.lanes.open(peer, remote_registration, budget, notices);
-        let pair = Pair { registration: registration.clone(), remote_registration, max_message, lane, closed };
-        of_peer.insert(protocol.clone(), pair);
-        debug!(%peer, %protocol, "peer supports the protocol");
-        registration.handler().news(News::Supported { peer, protocol: protocol.clone(), max_message });
-    }
-
-    fn shut_pair(&self, peer: PeerId, protocol: &ProtocolId, why: &AskError) {
-        let Some(pair) = self.pairs.peer(&peer).and_then(|of_peer| of_peer.remove(protocol)) else { return };
-        pair.closed.cancel();
-        pair.lane.close();
-        debug!(%peer, %protocol, "peer supports the protocol no longer");
-        let unanswered = lock(&self.asks).drop_lane(&peer, protocol);
-        unanswered.into_iter().for_each(|reply| reply(Err(why.clone())));
-        let handler = pair.registration.handler();
-        let asker = Asker { peer, protocol: protocol.clone() };
-        let withdrawn = lock(&self.requests).drop_lane(&asker);
-        withdrawn.into_iter().for_each(|token| handler.news(News::Withdrawn(token)));
-        handler.news(News::Unsupported { peer, protocol: protocol.clone() });
-    }
-
-    fn announce(&self, core: &mut Core) {
-        let now = Instant::now().into_std();
-        let Core { state, links, .. } = core;
-        for link in links.values_mut() {
-            let give = link.exchanger.changed(state.sequence(), now);
-            self.give(state, &link.connection, give);
-        }
-    }
-
-    fn give(&self, state: &State, connection: &ConnectionHandle, give: Give) {
-        let change = match give {
-            Give::Nothing => return,
-            Give::Since(base) => state.change_since(base).unwrap_or_else(|| state.full()),
-            Give::Full => state.full(),
-            Give::Up => {
-                warn!(peer = %connection.peer, "the peer never applied our protocol set; closing the connection");
-                connection.link.close(CloseCode::ProtocolViolation);
-                return;
-            }
-        };
-        let (incarnation, sequence) = (self.incarnation, state.sequence());
-        connection.control.send(Control::Protocols { incarnation, sequence, change });
-    }
-
-    fn connection_up(
-        self: &Arc<Self>,
-        connection: ConnectionHandle,
-        hello: Hello,
-        acceptor: LinkAcceptor,
-        sent_sequence: u64,
-    ) {
-        let mut core = lock(&self.core);
-        let (peer, id, incarnation) = (connection.peer, connection.id, hello.incarnation);
-        let actions = match core.state.peer_up(peer, incarnation, hello.sequence, hello.protocols) {
-            Ok(actions) => actions,
-            Err(wrong) => {
-                warn!(%peer, %wrong, "the peer's protocol set breaks a rule; closing the connection");
-                connection.link.close(CloseCode::ProtocolViolation);
-                return;
-            }
-        };
-        self.pools.add(&connection, hello.max_streams);
-        self.forget_predecessor(&mut core, peer, incarnation);
-        let (shut, open): (Vec<_>, Vec<_>) =
-            actions.into_iter().partition(|action| matches!(action, Action::Shut { .. }));
-        self.apply(&mut core, shut, AskError::NotConnected);
-        let of_peer = self.pairs.admit(peer, incarnation);
-        of_peer.draining.store(false, Ordering::Release);
-        self.apply(&mut core, open, AskError::Unsupported);
-        of_peer.applied.send_replace(core.state.applied(&peer).unwrap_or(0));
-        self.receive.add(connection.clone(), acceptor, incarnation);
-        let mut exchanger = Exchanger::new(sent_sequence);
-        let give = exchanger.changed(core.state.sequence(), Instant::now().into_std());
-        self.give(&core.state, &connection, give);
-        core.links.insert(id, PeerLink { connection, incarnation, exchanger });
-    }
-
-    /// Ends the streams of a peer's earlier incarnation: its lane numbers mean nothing any more.
-    fn forget_predecessor(&self, core: &mut Core, peer: PeerId, incarnation: u64) {
-        let of_predecessor = |link: &PeerLink| link.connection.peer == peer && link.incarnation != incarnation;
-        for (id, _) in core.links.extract_if(.., |_, link| of_predecessor(link)) {
-            self.receive.remove(id);
-            self.pools.remove(id);
-        }
-    }
-
-    fn connection_down(self: &Arc<Self>, connection: ConnectionId, peer: PeerId, last: bool) {
-        let mut core = lock(&self.core);
-        core.links.remove(&connection);
-        self.receive.remove(connection);
-        self.pools.remove(connection);
-        if last {
-            // From here on it is not connected; that its pairs are shut one by one must not look like anything else.
-            if let Some(of_peer) = self.pairs.peer(&peer) {
-                of_peer.draining.store(true, Ordering::Release);
-            }
-            let actions = core.state.peer_down(&peer);
-            self.apply(&mut core, actions, AskError::NotConnected);
-            self.pairs.forget(&peer);
-        }
-    }
-
-    fn control(self: &Arc<Self>, connection: ConnectionId, peer: PeerId, message: Control) {
-        match message {
-            Control::Protocols { incarnation, sequence, change } => {
-                self.peer_changed(connection, peer, incarnation, sequence, change);
-            }
-            Control::ProtocolsApplied { incarnation, sequence } if incarnation == self.incarnation => {
-                let mut core = lock(&self.core);
-                let Core { state, links, .. } = &mut *core;
-                let Some(link) = links.get_mut(&connection) else { return };
-                let give = link.exchanger.applied(sequence, state.sequence(), Instant::now().into_std());
-                self.give(state, &link.connection, give);
-            }
-            Control::Abandon { stream } => self.receive.abandon(connection, stream),
-            Control::StreamProgress { stream, frames } => self.pools.progress(connection, stream, frames),
-            Control::StreamEnded { stream, frames, outcome } => {
-                self.pools.ended(connection, stream, frames, outcome);
-            }
-            _ => {}
-        }
-    }
-
-    fn peer_changed(
-        self: &Arc<Self>,
-        connection: ConnectionId,
-        peer: PeerId,
-        incarnation: u64,
-        sequence: u64,
-        change: SetChange,
-    ) {
-        let mut core = lock(&self.core);
-        match core.state.peer_changed(peer, incarnation, sequence, change) {
-            Ok(actions) => self.apply(&mut core, actions, AskError::Unsupported),
-            Err(SetError::OtherBase) => debug!(%peer, "the peer's change is to another set; asking for the full one"),
-            Err(SetError::Stale) => return,
-            Err(SetError::Violation(wrong)) => {
-                warn!(%peer, wrong, "the peer's protocol set breaks a rule; closing the connection");
-                if let Some(link) = core.links.get(&connection) {
-                    link.connection.link.close(CloseCode::ProtocolViolation);
-                }
-                return;
-            }
-        }
-        let applied = core.state.applied(&peer).unwrap_or(0);
-        if let Some(of_peer) = self.pairs.peer(&peer) {
-            of_peer.applied.send_replace(applied);
-        }
-        if let Some(link) = core.links.get(&connection) {
-            link.connection.control.send(Control::ProtocolsApplied { incarnation, sequence: applied });
-        }
-    }
-
-    fn drain(self: &Arc<Self>, connection: ConnectionId) {
-        let Some(connection) = lock(&self.core).links.get(&connection).map(|link| link.connection.clone()) else {
-            return;
-        };
-        let pools = self.pools.clone();
-        let lanes = self.pairs.lanes_of(&connection.peer);
-        if let Some(of_peer) = self.pairs.peer(&connection.peer).filter(|_| pools.of_peer(&connection.peer).len() == 1)
-        {
-            of_peer.draining.store(true, Ordering::Release);
-        }
-        // The connection layer sets the deadline; when it closes, lanes and pool are done, too.
-        self.tasks.spawn(async move {
-            for lane in lanes {
-                lane.flush().await;
-            }
-            pools.drain(connection.id).await;
-            connection.drained();
-        });
-    }
-
-    fn tick(&self, now: std::time::Instant) {
+    pub(super) fn tick(&self, now: std::time::Instant) {
         let expired = lock(&self.asks).expire(now);
         for (id, peer, protocol, reply) in expired {
             self.withdraw(id, &peer, &protocol);
@@ -467,11 +269,6 @@ impl Inner {
                 registration.handler().news(News::Withdrawn(token));
             }
         }
-        let mut core = lock(&self.core);
-        let Core { state, links, .. } = &mut *core;
-        for link in links.values_mut() {
-            let give = link.exchanger.tick(state.sequence(), now);
-            self.give(state, &link.connection, give);
-        }
+        self.push_again(&mut lock(&self.core), now);
     }
 }

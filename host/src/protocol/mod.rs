@@ -1,11 +1,16 @@
 //! Who handles which protocol, here and at every peer, and the way in and out for handlers.
 
 mod asks;
+mod connections;
+mod effects;
 mod exchange;
 mod groups;
 mod handler;
+#[cfg(test)]
+mod hostile_tests;
 mod id;
 mod inbound;
+mod local;
 #[cfg(test)]
 mod loopback_tests;
 mod manager;
@@ -17,20 +22,29 @@ mod outbound;
 mod pairs;
 mod registry;
 mod requests;
+#[cfg(test)]
+mod scale_tests;
 mod state;
 #[cfg(test)]
 mod state_tests;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod traffic_tests;
+mod watch;
 
 pub use news_board::NewsBoard;
+pub use watch::{PeerNews, Subscription};
 
 #[cfg(test)]
 use crate::peer::PeerId;
+pub use exchange::ExchangeStats;
 pub use groups::{
     Group, GroupError, GroupName, MAX_GROUP_MEMBERS, MAX_GROUP_NAME, MAX_GROUPS, MemberError, PeerGroups,
 };
 pub use handler::{Delivered, Handler, HandlerGone, InBatch, Inbound, News, RequestToken};
 pub use id::{InvalidProtocolId, MAX_PROTOCOL_ID, ProtocolId};
-pub use manager::{ProtocolManager, ProtocolPolicy, RegisteredProtocol, Streams};
+pub use manager::{ProtocolManager, ProtocolPolicy, ProtocolStats, RegisteredProtocol, Streams};
 pub use native::{Inbox, NativeEvent, NativeHandler, native};
 pub use network::{
     AskError, AskId, AskReply, Delivery, LaneStatus, Network, Outgoing, ProtocolSpec, Reachable, RegisterError,

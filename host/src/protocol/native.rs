@@ -1,12 +1,13 @@
 //! Native handlers: a protocol in plain Rust, next to the plugins and by the same trait.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::{Delivered, Handler, HandlerGone, InBatch, News, NewsBoard};
+use super::{Delivered, Handler, HandlerGone, InBatch, Inbound, News, NewsBoard, ProtocolId};
+use crate::peer::PeerId;
 
 /// What a native protocol hears.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,11 +23,77 @@ struct Queue {
     board: NewsBoard,
     /// News taken off the board, on their way to the reader.
     news: VecDeque<News>,
-    batches: VecDeque<InBatch>,
+    /// What was delivered, and farewells of protocols that another handler took over.
+    events: VecDeque<NativeEvent>,
+    /// How many of them are batches.
+    batches: usize,
+    /// Who is there: nobody else delivers.
+    present: HashMap<ProtocolId, BTreeSet<PeerId>>,
     /// Nobody reads any more.
     inbox_gone: bool,
     /// Nobody delivers any more.
     handler_gone: bool,
+}
+
+impl Queue {
+    /// Whether the batch may come in, once there is room.
+    fn takes(&self, batch: &InBatch) -> bool {
+        !self.inbox_gone && self.present.get(&batch.protocol).is_some_and(|peers| peers.contains(&batch.peer))
+    }
+
+    fn news(&mut self, news: News) {
+        match &news {
+            News::Supported { peer, protocol, .. } => {
+                self.present.entry(protocol.clone()).or_default().insert(*peer);
+                self.settle_farewell(*peer, protocol);
+            }
+            News::Unsupported { peer, protocol } => {
+                if let Some(peers) = self.present.get_mut(protocol) {
+                    peers.remove(peer);
+                    if peers.is_empty() {
+                        self.present.remove(protocol);
+                    }
+                }
+                let messages = self.purge(*peer, protocol);
+                if messages > 0 {
+                    self.board.post(News::Missed { peer: *peer, protocol: protocol.clone(), messages });
+                }
+            }
+            _ => {}
+        }
+        self.board.post(news);
+    }
+
+    /// Forgets what waits of a pair: how many messages. Its requests are withdrawn one by one.
+    fn purge(&mut self, of: PeerId, by: &ProtocolId) -> u64 {
+        let mut messages = 0;
+        self.events.retain(|event| match event {
+            NativeEvent::Batch(batch) if batch.peer == of && batch.protocol == *by => {
+                messages += batch.items.iter().filter(|item| matches!(item, Inbound::Message(_))).count() as u64;
+                self.batches -= 1;
+                false
+            }
+            _ => true,
+        });
+        messages
+    }
+
+    /// A pair that comes back before its farewell was read: the farewell must not be read after the welcome.
+    fn settle_farewell(&mut self, peer: PeerId, protocol: &ProtocolId) {
+        let farewell = NativeEvent::News(News::Unsupported { peer, protocol: protocol.clone() });
+        let before = self.events.len();
+        self.events.retain(|event| *event != farewell);
+        if self.events.len() < before {
+            self.board.post(News::Unsupported { peer, protocol: protocol.clone() });
+        }
+    }
+
+    /// Bids farewell to everybody after what was taken.
+    fn taken_over(&mut self, protocol: &ProtocolId) {
+        let gone = self.present.remove(protocol).unwrap_or_default();
+        let farewell = |peer| NativeEvent::News(News::Unsupported { peer, protocol: protocol.clone() });
+        self.events.extend(gone.into_iter().map(farewell));
+    }
 }
 
 #[derive(Debug)]
@@ -86,21 +153,29 @@ pub fn native(capacity: usize) -> (Arc<NativeHandler>, Inbox) {
 }
 
 impl Handler for NativeHandler {
+    fn try_deliver(&self, batch: InBatch) -> Result<(), InBatch> {
+        let mut queue = self.0.queue();
+        if queue.batches >= self.0.capacity || !queue.takes(&batch) {
+            return Err(batch);
+        }
+        queue.batches += 1;
+        queue.events.push_back(NativeEvent::Batch(batch));
+        self.0.arrived.notify_one();
+        Ok(())
+    }
+
     fn deliver(&self, batch: InBatch) -> Delivered<'_> {
         Box::pin(async move {
+            let mut batch = batch;
             loop {
                 let mut room = pin!(self.0.room.notified());
                 room.as_mut().enable();
-                {
-                    let mut queue = self.0.queue();
-                    if queue.inbox_gone {
-                        return Err(HandlerGone);
-                    }
-                    if queue.batches.len() < self.0.capacity {
-                        queue.batches.push_back(batch);
-                        self.0.arrived.notify_one();
-                        return Ok(());
-                    }
+                batch = match self.try_deliver(batch) {
+                    Ok(()) => return Ok(()),
+                    Err(batch) => batch,
+                };
+                if !self.0.queue().takes(&batch) {
+                    return Err(HandlerGone);
                 }
                 room.await;
             }
@@ -108,12 +183,17 @@ impl Handler for NativeHandler {
     }
 
     fn news(&self, news: News) {
-        let mut queue = self.0.queue();
-        if let News::Unsupported { peer, protocol } = &news {
-            queue.batches.retain(|batch| batch.peer != *peer || batch.protocol != *protocol);
+        let ended = matches!(news, News::Unsupported { .. });
+        self.0.queue().news(news);
+        if ended {
             self.0.room.notify_waiters();
         }
-        queue.board.post(news);
+        self.0.arrived.notify_one();
+    }
+
+    fn taken_over(&self, protocol: &ProtocolId) {
+        self.0.queue().taken_over(protocol);
+        self.0.room.notify_waiters();
         self.0.arrived.notify_one();
     }
 }
@@ -132,6 +212,11 @@ impl Inbox {
         }
     }
 
+    /// Batches that were taken and not read.
+    pub fn waiting(&self) -> usize {
+        self.0.queue().batches
+    }
+
     fn take(&self) -> Option<NativeEvent> {
         let mut queue = self.0.queue();
         if queue.news.is_empty() {
@@ -140,9 +225,12 @@ impl Inbox {
         if let Some(news) = queue.news.pop_front() {
             return Some(NativeEvent::News(news));
         }
-        let batch = queue.batches.pop_front()?;
-        self.0.room.notify_waiters();
-        Some(NativeEvent::Batch(batch))
+        let event = queue.events.pop_front()?;
+        if matches!(event, NativeEvent::Batch(_)) {
+            queue.batches -= 1;
+            self.0.room.notify_waiters();
+        }
+        Some(event)
     }
 }
 
@@ -161,48 +249,5 @@ impl Drop for Inbox {
 }
 
 #[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-
-    use super::*;
-    use crate::peer::PeerId;
-    use crate::protocol::{Inbound, ProtocolId};
-
-    fn batch(peer: u8) -> InBatch {
-        InBatch { peer: PeerId::from_bytes([peer; 32]), protocol: id(), items: vec![Inbound::Message(Bytes::new())] }
-    }
-
-    fn id() -> ProtocolId {
-        "/a/1".parse().expect("an id")
-    }
-
-    #[tokio::test]
-    async fn a_full_inbox_makes_the_stream_wait_and_an_end_purges() {
-        let (handler, mut inbox) = native(1);
-        handler.deliver(batch(1)).await.expect("room");
-        let mut waiting = handler.deliver(batch(2));
-        assert!(futures_poll(&mut waiting).is_none(), "no room");
-        let gone = PeerId::from_bytes([1; 32]);
-        handler.news(News::Unsupported { peer: gone, protocol: id() });
-        waiting.await.expect("room after the purge");
-        assert!(matches!(inbox.next().await, Some(NativeEvent::News(News::Unsupported { .. }))));
-        assert_eq!(inbox.next().await, Some(NativeEvent::Batch(batch(2))));
-        drop(handler);
-        assert_eq!(inbox.next().await, None);
-    }
-
-    #[tokio::test]
-    async fn a_dropped_inbox_is_told() {
-        let (handler, inbox) = native(1);
-        drop(inbox);
-        assert_eq!(handler.deliver(batch(1)).await, Err(HandlerGone));
-    }
-
-    fn futures_poll<T>(future: &mut (impl Future<Output = T> + Unpin)) -> Option<T> {
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        match std::pin::Pin::new(future).poll(&mut context) {
-            std::task::Poll::Ready(value) => Some(value),
-            std::task::Poll::Pending => None,
-        }
-    }
-}
+#[path = "native_tests.rs"]
+mod tests;

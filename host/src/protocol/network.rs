@@ -216,8 +216,9 @@ pub trait Network: Send + Sync + 'static {
     fn register(&self, spec: ProtocolSpec, owner: &str, handler: Arc<dyn Handler>) -> Result<(), RegisterError>;
 
     /// Hands a registered protocol to another handler without telling any peer: the registration number and all
-    /// streams stay; what arrives from now on goes to the new one, which hears `Supported` for everyone.
-    /// `max_message` and `delivery` of the registration stay as they are.
+    /// streams stay; what the old one has not taken goes to the new one, which hears `Supported` for everyone, and
+    /// nothing is lost. The old one keeps what it has taken and hears [`Handler::taken_over`]. `max_message` and
+    /// `delivery` of the registration stay as they are.
     ///
     /// # Errors
     /// [`RegisterError::Closed`] when it is not registered.

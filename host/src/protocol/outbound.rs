@@ -127,7 +127,7 @@ impl Inner {
     }
 
     /// Puts everything on the lane, in order.
-    fn put(&self, to: &PeerId, protocol: &ProtocolId, pair: &Pair, what: Vec<Outgoing>) {
+    pub(super) fn put(&self, to: &PeerId, protocol: &ProtocolId, pair: &Pair, what: Vec<Outgoing>) {
         let mut frames = Vec::with_capacity(what.len());
         for outgoing in what {
             match outgoing {
@@ -168,8 +168,11 @@ impl Inner {
             return;
         }
         tracing::debug!(peer = %to, %protocol, messages, %why, "the pair was shut before the commit");
-        if let Some(registration) = self.registry.named(protocol) {
-            registration.handler().news(News::Undelivered { peer: *to, protocol: protocol.clone(), messages });
+        match self.registry.named(protocol) {
+            Some(registration) => {
+                registration.handler().news(News::Undelivered { peer: *to, protocol: protocol.clone(), messages });
+            }
+            None => drop(self.stops.unclaimed.fetch_add(messages, Ordering::Relaxed)),
         }
     }
 

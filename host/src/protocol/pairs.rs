@@ -68,10 +68,6 @@ impl Pairs {
         Some(self.0.get(peer)?.clone())
     }
 
-    pub(super) fn get(&self, peer: &PeerId, protocol: &ProtocolId) -> Option<Arc<Pair>> {
-        self.0.get(peer)?.get(protocol)
-    }
-
     /// All lanes to a peer.
     pub(super) fn lanes_of(&self, peer: &PeerId) -> Vec<Lane> {
         let Some(of_peer) = self.peer(peer) else { return Vec::new() };

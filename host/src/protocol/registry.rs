@@ -21,9 +21,13 @@ pub(super) struct Registration {
     served: RwLock<Served>,
 }
 
-struct Served {
-    owner: String,
-    handler: Arc<dyn Handler>,
+/// Who serves a registration.
+#[derive(Clone)]
+pub(super) struct Served {
+    owner: Arc<str>,
+    pub handler: Arc<dyn Handler>,
+    /// Cancelled when another handler serves it.
+    pub over: CancellationToken,
 }
 
 impl Registration {
@@ -35,25 +39,34 @@ impl Registration {
         owner: &str,
         handler: Arc<dyn Handler>,
     ) -> Self {
-        let served = RwLock::new(Served { owner: owner.to_owned(), handler });
+        let served = RwLock::new(Served { owner: owner.into(), handler, over: CancellationToken::new() });
         Self { id, number, max_message, budget, closed: CancellationToken::new(), served }
     }
 
     /// Who serves it now.
+    pub(super) fn served(&self) -> Served {
+        self.served.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The handler that serves it now.
     pub(super) fn handler(&self) -> Arc<dyn Handler> {
         self.served.read().unwrap_or_else(PoisonError::into_inner).handler.clone()
     }
 
     /// The name of who serves it now.
     pub(super) fn owner(&self) -> String {
-        self.served.read().unwrap_or_else(PoisonError::into_inner).owner.clone()
+        self.served.read().unwrap_or_else(PoisonError::into_inner).owner.to_string()
     }
 
-    /// Puts another handler in its place; the old one.
+    /// Puts another handler in its place; the old one, for which everything is over when this returns.
     pub(super) fn replace(&self, owner: &str, handler: Arc<dyn Handler>) -> Arc<dyn Handler> {
-        let mut served = self.served.write().unwrap_or_else(PoisonError::into_inner);
-        owner.clone_into(&mut served.owner);
-        std::mem::replace(&mut served.handler, handler)
+        let served = Served { owner: owner.into(), handler, over: CancellationToken::new() };
+        let old = {
+            let mut now = self.served.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *now, served)
+        };
+        old.over.cancel();
+        old.handler
     }
 }
 

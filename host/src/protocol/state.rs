@@ -9,9 +9,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::watch::Snapshot;
 use super::{ProtocolId, RegisterError};
 use crate::peer::PeerId;
-use crate::wire::{MAX_PROTOCOLS, ProtocolEntry, SetChange};
+use crate::wire::{MAX_PROTOCOLS, ProtocolEntry, SetChange, StreamHeader};
 
 /// Changes of the local set that are remembered to make differences of; a peer that is further behind gets the
 /// full set.
@@ -47,7 +48,7 @@ pub(super) enum Action {
         /// What.
         protocol: ProtocolId,
     },
-    /// The local set has a new sequence: tell every peer.
+    /// The local set has a new sequence: tell every peer. Always last.
     Announce,
 }
 
@@ -139,6 +140,18 @@ impl State {
         self.peers.get(peer).map(|peer| peer.incarnation)
     }
 
+    /// Everybody who is up.
+    pub(super) fn peers(&self) -> impl Iterator<Item = PeerId> {
+        self.peers.keys().copied()
+    }
+
+    /// What subscribers are told of the peer.
+    pub(super) fn snapshot(&self, peer: &PeerId) -> Option<Snapshot> {
+        let peer = self.peers.get(peer)?;
+        let protocols = peer.set.iter().map(|(id, entry)| (id.clone(), entry.registration)).collect();
+        Some(Snapshot { incarnation: peer.incarnation, protocols })
+    }
+
     /// The peer's own entry for a protocol.
     #[cfg(test)]
     pub(super) fn remote(&self, peer: &PeerId, protocol: &ProtocolId) -> Option<Entry> {
@@ -173,13 +186,10 @@ impl State {
         let entry = Entry { registration: self.sequence, max_message };
         self.local.insert(id.clone(), entry);
         self.remember(Change::Added(entry.registration, id.clone()));
-        let mut actions = vec![Action::Announce];
-        for (peer, theirs) in &self.peers {
-            if let Some(remote) = theirs.set.get(id) {
-                actions.push(open(*peer, id, entry, *remote));
-            }
-        }
-        Ok((entry.registration, actions))
+        let with_it = self.peers.iter().filter_map(|(peer, theirs)| Some((*peer, *theirs.set.get(id)?)));
+        let opened = with_it.map(|(peer, remote)| open(peer, id, entry, remote));
+        // Opened before anybody hears of it: a stream may follow at once.
+        Ok((entry.registration, opened.chain([Action::Announce]).collect()))
     }
 
     /// Unregisters a protocol; nothing follows when it is not registered.
@@ -274,6 +284,13 @@ impl State {
         let opened = begun.filter_map(|(id, remote)| Some(open(peer, id, *self.local.get(id)?, *remote)));
         shut.chain(opened).collect()
     }
+}
+
+/// Whether a stream belongs to an open pair of this incarnation and these registration numbers. Registrations come and
+/// go while a stream waits, so what was found by name is checked by number: nothing reaches a successor.
+pub(super) fn belongs(header: &StreamHeader, incarnation: u64, ours: u64, theirs: u64) -> bool {
+    // Numbers are sequences: a stream from before the peer's own registration is of its predecessor.
+    header.incarnation == incarnation && header.registration == ours && header.sequence >= theirs
 }
 
 fn open(peer: PeerId, protocol: &ProtocolId, local: Entry, remote: Entry) -> Action {

@@ -106,7 +106,7 @@ impl Net {
             Give::Nothing => return,
             Give::Since(base) => self.a.change_since(base).expect("there is a change"),
             Give::Full => self.a.full(),
-            Give::Up => panic!("gave up"),
+            Give::Up(why) => panic!("gave up: {why:?}"),
         };
         self.pushes.push_back((self.a.sequence(), change));
     }
@@ -164,7 +164,7 @@ impl Net {
                 self.pushes.pop_front();
                 self.now += PUSH_TIMEOUT + Duration::from_millis(1);
                 let give = self.exchanger.tick(self.a.sequence(), self.now);
-                if give != Give::Up {
+                if !matches!(give, Give::Up(_)) {
                     self.give(give);
                 }
             }
@@ -182,7 +182,7 @@ impl Net {
             }
             let give = self.exchanger.tick(self.a.sequence(), self.now);
             match give {
-                Give::Up => self.connect(),
+                Give::Up(_) => self.connect(),
                 give => self.give(give),
             }
         }
@@ -223,6 +223,16 @@ fn a_registration_number_is_never_used_again() {
         state.unregister(&protocol(1));
     }
     assert_eq!(state.sequence(), 20);
+}
+
+#[test]
+fn a_change_is_announced_after_its_pairs_are_opened_or_shut() {
+    let mut state = State::default();
+    state.peer_up(B, 7, 4, vec![entry(1, 4)]).expect("sound");
+    let (_, actions) = state.register(&protocol(1), 50, |_| String::new()).expect("free");
+    assert!(matches!(actions.as_slice(), [Action::Open { .. }, Action::Announce]), "a stream may follow at once");
+    let actions = state.unregister(&protocol(1));
+    assert!(matches!(actions.as_slice(), [Action::Shut { .. }, Action::Announce]));
 }
 
 #[test]

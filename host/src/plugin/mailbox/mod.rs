@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 pub use self::batch::Caller;
 pub(super) use self::batch::{Batch, CommandHead, Item, Place};
-use self::state::Admission;
+use self::state::{Admission, Stay};
 pub(super) use self::state::{Bounds, MailboxState};
 use super::{CallError, PluginPolicy};
 use crate::protocol::{AskError, AskId, Delivered, Handler, HandlerGone, InBatch, News, ProtocolId, RequestToken};
@@ -155,48 +155,72 @@ impl Mailbox {
         }
     }
 
+    /// Takes the batch if nothing stands in its way.
+    fn attempt(&self, batch: &InBatch) -> Attempt {
+        let mut state = self.state();
+        let stay = match state.admit(batch.peer, &batch.protocol) {
+            Admission::Welcome(stay) => stay,
+            // Whatever is not taken must not count as handed over.
+            Admission::Absent | Admission::Closed => return Attempt::Gone,
+        };
+        let cost = state.cost(batch);
+        let Ok(permit) = self.room.try_acquire_many(cost) else { return Attempt::Full(stay, cost) };
+        permit.forget();
+        state.push(stay, batch, cost);
+        drop(state);
+        self.filled.notify_one();
+        Attempt::Taken
+    }
+
     async fn take_in(&self, batch: InBatch) -> Result<(), HandlerGone> {
         self.unpaused(&batch.protocol).await;
-        let (stay, cost) = {
-            let mut state = self.state();
-            let stay = match state.admit(batch.peer, &batch.protocol) {
-                Admission::Welcome(stay) => stay,
-                Admission::Absent => return Ok(()),
-                Admission::Closed => return Err(HandlerGone),
-            };
-            let cost = state.cost(&batch);
-            if let Ok(permit) = self.room.try_acquire_many(cost) {
-                permit.forget();
-                state.push(stay, &batch, cost);
-                drop(state);
-                self.filled.notify_one();
-                return Ok(());
-            }
-            (stay, cost)
+        let (stay, cost) = match self.attempt(&batch) {
+            Attempt::Taken => return Ok(()),
+            Attempt::Full(stay, cost) => (stay, cost),
+            Attempt::Gone => return Err(HandlerGone),
         };
         // Nothing is taken before the permit is there, and nothing waits after it: dropping this future is safe.
         let permit = self.room.acquire_many(cost).await.map_err(|_| HandlerGone)?;
-        let mut state = self.state();
-        if state.push(stay, &batch, cost) {
-            permit.forget();
-            drop(state);
-            self.filled.notify_one();
-            return Ok(());
+        if !self.state().push(stay, &batch, cost) {
+            return Err(HandlerGone);
         }
-        match state.admit(batch.peer, &batch.protocol) {
-            Admission::Closed => Err(HandlerGone),
-            _ => Ok(()),
-        }
+        permit.forget();
+        self.filled.notify_one();
+        Ok(())
     }
 }
 
+/// What became of a batch that wants in.
+enum Attempt {
+    Taken,
+    /// There is no room for this stay and cost.
+    Full(Stay, u32),
+    /// Its peer is not there, or the mailbox is closed.
+    Gone,
+}
+
 impl Handler for Mailbox {
+    fn try_deliver(&self, batch: InBatch) -> Result<(), InBatch> {
+        if !self.paused.borrow().is_empty() {
+            return Err(batch);
+        }
+        match self.attempt(&batch) {
+            Attempt::Taken => Ok(()),
+            Attempt::Full(..) | Attempt::Gone => Err(batch),
+        }
+    }
+
     fn deliver(&self, batch: InBatch) -> Delivered<'_> {
         Box::pin(self.take_in(batch))
     }
 
     fn news(&self, news: News) {
         self.state().news(news);
+        self.filled.notify_one();
+    }
+
+    fn taken_over(&self, protocol: &ProtocolId) {
+        self.state().taken_over(protocol);
         self.filled.notify_one();
     }
 }

@@ -249,6 +249,12 @@ impl MailboxState {
         self.news.unsupported(name, told);
     }
 
+    /// Another handler serves the protocol: everybody is gone from it, and what waits of it is told as missed.
+    pub(super) fn taken_over(&mut self, protocol: &ProtocolId) {
+        let gone: BTreeSet<_> = self.lanes.keys().filter(|(_, of)| of == protocol).cloned().collect();
+        gone.into_iter().for_each(|name| self.unsupported(name));
+    }
+
     /// Forgets what waits of one stay: how many messages.
     fn purge(&mut self, stay: Stay) -> u64 {
         self.stays.remove(&stay);

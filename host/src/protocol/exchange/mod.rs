@@ -1,7 +1,12 @@
 //! The protocol exchanger: tells a peer how the local set changed.
 
-mod state;
-
+mod push;
 #[cfg(test)]
-pub(super) use state::PUSH_TIMEOUT;
+mod sim_tests;
+mod state;
+mod stats;
+
 pub(super) use state::{Exchanger, Give};
+#[cfg(test)]
+pub(super) use state::{MAX_RETRIES, PUSH_TIMEOUT};
+pub use stats::ExchangeStats;

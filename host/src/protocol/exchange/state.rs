@@ -2,7 +2,8 @@
 //!
 //! Pure. Invariants:
 //! - At most one push is unacknowledged: a storm of changes becomes two pushes.
-//! - An acknowledgement that comes twice, late or out of nowhere changes nothing.
+//! - An acknowledgement that comes twice, late or out of nowhere changes nothing; one of a set that is still to come is
+//!   a lie, and ends the connection.
 //! - A push that stays unacknowledged is sent again as the full set, [`MAX_RETRIES`] times; then the connection is
 //!   given up, because its peer sends streams and sets by a picture of us that may be wrong.
 
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 /// How long an acknowledgement may take.
 pub(in crate::protocol) const PUSH_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often an unacknowledged push is sent again.
-const MAX_RETRIES: u32 = 3;
+pub(in crate::protocol) const MAX_RETRIES: u32 = 3;
 
 /// What to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +24,16 @@ pub(in crate::protocol) enum Give {
     /// The full set.
     Full,
     /// Close the connection.
-    Up,
+    Up(Why),
+}
+
+/// Why a connection is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::protocol) enum Why {
+    /// The peer never said that it has applied what was pushed.
+    Silent,
+    /// It says that it has applied a set that does not exist yet.
+    Ahead,
 }
 
 /// The state towards one connection.
@@ -47,6 +57,11 @@ impl Exchanger {
         Self { acknowledged: sequence, unacknowledged: None }
     }
 
+    /// The sequence that was pushed and is not acknowledged.
+    pub(in crate::protocol) fn unacknowledged(&self) -> Option<u64> {
+        self.unacknowledged.as_ref().map(|push| push.sequence)
+    }
+
     /// The local set has this sequence now.
     pub(in crate::protocol) fn changed(&mut self, sequence: u64, now: Instant) -> Give {
         if self.unacknowledged.is_some() || sequence <= self.acknowledged {
@@ -57,10 +72,10 @@ impl Exchanger {
 
     /// The peer says that it has applied `applied`; `sequence` is the local set's now.
     pub(in crate::protocol) fn applied(&mut self, applied: u64, sequence: u64, now: Instant) -> Give {
-        let Some(push) = &self.unacknowledged else { return Give::Nothing };
         if applied > sequence {
-            return Give::Up;
+            return Give::Up(Why::Ahead);
         }
+        let Some(push) = &self.unacknowledged else { return Give::Nothing };
         if applied >= push.sequence {
             self.acknowledged = applied;
             self.unacknowledged = None;
@@ -76,7 +91,7 @@ impl Exchanger {
     /// Time has passed.
     pub(in crate::protocol) fn tick(&mut self, sequence: u64, now: Instant) -> Give {
         match &self.unacknowledged {
-            Some(push) if push.deadline <= now && push.retries >= MAX_RETRIES => Give::Up,
+            Some(push) if push.deadline <= now && push.retries >= MAX_RETRIES => Give::Up(Why::Silent),
             Some(push) if push.deadline <= now => {
                 let retries = push.retries + 1;
                 self.push(sequence, true, retries, now)
@@ -120,7 +135,17 @@ mod tests {
         assert_eq!(exchanger.applied(5, 5, now), Give::Nothing, "twice");
         assert_eq!(exchanger.changed(6, now), Give::Since(5));
         assert_eq!(exchanger.applied(2, 6, now), Give::Nothing, "late");
-        assert_eq!(exchanger.applied(9, 6, now), Give::Up, "from the future");
+        assert_eq!(exchanger.unacknowledged(), Some(6));
+        assert_eq!(exchanger.applied(9, 6, now), Give::Up(Why::Ahead), "from the future");
+    }
+
+    #[test]
+    fn an_acknowledgement_of_a_set_that_is_still_to_come_is_a_lie_at_any_time() {
+        let now = Instant::now();
+        let mut exchanger = Exchanger::new(3);
+        assert_eq!(exchanger.applied(4, 3, now), Give::Up(Why::Ahead), "nothing was pushed at all");
+        assert_eq!(exchanger.applied(3, 3, now), Give::Nothing);
+        assert_eq!(exchanger.applied(0, 3, now), Give::Nothing);
     }
 
     #[test]
@@ -134,6 +159,6 @@ mod tests {
             assert_eq!(exchanger.tick(2, now), Give::Full);
         }
         now += PUSH_TIMEOUT;
-        assert_eq!(exchanger.tick(2, now), Give::Up);
+        assert_eq!(exchanger.tick(2, now), Give::Up(Why::Silent));
     }
 }
