@@ -1,6 +1,7 @@
 //! The wiring: which layer gets what, in which order everything starts, and in which it ends.
 
 mod addresses;
+mod another;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -170,11 +171,18 @@ impl Host {
         let address = addresses::source(&key, advertised, &runtime);
         let connection = connection_config(&config, address, &runtime);
         let streams = streams(connection.incarnation, &config, &tasks);
+        let pools = streams.pools.clone();
         let policy = ProtocolPolicy { max_message: config.limits.max_message };
         let protocols = ProtocolManager::new(peer_id, connection.incarnation, policy, streams);
         let (events, received) = mpsc::channel(EVENT_QUEUE);
         let hello = Arc::new(protocols.clone());
         let connections = ConnectionManager::start(connection, transport.clone(), incoming, hello, &runtime, events);
+        pools.ask_for_connections(Arc::new(another::Another {
+            connections: connections.clone(),
+            tasks: tasks.clone(),
+            runtime: Handle::current(),
+            limit: config.limits.connections_per_peer as usize,
+        }));
         let records = kept.as_deref().map(addresses::load).unwrap_or_default();
         let supervisor =
             ConnectionSupervisor::start(connections.clone(), supervisor_config(&config, records), &runtime);
