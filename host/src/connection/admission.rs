@@ -156,6 +156,7 @@ impl State {
             (c.stage, c.deadline) = (Stage::Answered, Some(now + HELLO_TIMEOUT));
         });
         self.actions.push(Action::Send { connection: id, message: Control::Admitted });
+        self.cut_drains();
         if both {
             self.agreed(id, now);
         }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use rand::RngExt;
 
-use super::{Connection, State};
+use super::{Connection, Stage, State};
 use crate::connection::limits::MAX_PENDING_OF_PEER;
-use crate::connection::{DialFailure, Eviction};
+use crate::connection::{ConnectionId, DialFailure, Eviction};
 use crate::peer::PeerId;
 use crate::transport::{Direction, Source};
 use crate::wire::CloseCode;
@@ -171,6 +171,24 @@ impl State {
         Ok(())
     }
 
+    /// Cuts drains short, the oldest first, when a newcomer would make the connections that hold memory too many: or a
+    /// stream of peers that come and drain at once would make them any number.
+    pub(super) fn cut_drains(&mut self) {
+        let held = self.connections.values().filter(|c| c.holds_place()).count();
+        let mut draining: Vec<(Option<Duration>, ConnectionId)> = self
+            .connections
+            .iter()
+            .filter(|(_, c)| matches!(c.stage, Stage::Draining(_)))
+            .map(|(id, c)| (c.deadline, *id))
+            .collect();
+        let surplus = (held + draining.len()).saturating_sub(self.limits.most_connections());
+        draining.sort();
+        for (_, id) in draining.into_iter().take(surplus) {
+            tracing::debug!(connection = id.0, "drain cut short: too many connections drain at once");
+            self.overdue(id);
+        }
+    }
+
     fn no_place(&self, holders: &BTreeSet<PeerId>) -> NoPlace {
         let all_necessary = holders.iter().all(|peer| self.necessary.contains(peer));
         NoPlace {
@@ -233,6 +251,6 @@ impl State {
 
 impl Connection {
     fn counts_for_source(&self) -> bool {
-        self.direction == Direction::Inbound && !matches!(self.stage, super::Stage::Closing(_))
+        self.direction == Direction::Inbound && !matches!(self.stage, Stage::Closing(_))
     }
 }
