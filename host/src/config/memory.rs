@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::{Limits, PluginLimits, format_size};
+use crate::connection::ConnectionLimits;
 use crate::stream::{BudgetLimits, ReceivePolicy};
 use crate::transport::MemoryDemand;
 
@@ -51,13 +52,20 @@ pub struct MemoryBound {
     pub terms: Vec<MemoryTerm>,
 }
 
+/// Those that are admitted at once and those that drain beside them.
+fn connections(limits: &Limits) -> u32 {
+    let places = limits.max_peers.saturating_mul(limits.connections_per_peer);
+    let draining = ConnectionLimits::draining_beside(places as usize);
+    places.saturating_add(u32::try_from(draining).unwrap_or(u32::MAX))
+}
+
 impl MemoryBound {
     pub(super) fn of(limits: &Limits, plugins: &PluginLimits) -> Self {
         // During an upgrade both revisions of a plugin live.
         let instances = u64::from(plugins.max_plugins) + u64::from(plugins.max_plugins > 0);
         let outbound = BudgetLimits::for_messages(limits.max_message).hard as u64;
         let demand = MemoryDemand {
-            connections: limits.max_peers.saturating_mul(limits.connections_per_peer),
+            connections: connections(limits),
             pending_handshakes: limits.max_pending_handshakes,
             mailboxes: plugins.max_mailbox.saturating_mul(plugins.max_plugins.into()),
             assembly: ReceivePolicy::assembly_for(limits.max_message) as u64,

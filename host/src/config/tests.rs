@@ -157,6 +157,8 @@ fn every_connection_of_a_peer_counts_for_the_memory_bound() {
         bound.terms.iter().find(|term| term.name == "connections").map(|term| term.bytes).expect("there")
     };
     assert_eq!(connections("[limits]\nconnections_per_peer = 3"), 3 * connections(""));
+    // One of eight may drain beside those that hold a place.
+    assert_eq!(connections("[limits]\nmax_peers = 72"), connections("") / 72 * 81);
 }
 
 #[test]

@@ -145,7 +145,7 @@ impl State {
             _ => self.full_peer(&peer),
         };
         if let Some(no_place) = no_place {
-            let (scope, limit) = (&no_place.scope, no_place.name);
+            let (scope, limit) = (&no_place.scope, no_place.key);
             tracing::debug!(peer = %peer.short(), ?direction, connection = id.0, scope, limit, "no place");
             return self.refuse(id, CloseCode::Full, no_place.to_string(), now);
         }
@@ -156,6 +156,7 @@ impl State {
             (c.stage, c.deadline) = (Stage::Answered, Some(now + HELLO_TIMEOUT));
         });
         self.actions.push(Action::Send { connection: id, message: Control::Admitted });
+        self.cut_drains();
         if both {
             self.agreed(id, now);
         }
@@ -191,10 +192,13 @@ impl State {
     }
 
     /// Tells ready connections upward, as soon as the layers above have lost the ones they replace. They so see
-    /// one session of a peer end before the next begins.
+    /// one session of a peer end before the next begins, and never more connections than a peer may have.
     fn raise(&mut self, peer: PeerId, now: Duration) {
         for id in self.of(&peer) {
-            if self.connections[&id].stage == Stage::Ready && !self.of(&peer).any(|old| self.precedes(old, id)) {
+            let told = self.of(&peer).filter(|id| self.connections[id].told).count();
+            let has_room = told < self.limits.connections_per_peer;
+            let waits = |old| self.precedes(old, id);
+            if self.connections[&id].stage == Stage::Ready && has_room && !self.of(&peer).any(waits) {
                 self.up(id, peer, now);
             }
         }

@@ -68,6 +68,20 @@ impl Default for ConnectionLimits {
     }
 }
 
+impl ConnectionLimits {
+    /// Connections that may drain beside those that hold a place: an eighth of these, and at least one. What drains has
+    /// given its place to others, but still holds memory.
+    pub fn draining_beside(places: usize) -> usize {
+        (places / 8).max(1)
+    }
+
+    /// Connections that may carry traffic or drain at once.
+    pub(super) fn most_connections(&self) -> usize {
+        let places = self.max_peers * self.connections_per_peer;
+        places + Self::draining_beside(places)
+    }
+}
+
 /// Who goes when a peer comes and all places are taken. An ordinary peer never displaces a necessary one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -54,7 +54,8 @@ async fn a_second_connection_stands_beside_the_first_and_outlives_it() {
 async fn the_side_that_was_dialed_dials_one_more_where_the_hello_says() {
     let (mut a, mut b) = (start_with(new_key(), limits(4, 2)), start_with(new_key(), limits(4, 2)));
     a.manager.dial(b.address).await.expect("admitted");
-    (a.up(&b).await, b.up(&a).await);
+    a.up(&b).await;
+    b.up(&a).await;
     b.manager.dial_another(a.address.peer).await.expect("admitted beside");
     assert_eq!(
         (a.up_beside().await.direction, b.up_beside().await.direction),
@@ -79,7 +80,8 @@ async fn both_sides_ask_for_one_more_at_once_and_get_it() {
     for round in 0..10 {
         let (mut a, mut b) = (start_with(new_key(), limits(4, 2)), start_with(new_key(), limits(4, 2)));
         a.manager.dial(b.address).await.expect("admitted");
-        (a.up(&b).await, b.up(&a).await);
+        a.up(&b).await;
+        b.up(&a).await;
         let (to_b, to_a) = (a.manager.dial_another(b.address.peer), b.manager.dial_another(a.address.peer));
         let (from_a, from_b) = tokio::join!(to_b, to_a);
         let full = |r: &Result<_, _>| {
@@ -107,9 +109,11 @@ async fn a_crashed_peer_whose_connections_look_alive_is_back_within_a_second() {
     let mut first_life = start_with(key.clone(), limits(1, 2));
     let relay = Relay::start(b.address.address).await.expect("a socket");
     first_life.manager.dial(PeerAddr { address: relay.address(), ..b.address }).await.expect("admitted");
-    (b.up(&first_life).await, first_life.up(&b).await);
+    b.up(&first_life).await;
+    first_life.up(&b).await;
     first_life.manager.dial_another(b.address.peer).await.expect("admitted beside");
-    (b.up_beside().await, first_life.up_beside().await);
+    b.up_beside().await;
+    first_life.up_beside().await;
     // From here on nothing of the first life reaches anybody: for `b` both of its connections are as before.
     relay.cut();
     let second_life = start_with(key, limits(1, 2));
@@ -156,7 +160,8 @@ async fn blocking_closes_what_is_open_and_keeps_it_out() {
     for by_key in [true, false] {
         let (mut a, mut b) = (start(new_key(), 4), start(new_key(), 4));
         a.manager.dial(b.address).await.expect("admitted");
-        (a.up(&b).await, b.up(&a).await);
+        a.up(&b).await;
+        b.up(&a).await;
         let entry = if by_key { AccessEntry::Peer(a.address.peer) } else { AccessEntry::Ip([127, 0, 0, 1].into()) };
         assert_eq!(b.manager.set_access(blocks(entry)).await, 1);
         assert_eq!(b.down().await, LinkError::Closed { code: CloseCode::Blocked, local: true });

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use rand::RngExt;
 
-use super::{Connection, State};
+use super::{Connection, Stage, State};
 use crate::connection::limits::MAX_PENDING_OF_PEER;
-use crate::connection::{DialFailure, Eviction};
+use crate::connection::{ConnectionId, DialFailure, Eviction};
 use crate::peer::PeerId;
 use crate::transport::{Direction, Source};
 use crate::wire::CloseCode;
@@ -25,15 +25,16 @@ pub(super) struct NoPlace {
     limit: usize,
     /// Of what.
     what: &'static str,
-    /// The limit's name.
-    pub(super) name: &'static str,
+    /// The key that sets the limit, if one does.
+    pub(super) key: Option<&'static str>,
     advice: &'static str,
 }
 
 impl fmt::Display for NoPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { scope, taken, limit, what, name, advice } = self;
-        write!(f, "{scope} has {taken} of {limit} {what}; {advice} `{name}`")
+        let Self { scope, taken, limit, what, key, advice } = self;
+        write!(f, "{scope} has {taken} of {limit} {what}; {advice}")?;
+        key.map_or(Ok(()), |key| write!(f, " `{key}`"))
     }
 }
 
@@ -109,15 +110,15 @@ impl State {
             taken: own,
             limit: MAX_PENDING_OF_PEER,
             what: "undecided connections",
-            name: "MAX_PENDING_OF_PEER",
-            advice: "dial again later: this is",
+            key: None,
+            advice: "dial again later",
         };
         let of_node = NoPlace {
             scope: "node".into(),
             taken: self.pending(),
             limit: self.limits.max_pending,
             what: "undecided connections",
-            name: "limits.max_pending_handshakes",
+            key: Some("limits.max_pending_handshakes"),
             advice: LATER,
         };
         let first = [of_peer, of_node].into_iter().find(|limit| limit.taken >= limit.limit);
@@ -132,13 +133,13 @@ impl State {
         }
         let counts = |c: &&Connection| c.peer != *peer && c.counts_for_source() && Source::of(c.remote) == source;
         let (taken, limit) = (self.connections.values().filter(counts).count(), self.limits.max_per_source);
-        let name = "limits.max_connections_per_source";
+        let key = Some("limits.max_connections_per_source");
         (taken >= limit).then(|| NoPlace {
             scope: format!("source {source}"),
             taken,
             limit,
             what: "connections",
-            name,
+            key,
             advice: RAISE,
         })
     }
@@ -146,8 +147,8 @@ impl State {
     /// Why the peer may have no further connection, if so.
     pub(super) fn full_peer(&self, peer: &PeerId) -> Option<NoPlace> {
         let (taken, limit) = (self.held(peer), self.limits.connections_per_peer);
-        let name = "limits.connections_per_peer";
-        let no_place = NoPlace { scope: "peer".into(), taken, limit, what: "connections", name, advice: RAISE };
+        let key = Some("limits.connections_per_peer");
+        let no_place = NoPlace { scope: "peer".into(), taken, limit, what: "connections", key, advice: RAISE };
         (taken >= limit).then_some(no_place)
     }
 
@@ -171,6 +172,24 @@ impl State {
         Ok(())
     }
 
+    /// Cuts drains short, the oldest first, when a newcomer would make the connections that hold memory too many: or a
+    /// stream of peers that come and drain at once would make them any number.
+    pub(super) fn cut_drains(&mut self) {
+        let held = self.connections.values().filter(|c| c.holds_place()).count();
+        let mut draining: Vec<(Option<Duration>, ConnectionId)> = self
+            .connections
+            .iter()
+            .filter(|(_, c)| matches!(c.stage, Stage::Draining(_)))
+            .map(|(id, c)| (c.deadline, *id))
+            .collect();
+        let surplus = (held + draining.len()).saturating_sub(self.limits.most_connections());
+        draining.sort();
+        for (_, id) in draining.into_iter().take(surplus) {
+            tracing::debug!(connection = id.0, "drain cut short: too many connections drain at once");
+            self.overdue(id);
+        }
+    }
+
     fn no_place(&self, holders: &BTreeSet<PeerId>) -> NoPlace {
         let all_necessary = holders.iter().all(|peer| self.necessary.contains(peer));
         NoPlace {
@@ -178,7 +197,7 @@ impl State {
             taken: holders.len(),
             limit: self.limits.max_peers,
             what: if all_necessary && !holders.is_empty() { "peers, all necessary" } else { "peers" },
-            name: "limits.max_peers",
+            key: Some("limits.max_peers"),
             advice: RAISE,
         }
     }
@@ -192,7 +211,7 @@ impl State {
             taken,
             limit,
             what: "peers that dialed it, and keeps the rest for peers it dials",
-            name: "limits.reserved_outbound",
+            key: Some("limits.reserved_outbound"),
             advice: "raise `limits.max_peers` or lower",
         }
     }
@@ -233,6 +252,6 @@ impl State {
 
 impl Connection {
     fn counts_for_source(&self) -> bool {
-        self.direction == Direction::Inbound && !matches!(self.stage, super::Stage::Closing(_))
+        self.direction == Direction::Inbound && !matches!(self.stage, Stage::Closing(_))
     }
 }

@@ -4,11 +4,13 @@
 //! calls [`State::handle`] with [`Event::Tick`] at [`State::deadline`].
 //!
 //! Invariants:
-//! - At most `connections_per_peer` connections of a peer are up (told to the layers above) at any time, and never
-//!   two of different incarnations.
+//! - The layers above know of at most `connections_per_peer` connections of a peer at any time, those that drain
+//!   included, and never of two of different incarnations.
 //! - The place of a peer is taken in the same step that decides to admit it, so no two newcomers can both pass
 //!   the last free place: peers in `Answered`, `Ready` or `Up` never exceed `max_peers`, and their connections never
 //!   exceed `connections_per_peer` each.
+//! - The connections that hold a place and those that drain are never more than what the memory arithmetic counts
+//!   ([`ConnectionLimits::draining_beside`]) when a newcomer is let in.
 //! - No ordinary peer who dials gets a place while `max_peers - reserved_outbound` such peers have one. (Demoting a
 //!   necessary peer can make them more.)
 //! - A necessary peer loses its place only to another necessary one, and never with `lifo`.

@@ -77,6 +77,9 @@ impl Crowd {
             let allowed = state.access.check(Some(&connection.peer), connection.remote);
             assert_eq!(allowed, Ok(()), "{}", trace());
         }
+        let open = |c: &&Connection| c.holds_place() || matches!(c.stage, Stage::Draining(_));
+        let open = state.connections.values().filter(open).count();
+        assert!(open <= state.limits.most_connections(), "{open} hold memory\n{}", trace());
         assert!(state.seniority.keys().all(|peer| state.by_peer.contains_key(peer)), "{}", trace());
     }
 

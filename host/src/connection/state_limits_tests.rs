@@ -141,6 +141,21 @@ fn an_evicted_peer_drains_and_its_place_is_free_at_once() {
 }
 
 #[test]
+fn peers_that_come_and_drain_at_once_are_never_any_number() {
+    let mut state = crowd(2, Eviction::Fifo);
+    for number in 1..=20 {
+        // Evicted by the next one, or draining by itself: either way its place is free while it still holds memory.
+        bring_up(&mut state, number, 10 + number as u8);
+        if number % 2 == 0 {
+            state.handle(Event::PeerDrain { connection: id(number), code: CloseCode::Normal }, ZERO);
+        }
+    }
+    let draining = state.connections.values().filter(|c| matches!(c.stage, Stage::Draining(_))).count();
+    let cut = state.connections.values().filter(|c| matches!(c.stage, Stage::Closing(_))).count();
+    assert_eq!((state.places_taken() + draining, cut), (3, 17));
+}
+
+#[test]
 fn the_last_places_are_kept_for_peers_that_the_node_dials() {
     let mut state = node_with(ConnectionLimits { max_peers: 3, reserved_outbound: 1, ..unreserved() });
     bring_up(&mut state, 1, 1);

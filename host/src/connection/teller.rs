@@ -82,3 +82,84 @@ impl Teller {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::{Notify, mpsc};
+
+    use super::*;
+    use crate::connection::ControlSender;
+    use crate::transport::Link;
+    use crate::transport::testing::pair;
+    use crate::wire::{CloseCode, Hello, WIRE_VERSION};
+
+    const PEER: PeerId = PeerId::from_bytes([7; 32]);
+    const CAUSE: LinkError = LinkError::Closed { code: CloseCode::Normal, local: false };
+
+    /// Queues the `Up` of a connection. What is told when it was delivered is not of interest here.
+    async fn up(teller: &mut Teller, number: u64) {
+        let (Link { direction, handle: link, acceptor, .. }, _) = pair().await;
+        let control = ControlSender::new(mpsc::channel(1).0, link.clone());
+        let id = ConnectionId(number);
+        let handle = ConnectionHandle { id, peer: PEER, direction, link, control, drained: Arc::new(Notify::new()) };
+        let hello = Hello {
+            version: WIRE_VERSION,
+            incarnation: 1,
+            dial: 0,
+            beside: false,
+            max_streams: 1,
+            address: None,
+            sequence: 0,
+            protocols: Vec::new(),
+        };
+        let greeted = Greeted { hello, address: None, sent_sequence: 0, acceptor };
+        teller.up(handle, Box::new(greeted), oneshot::channel().0);
+    }
+
+    /// What is told, in order: who, what, and whether it is the first or the last.
+    fn told(teller: &mut Teller) -> Vec<(u64, &'static str, bool)> {
+        let mut told = Vec::new();
+        while let Some((event, _)) = teller.next() {
+            told.push(match event {
+                ConnectionEvent::Up { connection, first, .. } => (connection.id.0, "up", first),
+                ConnectionEvent::Down { connection, last, .. } => (connection.0, "down", last),
+                ConnectionEvent::Draining { connection, .. } => (connection.0, "draining", false),
+                ConnectionEvent::Control { .. } => continue,
+            });
+        }
+        told
+    }
+
+    #[tokio::test]
+    async fn a_peer_is_up_with_its_first_connection_and_gone_with_its_last() {
+        let mut teller = Teller::default();
+        up(&mut teller, 1).await;
+        up(&mut teller, 2).await;
+        assert_eq!(told(&mut teller), [(1, "up", true), (2, "up", false)]);
+        teller.draining(ConnectionId(1), PEER);
+        teller.down(ConnectionId(1), PEER, CAUSE);
+        up(&mut teller, 3).await;
+        teller.down(ConnectionId(2), PEER, CAUSE);
+        teller.down(ConnectionId(3), PEER, CAUSE);
+        // The third was gone before anybody heard of it, so nobody hears of its end either.
+        assert_eq!(told(&mut teller), [(1, "draining", false), (1, "down", false), (2, "down", true)]);
+        up(&mut teller, 4).await;
+        assert_eq!(told(&mut teller), [(4, "up", true)]);
+    }
+
+    #[tokio::test]
+    async fn a_fast_connect_and_close_is_told_as_both_or_as_neither() {
+        let mut teller = Teller::default();
+        up(&mut teller, 1).await;
+        teller.draining(ConnectionId(1), PEER);
+        teller.down(ConnectionId(1), PEER, CAUSE);
+        assert!(teller.is_empty(), "nobody was told of it");
+        up(&mut teller, 2).await;
+        let first = teller.next();
+        assert!(matches!(first, Some((ConnectionEvent::Up { first: true, .. }, _))));
+        teller.down(ConnectionId(2), PEER, CAUSE);
+        assert_eq!(told(&mut teller), [(2, "down", true)]);
+    }
+}
