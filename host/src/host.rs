@@ -18,7 +18,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::connection::{
-    AddressSource, ConnectionConfig, ConnectionEvent, ConnectionHandle, ConnectionLimits, ConnectionManager,
+    AddressSource, AlivePolicy, ConnectionConfig, ConnectionEvent, ConnectionHandle, ConnectionLimits,
+    ConnectionManager,
 };
 use crate::identity::NodeKey;
 use crate::peer::{PeerAddr, PeerId};
@@ -393,6 +394,7 @@ fn connection_config(config: &Config, address: AddressSource, runtime: &Runtime)
     ConnectionConfig {
         limits: ConnectionLimits { max_peers, max_pending },
         address: Some(address),
+        alive: AlivePolicy { every: config.timeouts.keep_alive, within: config.timeouts.idle },
         ..ConnectionConfig::new(config.limits.max_streams, runtime)
     }
 }

@@ -1,6 +1,6 @@
 //! Paths that die without a word, and live ones without traffic: real nodes, with a relay between them.
 //!
-//! The time that is promised (docs/configuration.md): `idle` + `keep_alive` from the last packet that arrived.
+//! The time that is promised (docs/configuration.md): `idle` + `keep_alive`, for each side and every kind of cut.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(1);
 /// What is promised.
 const NOTICED: Duration = Duration::from_secs(3);
 /// What a loaded machine may add.
-const MARGIN: Duration = Duration::from_secs(4);
+const MARGIN: Duration = Duration::from_secs(3);
 
 fn quick(config: &mut Config) {
     (config.timeouts.idle, config.timeouts.keep_alive) = (IDLE, KEEP_ALIVE);
@@ -96,12 +96,10 @@ async fn a_dead_path_is_noticed_by_both_sides_within_idle_and_keep_alive() -> Re
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_path_dead_in_one_direction_is_noticed_by_the_deaf_side_first_and_then_by_the_other() -> Result<()> {
+async fn a_path_dead_in_one_direction_is_noticed_by_both_sides_as_soon() -> Result<()> {
     for what in [Cut::ToListener, Cut::ToDialer] {
         let (dialer, listener) = Pair::start(false).await?.cut(what).await?;
-        let (deaf, other) = if what == Cut::ToListener { (listener, dialer) } else { (dialer, listener) };
-        ensure!(deaf <= NOTICED + MARGIN, "{what:?}: the deaf side took {deaf:?}");
-        ensure!(other <= 2 * NOTICED + MARGIN, "{what:?}: the other side took {other:?}");
+        ensure!(dialer <= NOTICED + MARGIN && listener <= NOTICED + MARGIN, "{what:?}: {dialer:?}, {listener:?}");
     }
     Ok(())
 }
