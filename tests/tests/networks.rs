@@ -188,3 +188,38 @@ async fn a_question_to_a_group_has_one_answer_or_reason_from_every_member() -> R
     ensure!(outcomes == expected, "{outcomes:?}");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_that_nobody_waits_for_any_more_is_withdrawn() -> Result<()> {
+    let (node, asked) = (TestNode::start().await?, TestNode::start().await?);
+    let protocol = id("/ask/1.0.0")?;
+    let _own = register(&node, "/ask/1.0.0", 1 << 10)?;
+    let mut at_asked = register(&asked, "/ask/1.0.0", 1 << 10)?;
+    node.connect(&asked).await?;
+    reaches(&node, "/ask/1.0.0", &[&asked]).await?;
+    let (groups, name): (_, GroupName) = (node.host.groups(), "all".parse()?);
+    groups.set(&name, [asked.host.peer_id()])?;
+    let question = groups.ask_group(&name, &protocol, "well?".into(), PATIENCE);
+    let heard = async {
+        while let Some(event) = at_asked.next().await {
+            if matches!(event, NativeEvent::Batch(_)) {
+                return;
+            }
+        }
+    };
+    // The question is dropped as soon as it was heard, long before its own deadline.
+    tokio::select! {
+        outcome = question => anyhow::bail!("nobody answers: {outcome:?}"),
+        heard = timeout(PATIENCE, heard) => heard?,
+    }
+    let withdrawn = async {
+        while let Some(event) = at_asked.next().await {
+            if matches!(event, NativeEvent::News(News::Withdrawn(_))) {
+                return true;
+            }
+        }
+        false
+    };
+    ensure!(timeout(PATIENCE / 4, withdrawn).await?, "the member is told");
+    Ok(())
+}

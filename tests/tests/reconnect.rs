@@ -90,3 +90,38 @@ async fn a_wrong_key_at_one_address_is_reported_and_the_other_address_is_used() 
     a.host.add_peer(b.address(), true).await?;
     until("connected", async || connected(&a.host, b.host.peer_id()).await).await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_peer_is_no_hot_loop_and_is_joined_when_it_has_room() -> Result<()> {
+    let full = TestNode::start_with(|config| config.limits.max_peers = 1).await?;
+    let (first, second) = (TestNode::start().await?, TestNode::start().await?);
+    first.host.add_peer(full.address(), false).await?;
+    let peer = full.host.peer_id();
+    until("the place is taken", async || connected(&first.host, peer).await).await?;
+    let since = Instant::now();
+    second.host.add_peer(full.address(), true).await?;
+    let error = async || second.host.peers().await.first().and_then(|known| known.last_error.clone());
+    until("refused three times", async || second.host.supervisor_stats().await.refused >= 3).await?;
+    // 1 s and 2 s, each up to a fifth less.
+    ensure!(since.elapsed() >= Duration::from_millis(2400), "three attempts in {:?}", since.elapsed());
+    ensure!(error().await.is_some_and(|text| text.contains("1 of 1 peers")), "the reason is kept");
+    ensure!(first.host.remove_peer(peer).await, "it was known");
+    until("joined", async || connected(&second.host, peer).await).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_eviction_counts_as_a_failure_and_the_evicted_waits() -> Result<()> {
+    let small = TestNode::start_with(|config| config.limits.max_peers = 1).await?;
+    let (ordinary, wanted) = (TestNode::start().await?, TestNode::start().await?);
+    ordinary.host.add_peer(small.address(), true).await?;
+    let peer = small.host.peer_id();
+    until("the place is taken", async || connected(&ordinary.host, peer).await).await?;
+    small.host.add_peer(wanted.address(), true).await?;
+    until("the wanted one has it", async || connected(&small.host, wanted.host.peer_id()).await).await?;
+    until("the eviction is counted", async || ordinary.host.supervisor_stats().await.evicted == 1).await?;
+    let stats = ordinary.host.supervisor_stats().await;
+    ensure!(stats.attempts <= 2, "no attempt in the same moment: {stats:?}");
+    let known = ordinary.host.peers().await;
+    ensure!(known[0].last_error.is_some() && known[0].necessary, "{known:?}");
+    Ok(())
+}
