@@ -82,9 +82,7 @@ impl Pair {
         self.relay.cut(what);
         let both = async { tokio::join!(gone(&mut self.at_dialer, since), gone(&mut self.at_listener, since)) };
         let (dialer, listener) = timeout(PATIENCE, both).await.context("one side never noticed")?;
-        let noticed = (dialer?, listener?);
-        println!("{what:?}: noticed after {noticed:?}");
-        Ok(noticed)
+        Ok((dialer?, listener?))
     }
 }
 

@@ -177,7 +177,7 @@ async fn what_a_hello_told_is_dialed_after_a_loss_and_after_a_restart() {
     supervisor.peer_down(somebody().peer, &LinkError::TimedOut);
     tokio::time::sleep(Duration::from_millis(1)).await;
     let both = vec![somebody().address, SocketAddr::from(([127, 0, 0, 1], 77))];
-    assert_eq!(*lock(&reach.routes), [both.clone()]);
+    assert_eq!(lock(&reach.routes).last(), Some(&both));
     supervisor.stop();
     let records = supervisor.records();
     assert_eq!(records.len(), 1);
