@@ -19,7 +19,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::connection::{
-    AddressSource, ConnectionConfig, ConnectionEvent, ConnectionHandle, ConnectionLimits, ConnectionManager,
+    AddressSource, AlivePolicy, ConnectionConfig, ConnectionEvent, ConnectionHandle, ConnectionLimits,
+    ConnectionManager,
 };
 use crate::identity::NodeKey;
 use crate::limits::{self, Limit, Usage};
@@ -436,7 +437,12 @@ fn connection_config(config: &Config, address: AddressSource, runtime: &Runtime)
         limit_loopback: false,
         eviction: from.eviction,
     };
-    ConnectionConfig { limits, address: Some(address), ..ConnectionConfig::new(config.limits.max_streams, runtime) }
+    ConnectionConfig {
+        limits,
+        address: Some(address),
+        alive: AlivePolicy { every: config.timeouts.keep_alive, within: config.timeouts.idle },
+        ..ConnectionConfig::new(config.limits.max_streams, runtime)
+    }
 }
 
 fn supervisor_config(config: &Config, records: Vec<BookRecord>) -> SupervisorConfig {

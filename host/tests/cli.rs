@@ -230,19 +230,42 @@ fn added_peers_survive_a_restart_until_they_are_removed() {
     let node = Node::start(folder.path(), &[]);
     assert_eq!(failure(folder.path(), &["peers", "add", &format!("{own}@127.0.0.1:9")]).0, "own-id");
     json(folder.path(), &["peers", "add", &address, "--necessary"]);
+    json(folder.path(), &["peers", "add", &format!("{peer}@127.0.0.1:10"), "--necessary"]);
     node.end("-TERM");
 
     let node = Node::start(folder.path(), &[]);
     let peers = json(folder.path(), &["peers"]);
     assert_eq!(peers["peers"][0]["peer_id"], peer.as_str());
     assert_eq!(peers["peers"][0]["connected"], false);
-    assert!(stdout(&run(folder.path(), &["peers"])).contains(&peer));
+    assert_eq!(peers["peers"][0]["addresses"], serde_json::json!(["127.0.0.1:10", "127.0.0.1:9"]));
+    let table = stdout(&run(folder.path(), &["peers"]));
+    assert!(table.contains(&peer) && table.contains("127.0.0.1:10 (operator), 127.0.0.1:9 (operator)"), "{table}");
     json(folder.path(), &["peers", "remove", &peer]);
     assert_eq!(failure(folder.path(), &["peers", "remove", &peer]).0, "unknown-peer");
     node.end("-TERM");
 
     let _node = Node::start(folder.path(), &[]);
     assert_eq!(json(folder.path(), &["peers"])["peers"], Value::Array(vec![]));
+}
+
+#[test]
+fn groups_are_made_shown_sent_to_and_removed() {
+    let (folder, _) = initialised();
+    let peers = ["0a".repeat(32), "0b".repeat(32)];
+    let _node = Node::start(folder.path(), &[]);
+    assert!(stdout(&run(folder.path(), &["groups"])).contains("weir groups set"));
+    let set = json(folder.path(), &["groups", "set", "validators", &peers[1], &peers[0], &peers[0]]);
+    assert_eq!(set, serde_json::json!({"name": "validators", "peers": peers}));
+    assert_eq!(json(folder.path(), &["groups"])["groups"], serde_json::json!([set]));
+    let send = ["groups", "send", "validators", "/votes/1.0.0", "aye"];
+    let sent = json(folder.path(), &send);
+    assert_eq!((&sent["sent"], &sent["outcomes"][0]["outcome"]), (&0.into(), &"closed".into()), "nobody handles it");
+    assert_eq!(json(folder.path(), &[&send[..], &["--no-wait"]].concat()), serde_json::json!({"sent": 0}));
+    assert!(stdout(&run(folder.path(), &send)).contains("closed"));
+    assert_eq!(json(folder.path(), &["groups", "remove", "validators"])["name"], "validators");
+    assert_eq!(failure(folder.path(), &["groups", "remove", "validators"]).0, "unknown-group");
+    assert_eq!(failure(folder.path(), &["groups", "set", "a/b"]).0, "usage");
+    assert_eq!(failure(folder.path(), &send).0, "unknown-group");
 }
 
 #[test]

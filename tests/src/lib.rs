@@ -4,4 +4,5 @@ pub mod guests;
 pub mod mock_network;
 pub mod node;
 pub mod raw;
+pub mod relay;
 pub mod weir;

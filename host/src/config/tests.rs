@@ -115,6 +115,28 @@ fn wrong_values_name_line_key_and_remedy() {
 }
 
 #[test]
+fn reconnecting_and_short_timeouts_are_what_is_written() {
+    let text = "advertise = [\"192.0.2.7:4433\", \"[2001:db8::7]:4433\"]\n[timeouts]\nidle = \"2s\"\nkeep_alive = \"1s\"\n\
+                [reconnect]\nmax_wait = \"5m\"\nsettled = \"1s\"\nnext_address = \"100ms\"\nremembered_peers = 0";
+    let config = parse(text).expect("in range");
+    assert_eq!((config.advertise.len(), config.timeouts.idle), (2, Duration::from_secs(2)));
+    let reconnect = Reconnect {
+        max_wait: Duration::from_secs(300),
+        settled: Duration::from_secs(1),
+        next_address: Duration::from_millis(100),
+        remembered_peers: 0,
+    };
+    assert_eq!(config.reconnect, reconnect);
+    let many = format!("advertise = [{}]", "\"192.0.2.7:1\", ".repeat(17));
+    assert!(refusal(&many).contains("advertise: 17 addresses are more than the 16"));
+    for nowhere in ["0.0.0.0:1", "192.0.2.7:0", "[ff02::1]:1"] {
+        assert!(refusal(&format!("advertise = [\"{nowhere}\"]")).contains("no address that a peer could dial"));
+    }
+    assert!(refusal("[reconnect]\nnext_address = \"5s\"").contains("reconnect.next_address: 5s is outside 10ms to 2s"));
+    assert!(refusal("[reconnect]\nmaxwait = \"5s\"").contains("did you mean reconnect.max_wait?"));
+}
+
+#[test]
 fn a_peer_twice_is_refused() {
     let peer = format!("[[peers]]\naddress = \"{}@127.0.0.1:1\"\n", "0a".repeat(32));
     assert!(refusal(&peer.repeat(2)).contains("number 1 and 2"));

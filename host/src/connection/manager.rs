@@ -10,7 +10,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::actor::Actor;
-use super::{ConnectionCounts, ConnectionEvent, ConnectionId, ConnectionLimits, DialFailure, Level, LocalHello, Route};
+use super::{
+    AlivePolicy, ConnectionCounts, ConnectionEvent, ConnectionId, ConnectionLimits, DialFailure, Level, LocalHello,
+    Route,
+};
 use crate::peer::PeerId;
 use crate::runtime::{Clock, Runtime};
 use crate::transport::{AccessLists, Direction, Incoming, Transport};
@@ -33,13 +36,16 @@ pub struct ConnectionConfig {
     pub max_streams: u32,
     /// Where this node listens, for the hello.
     pub address: Option<AddressSource>,
+    /// How a peer that does not answer is found out.
+    pub alive: AlivePolicy,
 }
 
 impl ConnectionConfig {
     /// Default limits, no address to tell, and an incarnation drawn at random.
     pub fn new(max_streams: u32, runtime: &Runtime) -> Self {
         let incarnation = runtime.entropy.number();
-        Self { limits: ConnectionLimits::default(), incarnation, max_streams, address: None }
+        let (limits, alive) = (ConnectionLimits::default(), AlivePolicy::default());
+        Self { limits, incarnation, max_streams, address: None, alive }
     }
 }
 

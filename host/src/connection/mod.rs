@@ -4,6 +4,7 @@
 //! one task that reads its control stream and one that writes it, and each dial has a task.
 
 mod actor;
+mod alive;
 mod failure;
 mod handle;
 mod limits;
@@ -15,6 +16,7 @@ mod teller;
 #[cfg(test)]
 mod tests;
 
+pub use alive::AlivePolicy;
 pub use failure::DialFailure;
 pub use handle::{ConnectionHandle, ConnectionId, ControlSender};
 pub use limits::{

@@ -4,6 +4,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::*;
+use crate::connection::{ConnectionConfig, ConnectionManager, LocalHello};
+use crate::runtime::Runtime;
+use crate::transport::TransportConfig;
+use crate::transport::testing::{TestNode, config, soon};
+use crate::wire::ProtocolEntry;
 
 /// What a dial of each port comes to: after how many milliseconds, and whether it succeeds; no entry is silence.
 type World = HashMap<u16, (u64, bool)>;
@@ -129,4 +134,70 @@ async fn a_dropped_race_and_one_without_end_leave_nothing() {
     let failing = Dialer::new((1..=100).map(|port| (port, (1, false))));
     assert!(failing.run(route(1..=100)).await.is_err());
     assert_eq!(failing.started().len(), MAX_RACE);
+}
+
+struct Nothing;
+
+impl LocalHello for Nothing {
+    fn protocols(&self) -> (u64, Vec<ProtocolEntry>) {
+        (0, Vec::new())
+    }
+}
+
+/// A manager with a short handshake, whose transport can be looked into.
+fn manager() -> (ConnectionManager, crate::transport::Transport) {
+    let handshake_timeout = Duration::from_millis(400);
+    let TestNode { transport, incoming } = TestNode::start_with(TransportConfig { handshake_timeout, ..config(1) });
+    let runtime = Runtime::system().expect("runtime");
+    let (events, mut told) = mpsc::channel(8);
+    tokio::spawn(async move { while told.recv().await.is_some() {} });
+    let connection = ConnectionConfig::new(4, &runtime);
+    let manager =
+        ConnectionManager::start(connection, transport.clone(), incoming, Arc::new(Nothing), &runtime, events);
+    (manager, transport)
+}
+
+async fn until_no_dial_is_left(manager: &ConnectionManager, transport: &crate::transport::Transport) {
+    let gone = async {
+        while transport.dials() > 0 || manager.status().await.dials > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(gone).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dials_that_time_out_leave_nothing_behind() {
+    let (manager, transport) = manager();
+    let silent: Vec<_> = (0..3).map(|_| std::net::UdpSocket::bind("127.0.0.1:0").expect("a port")).collect();
+    let addresses: Vec<SocketAddr> = silent.iter().map(|socket| socket.local_addr().expect("bound")).collect();
+    for round in 0..3 {
+        let route = Route::new(PeerId::from_bytes([round; 32]), addresses.clone());
+        let failure = soon(manager.dial(route)).await.expect_err("nobody answers");
+        let DialFailure::Addresses(each) = failure else { panic!("{failure:?}") };
+        assert!(each.iter().all(|(_, failure)| *failure == DialFailure::Timeout) && each.len() == 3, "{each:?}");
+        until_no_dial_is_left(&manager, &transport).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_losers_of_a_race_are_given_up_when_one_wins() {
+    let (manager, transport) = manager();
+    let (there, _) = {
+        let node = TestNode::start(2);
+        let (address, transport) = (node.address(), node.transport.clone());
+        let runtime = Runtime::system().expect("runtime");
+        let (events, mut told) = mpsc::channel(8);
+        tokio::spawn(async move { while told.recv().await.is_some() {} });
+        let connection = ConnectionConfig::new(4, &runtime);
+        let other = ConnectionManager::start(connection, transport, node.incoming, Arc::new(Nothing), &runtime, events);
+        // It lives as long as the test.
+        (address, Box::leak(Box::new(other)))
+    };
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let addresses = [silent.local_addr().expect("bound"), there.address];
+    soon(manager.dial(Route::new(there.peer, addresses).next_after(Duration::from_millis(50))))
+        .await
+        .expect("the second");
+    until_no_dial_is_left(&manager, &transport).await;
 }

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 
+use super::alive::{Alive, Due};
 use super::limits::{MAX_PROTOCOL_NAME, WRITE_TIMEOUT};
 use super::manager::Shared;
 use super::state::Event;
@@ -122,6 +123,7 @@ impl Conversation {
         let mut decoder = ControlDecoder::default();
         let mut phase = Phase::Hello;
         let mut acceptor = Some(acceptor);
+        let (started, mut alive) = (Instant::now(), None);
         // Bytes taken ahead of the layers above.
         let mut held = 0;
         loop {
@@ -137,13 +139,33 @@ impl Conversation {
                         self.greeted(hello, acceptor, sent_sequence).await
                     }
                     (Phase::Decision, message) => self.decided(message).await,
-                    (Phase::Open, message) => self.message(message).await,
+                    (Phase::Open, message) => {
+                        if let (Control::Pong(number), Some(alive)) = (&message, &mut alive) {
+                            Alive::pong(alive, *number, started.elapsed());
+                        }
+                        self.message(message).await
+                    }
                     _ => None,
                 };
                 let Some(next) = next else { return self.violation("a control message out of turn") };
                 phase = next;
             }
+            let policy = self.shared.config.alive;
+            if phase == Phase::Open {
+                let alive = alive.get_or_insert_with(|| Alive::new(policy, started.elapsed()));
+                match alive.due(started.elapsed()) {
+                    Due::Nothing => {}
+                    Due::Ask(number) => self.answer(Control::Ping(number)),
+                    Due::Dead => {
+                        // Says so, in case this way still works.
+                        self.link.close(CloseCode::Silent);
+                        return Err(LinkError::TimedOut);
+                    }
+                }
+            }
+            let due = alive.as_ref().filter(|_| phase == Phase::Open).map(|alive| started + alive.deadline());
             tokio::select! {
+                () = sleep_until(due.unwrap_or(started)), if due.is_some() => {}
                 told = &mut self.told, if phase == Phase::Held => {
                     phase = if told.is_ok() { Phase::Open } else { Phase::Over };
                 }
@@ -229,7 +251,7 @@ impl Conversation {
         Some(Phase::Open)
     }
 
-    /// Queues an answer; a peer that asks without reading fills the queue and is closed.
+    /// Queues an answer or a ping; a peer that asks without reading fills the queue and is closed.
     fn answer(&self, message: Control) {
         if self.queue.try_send(message).is_err() {
             self.link.close(CloseCode::ControlStalled);

@@ -1,6 +1,6 @@
 //! The peers that were added while the node ran, kept across restarts.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 
@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{FolderError, write_atomically};
 use crate::peer::{PeerAddr, PeerId};
+use crate::wire::MAX_ADDRESSES;
 
 /// Most peers kept.
 pub const MAX_KNOWN_PEERS: usize = 4096;
@@ -32,7 +33,8 @@ struct Document {
 #[derive(Debug)]
 pub struct PeerBook {
     file: PathBuf,
-    peers: BTreeMap<PeerId, KnownPeer>,
+    /// In the order in which they were added; a peer with several addresses stands there several times.
+    peers: Vec<KnownPeer>,
 }
 
 impl PeerBook {
@@ -43,7 +45,7 @@ impl PeerBook {
     pub fn open(file: PathBuf) -> Result<Self, FolderError> {
         let text = match std::fs::read(&file) {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self { file, peers: BTreeMap::new() }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self { file, peers: Vec::new() }),
             Err(error) => return Err(FolderError::io("read", &file)(error)),
         };
         let document: Document = serde_json::from_slice(&text).map_err(|error| FolderError::Damaged {
@@ -51,8 +53,7 @@ impl PeerBook {
             problem: error.to_string(),
             remedy: "repair it, or move it away and add the peers again with `weir peers add`",
         })?;
-        let peers = document.peers.into_iter().map(|peer| (peer.address.peer, peer)).collect();
-        Ok(Self { file, peers })
+        Ok(Self { file, peers: document.peers })
     }
 
     /// The file it is kept in.
@@ -60,21 +61,31 @@ impl PeerBook {
         &self.file
     }
 
-    /// All of them, by id.
+    /// All of them, in the order in which they were added: of a peer's several addresses the newest comes last.
     pub fn peers(&self) -> impl Iterator<Item = KnownPeer> + '_ {
-        self.peers.values().copied()
+        self.peers.iter().copied()
     }
 
-    /// Adds a peer, or gives a known one another address.
+    /// Adds a peer, or another address of one; of more than [`MAX_ADDRESSES`] the one added longest ago goes. Whether
+    /// the peer is necessary is what was said last.
     ///
     /// # Errors
     /// When there are too many, or the file cannot be written; then nothing changes.
     pub fn add(&mut self, peer: KnownPeer) -> Result<(), FolderError> {
-        if self.peers.len() >= MAX_KNOWN_PEERS && !self.peers.contains_key(&peer.address.peer) {
+        let id = peer.address.peer;
+        let others: BTreeSet<PeerId> = self.peers.iter().map(|known| known.address.peer).filter(|p| *p != id).collect();
+        if others.len() >= MAX_KNOWN_PEERS {
             return Err(FolderError::TooManyPeers);
         }
         let mut peers = self.peers.clone();
-        peers.insert(peer.address.peer, peer);
+        peers.retain(|known| known.address != peer.address);
+        peers.iter_mut().filter(|known| known.address.peer == id).for_each(|known| known.necessary = peer.necessary);
+        if peers.iter().filter(|known| known.address.peer == id).count() >= MAX_ADDRESSES
+            && let Some(oldest) = peers.iter().position(|known| known.address.peer == id)
+        {
+            peers.remove(oldest);
+        }
+        peers.push(peer);
         self.replace(peers)
     }
 
@@ -84,17 +95,18 @@ impl PeerBook {
     /// When the file cannot be written; then nothing changes.
     pub fn remove(&mut self, peer: &PeerId) -> Result<bool, FolderError> {
         let mut peers = self.peers.clone();
-        if peers.remove(peer).is_none() {
+        peers.retain(|known| known.address.peer != *peer);
+        if peers.len() == self.peers.len() {
             return Ok(false);
         }
         self.replace(peers).map(|()| true)
     }
 
-    fn replace(&mut self, peers: BTreeMap<PeerId, KnownPeer>) -> Result<(), FolderError> {
-        let document = Document { peers: peers.values().copied().collect() };
+    fn replace(&mut self, peers: Vec<KnownPeer>) -> Result<(), FolderError> {
+        let document = Document { peers };
         let text = serde_json::to_vec_pretty(&document).map_err(io::Error::other);
         text.and_then(|text| write_atomically(&self.file, &text)).map_err(FolderError::io("write", &self.file))?;
-        self.peers = peers;
+        self.peers = document.peers;
         Ok(())
     }
 }
@@ -119,7 +131,20 @@ mod tests {
         assert!(book.remove(&peer(2, 0).address.peer).expect("remove"));
         assert!(!book.remove(&peer(2, 0).address.peer).expect("gone already"));
         let again: Vec<_> = PeerBook::open(file).expect("read").peers().collect();
-        assert_eq!(again, [peer(1, 3)]);
+        assert_eq!(again, [peer(1, 1), peer(1, 3)]);
+    }
+
+    #[test]
+    fn a_peer_has_at_most_as_many_addresses_as_it_may_tell_and_the_oldest_goes() {
+        let dir = tempfile::tempdir().expect("folder");
+        let mut book = PeerBook::open(dir.path().join("peers.json")).expect("empty");
+        for port in 1..=20 {
+            book.add(peer(1, port)).expect("add");
+        }
+        book.add(KnownPeer { necessary: false, ..peer(1, 20) }).expect("add again");
+        let ports: Vec<u16> = book.peers().map(|known| known.address.address.port()).collect();
+        assert_eq!(ports, (5..=20).collect::<Vec<u16>>());
+        assert!(book.peers().all(|known| !known.necessary), "what was said last");
     }
 
     #[test]

@@ -119,6 +119,18 @@ async fn stop_is_at_once_and_twice_is_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stop_while_it_waits_is_the_end_of_all_dials() {
+    let reach = Deaf::default();
+    let supervisor = start(&reach);
+    supervisor.add(somebody(), true).await.expect("room");
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    supervisor.stop();
+    let dials = reach.dials.load(Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(reach.dials.load(Ordering::Relaxed), dials);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_new_address_interrupts_the_longest_wait() {
     let reach = Deaf::default();
     let supervisor = start(&reach);
@@ -127,8 +139,8 @@ async fn a_new_address_interrupts_the_longest_wait() {
     let dials = reach.dials.load(Ordering::Relaxed);
     let other = PeerAddr { address: SocketAddr::from(([127, 0, 0, 1], 10)), ..somebody() };
     supervisor.add(other, true).await.expect("room");
-    assert_eq!(reach.dials.load(Ordering::Relaxed).max(dials + 1), dials + 1);
     tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(reach.dials.load(Ordering::Relaxed), dials + 1);
     assert_eq!(lock(&reach.routes).last(), Some(&vec![other.address, somebody().address]));
 }
 
@@ -165,7 +177,7 @@ async fn what_a_hello_told_is_dialed_after_a_loss_and_after_a_restart() {
     supervisor.peer_down(somebody().peer, &LinkError::TimedOut);
     tokio::time::sleep(Duration::from_millis(1)).await;
     let both = vec![somebody().address, SocketAddr::from(([127, 0, 0, 1], 77))];
-    assert_eq!(*lock(&reach.routes), [both.clone()]);
+    assert_eq!(lock(&reach.routes).last(), Some(&both));
     supervisor.stop();
     let records = supervisor.records();
     assert_eq!(records.len(), 1);

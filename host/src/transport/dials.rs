@@ -44,6 +44,12 @@ impl Dials {
         dial.expected == found
     }
 
+    /// How many there are.
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.open().len()
+    }
+
     fn open(&self) -> MutexGuard<'_, HashMap<u64, Dial>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }

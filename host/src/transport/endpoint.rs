@@ -233,6 +233,12 @@ impl Transport {
         }
     }
 
+    /// Dials under way.
+    #[cfg(test)]
+    pub(crate) fn dials(&self) -> usize {
+        self.0.dials.count()
+    }
+
     /// Accepts and dials nothing more, and waits until every endpoint has ended: its connections are closed, which
     /// is left to their owners, and their CONNECTION_CLOSE is sent, and sent again to who missed it, for three
     /// probe timeouts. `false` when `deadline` passes first, which on a simulated network it does.
