@@ -96,17 +96,19 @@ async fn borrow(lane: &Arc<Shared>, since: Instant) -> Option<Lease> {
     };
     if let Some(pause) = pause {
         tokio::select! {
-            () = sleep(pause) => {}
+            biased;
             () = lane.stop.notified() => return None,
+            () = sleep(pause) => {}
         }
     }
     let pools = &lane.lanes.pools;
     let mut additions = pools.additions();
     let Some(pool) = pools.pool_for(&lane.peer, home) else {
         tokio::select! {
+            biased;
+            () = lane.stop.notified() => {}
             _ = additions.changed() => {}
             () = sleep(PATIENCE) => {}
-            () = lane.stop.notified() => {}
         }
         return None;
     };

@@ -29,6 +29,7 @@ pub(super) async fn keep_filled(shared: Arc<Shared>, link: LinkHandle) {
             return;
         }
         tokio::select! {
+            biased;
             (link, opened) = ready(&mut opening) => {
                 (opening, resting) = (None, Some(link));
                 shared.opened(opened);

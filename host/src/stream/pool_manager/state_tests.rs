@@ -22,7 +22,10 @@ proptest! {
         loads in any_loads(), home in proptest::option::of((0..6_u64, any::<bool>())),
     ) {
         let home = home.map(|(connection, settled)| Home { connection: ConnectionId(connection), settled });
-        let Some(chosen) = choose(&loads, home) else { return Ok(prop_assert!(loads.is_empty())) };
+        let Some(chosen) = choose(&loads, home) else {
+            prop_assert!(loads.is_empty());
+            return Ok(());
+        };
         let load = |id: ConnectionId| loads.iter().find(|load| load.connection == id);
         let new = load(chosen).expect("one of them");
         match home.and_then(|home| load(home.connection)) {
