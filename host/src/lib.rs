@@ -8,6 +8,8 @@ pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod connection;
+#[cfg(test)]
+mod docs_tests;
 pub mod folder;
 pub mod host;
 pub mod identity;

@@ -231,6 +231,37 @@ async fn a_replaced_handler_that_reads_nothing_holds_up_nobody() {
     assert_eq!(first.next().await, None);
 }
 
+/// A handler that implements only what it must, and never has room.
+struct Stuck;
+
+impl Handler for Stuck {
+    fn deliver(&self, _: InBatch) -> Delivered<'_> {
+        Box::pin(std::future::pending())
+    }
+
+    fn news(&self, _: News) {}
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_at_a_handler_that_knows_nothing_of_replacement_goes_to_the_next() {
+    let (near, far, _valves) = two(1).await;
+    let mut at_near = near.register(PROTOCOL);
+    far.protocols.register(spec(PROTOCOL), "stuck", Arc::new(Stuck)).expect("free");
+    assert_eq!(next(&mut at_near).await, supported(far.peer, PROTOCOL));
+    near.protocols.send(&far.peer, &name(PROTOCOL), body(0, 0, 0)).expect("room");
+    until("its stream is there", || far.protocols.receive_stats().streams == 1).await;
+    let (handler, mut inbox) = native(1);
+    far.protocols.replace(&name(PROTOCOL), "next", handler).expect("registered");
+    assert_eq!(next_messages(&mut inbox).await, [body(0, 0, 0)]);
+    // Unregistering ends what waits, too.
+    far.protocols.replace(&name(PROTOCOL), "stuck again", Arc::new(Stuck)).expect("registered");
+    near.protocols.send(&far.peer, &name(PROTOCOL), body(1, 0, 0)).expect("room");
+    far.protocols.unregister(&name(PROTOCOL));
+    let undelivered = News::Undelivered { peer: far.peer, protocol: name(PROTOCOL), messages: 1 };
+    let told = async { while next(&mut at_near).await != NativeEvent::News(undelivered.clone()) {} };
+    soon(told).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_sender_is_told_by_its_stream_at_once_and_by_the_set_later() {
     let (near, far) = (Side::near(1), Side::far(2));

@@ -1,0 +1,44 @@
+//! Holds docs/liquid.md and the tests that it names together.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Every Rust file below a folder.
+fn sources(folder: &Path, out: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            sources(&path, out);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            out.push(path);
+        }
+    }
+}
+
+/// Where a test named on the page may be: anywhere in the layer of its file.
+fn layer(root: &Path, file: &str) -> PathBuf {
+    let (first, _) = file.split_once('/').unwrap_or((file, ""));
+    match first {
+        "tests" | "sim" => root.join(first),
+        _ => root.join("host/src").join(first),
+    }
+}
+
+#[test]
+fn every_test_that_the_page_on_liquid_names_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    let page = fs::read_to_string(root.join("docs/liquid.md")).expect("the page");
+    let named = page.split('`').filter_map(|word| word.split_once(".rs::"));
+    let mut missing = Vec::new();
+    for (file, test) in named.clone().filter(|(_, test)| !test.contains(' ')) {
+        let mut files = Vec::new();
+        sources(&layer(root, file), &mut files);
+        let needle = format!("fn {test}(");
+        let holds = |path: &PathBuf| fs::read_to_string(path).is_ok_and(|text| text.contains(&needle));
+        if !files.iter().any(holds) {
+            missing.push(format!("{file}.rs::{test}"));
+        }
+    }
+    assert!(named.count() > 40, "the page has lost its tests");
+    assert!(missing.is_empty(), "docs/liquid.md names tests that do not exist: {missing:#?}");
+}
