@@ -25,7 +25,9 @@ impl WantsConnection for Another {
         let dial = async move {
             // Ends by itself in bounded time. Nothing depends on it: lanes go on with the connections there are.
             match connections.dial_another(peer).await {
-                Ok(connection) => tracing::info!(peer = %peer.short(), connection = connection.0, "one more connection"),
+                Ok(connection) => {
+                    tracing::info!(peer = %peer.short(), connection = connection.0, "one more connection")
+                }
                 Err(failure) => tracing::debug!(peer = %peer.short(), %failure, "no further connection"),
             }
         };

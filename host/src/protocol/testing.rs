@@ -115,7 +115,16 @@ impl Side {
 
 pub(super) fn hello(incarnation: u64, sequence: u64, protocols: Vec<ProtocolEntry>) -> Hello {
     let max_streams = StreamLimits::default().max_streams;
-    Hello { version: crate::wire::WIRE_VERSION, incarnation, dial: 1, beside: false, max_streams, address: None, sequence, protocols }
+    Hello {
+        version: crate::wire::WIRE_VERSION,
+        incarnation,
+        dial: 1,
+        beside: false,
+        max_streams,
+        address: None,
+        sequence,
+        protocols,
+    }
 }
 
 /// One end of a connection; what its side wants to say comes out of `says`.
