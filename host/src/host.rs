@@ -206,6 +206,16 @@ impl Host {
         &self.0.protocols
     }
 
+    /// Admitted connections, limits and counts.
+    pub fn connection_manager(&self) -> &ConnectionManager {
+        &self.0.connections
+    }
+
+    /// Tasks of the node's layers that have not ended: readers, writers, pools and dispatch.
+    pub fn tasks(&self) -> usize {
+        self.0.tasks.len()
+    }
+
     /// Plugins: load, upgrade, unload, call.
     pub fn plugins(&self) -> &Plugins {
         &self.0.plugins

@@ -104,6 +104,7 @@ impl Conversation {
         let link = self.link.clone();
         let mut reader = std::pin::pin!(self.read(receive, acceptor, sent_sequence));
         tokio::select! {
+            biased;
             end = &mut reader => return end,
             () = write(send, queued, link) => {}
         }
@@ -142,6 +143,7 @@ impl Conversation {
                 phase = next;
             }
             tokio::select! {
+                biased;
                 told = &mut self.told, if phase == Phase::Held => {
                     phase = if told.is_ok() { Phase::Open } else { Phase::Over };
                 }

@@ -72,10 +72,12 @@ impl Pairs {
         self.0.get(peer)?.get(protocol)
     }
 
-    /// All lanes to a peer.
+    /// All lanes to a peer, oldest first.
     pub(super) fn lanes_of(&self, peer: &PeerId) -> Vec<Lane> {
         let Some(of_peer) = self.peer(peer) else { return Vec::new() };
-        of_peer.open.iter().map(|pair| pair.lane.clone()).collect()
+        let mut lanes: Vec<_> = of_peer.open.iter().map(|pair| pair.lane.clone()).collect();
+        lanes.sort_by_key(Lane::id);
+        lanes
     }
 
     /// Everybody a protocol is open with, ordered by id.

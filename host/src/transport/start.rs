@@ -159,8 +159,10 @@ fn udp(address: SocketAddr) -> io::Result<(provider::tokio::Provider, SocketAddr
 }
 
 /// The simulated socket is bound later, in a task, so nobody learns which port 0 became: simulations name ports.
+/// turmoil binds to all addresses of a machine or to none, so of the address only the family and the port count.
 #[cfg(feature = "simulation")]
 fn simulated(address: SocketAddr) -> io::Result<provider::turmoil::Provider> {
+    let address = SocketAddr::new(unspecified(address), address.port());
     provider::turmoil::Provider::builder().with_address(address)?.with_max_mtu(MAX_PACKET)?.build()
 }
 

@@ -85,21 +85,24 @@ async fn borrow(lane: &Arc<Shared>) -> Option<Lease> {
     let pause = lane.lock().state.pause();
     if let Some(pause) = pause {
         tokio::select! {
-            () = sleep(pause) => {}
+            biased;
             () = lane.stop.notified() => return None,
+            () = sleep(pause) => {}
         }
     }
     let mut additions = lane.lanes.pools.additions();
     let Some(pool) = lane.lanes.pools.best(&lane.peer) else {
         tokio::select! {
+            biased;
+            () = lane.stop.notified() => {}
             _ = additions.changed() => {}
             () = sleep(PATIENCE) => {}
-            () = lane.stop.notified() => {}
         }
         return None;
     };
     let borrower = Arc::clone(lane) as Arc<dyn Borrower>;
     tokio::select! {
+        biased;
         lease = pool.borrow(borrower, Instant::now() + PATIENCE) => {
             if let Err(BorrowError::Busy) = lease {
                 tracing::debug!(peer = %lane.peer, lane = lane.id.0, "no stream came free; the peer reads slowly");

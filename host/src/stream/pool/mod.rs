@@ -351,6 +351,7 @@ async fn keep_filled(shared: Arc<Shared>, link: LinkHandle) {
             return;
         }
         tokio::select! {
+            biased;
             (link, opened) = ready(&mut opening) => {
                 (opening, resting) = (None, Some(link));
                 shared.opened(opened);
