@@ -28,9 +28,8 @@ pub const IDLE: Duration = Duration::from_secs(6);
 pub const HANDSHAKE: Duration = Duration::from_secs(4);
 /// How often nodes are asked and the rules are checked while time passes.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// Packets that wait in a socket; what comes beyond is lost, as on a real machine. Less than the 1024 that s2n-quic's
-/// receive ring holds: with a full ring and more in the socket, its task on turmoil spins and time stands still.
-const SOCKET_QUEUE: usize = 768;
+/// Packets that wait in a socket; what comes beyond is lost, as on a real machine.
+const SOCKET_QUEUE: usize = 1024;
 /// How long a node may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long after its deadline an ask may end.

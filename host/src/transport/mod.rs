@@ -11,6 +11,8 @@ mod error;
 mod events;
 mod incoming;
 mod link;
+#[cfg(feature = "simulation")]
+mod simulated;
 mod start;
 mod tls;
 mod windows;
