@@ -177,7 +177,8 @@ impl<'a> Batch<'a> {
         let (done, last) = (reports.len(), reports.last().map_or("", |report| report.scenario));
         let broken = reports.iter().filter(|report| report.violation.is_some()).count();
         let rate = done as f64 / self.started.elapsed().as_secs_f64();
-        let text = format!("{done} of {} seeds, {rate:.1} a second, {broken} broken, last {last}", self.arguments.seeds);
+        let text =
+            format!("{done} of {} seeds, {rate:.1} a second, {broken} broken, last {last}", self.arguments.seeds);
         if stderr().is_terminal() {
             eprint!("\r\x1b[2K    {text}");
             let _no_terminal = stderr().flush();
@@ -225,7 +226,8 @@ fn explain(report: &Report) -> String {
 fn table(reports: &[Report], elapsed: Duration) -> String {
     let mut by_name = BTreeMap::<&str, Vec<&Report>>::new();
     reports.iter().for_each(|report| by_name.entry(report.scenario).or_default().push(report));
-    let head = ["scenario", "seeds", "broken", "virtual s", "real ms", "steps", "settled ms", "delivered", "undelivered"];
+    let head =
+        ["scenario", "seeds", "broken", "virtual s", "real ms", "steps", "settled ms", "delivered", "undelivered"];
     let mut rows = vec![head.map(str::to_owned)];
     for (name, of_name) in by_name {
         rows.push(row(name, &of_name));
@@ -235,10 +237,16 @@ fn table(reports: &[Report], elapsed: Duration) -> String {
     let mut text = String::new();
     for row in rows {
         let cells = row.iter().zip(&widths).enumerate();
-        let line: Vec<_> = cells.map(|(at, (cell, w))| if at == 0 { format!("{cell:<w$}") } else { format!("{cell:>w$}") }).collect();
+        let line: Vec<_> =
+            cells.map(|(at, (cell, w))| if at == 0 { format!("{cell:<w$}") } else { format!("{cell:>w$}") }).collect();
         let _ = writeln!(text, "{}", line.join("  "));
     }
-    let _ = write!(text, "{} seeds in {:.1} s (settled: the longest wait; real: a seed's mean)", reports.len(), elapsed.as_secs_f64());
+    let _ = write!(
+        text,
+        "{} seeds in {:.1} s (settled: the longest wait; real: a seed's mean)",
+        reports.len(),
+        elapsed.as_secs_f64()
+    );
     text
 }
 

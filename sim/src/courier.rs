@@ -151,9 +151,10 @@ impl Handler for Courier {
         let Post { node, boot, oracle, trace, .. } = &self.post;
         let flow = |to: usize| FlowId { from: *node, boot: *boot, to, protocol: self.number };
         let told = match news {
-            News::Supported { peer, .. } => self.post.index(&peer).map(|to| {
-                format!("p{} supported by n{to}, opening {}", self.number, oracle.opened(flow(to)))
-            }),
+            News::Supported { peer, .. } => self
+                .post
+                .index(&peer)
+                .map(|to| format!("p{} supported by n{to}, opening {}", self.number, oracle.opened(flow(to)))),
             News::Unsupported { peer, .. } => {
                 self.post.index(&peer).map(|to| format!("p{} unsupported by n{to}", self.number))
             }
@@ -161,8 +162,12 @@ impl Handler for Courier {
                 oracle.undelivered(flow(to), messages);
                 format!("p{} undelivered to n{to}: {messages}", self.number)
             }),
-            News::Congested { peer, .. } => self.post.index(&peer).map(|to| format!("p{} congested to n{to}", self.number)),
-            News::Relieved { peer, .. } => self.post.index(&peer).map(|to| format!("p{} relieved to n{to}", self.number)),
+            News::Congested { peer, .. } => {
+                self.post.index(&peer).map(|to| format!("p{} congested to n{to}", self.number))
+            }
+            News::Relieved { peer, .. } => {
+                self.post.index(&peer).map(|to| format!("p{} relieved to n{to}", self.number))
+            }
             News::Missed { .. } | News::Withdrawn(_) => None,
         };
         if let Some(told) = told {
@@ -198,11 +203,8 @@ pub async fn flood(post: Post, flood: Flood) {
     let flow = FlowId { from: post.node, boot: post.boot, to, protocol: number };
     let (mut sent, mut refused) = (0, BTreeMap::<&'static str, u64>::new());
     for index in 0..count {
-        let outcome = if asks > 0 && index % asks == asks - 1 {
-            ask(&post, flow, size)
-        } else {
-            send(&post, flow, size)
-        };
+        let outcome =
+            if asks > 0 && index % asks == asks - 1 { ask(&post, flow, size) } else { send(&post, flow, size) };
         let busy = outcome == Err(SendError::Busy);
         match outcome {
             Ok(()) => sent += 1,

@@ -88,7 +88,8 @@ fn both_sides_agree(picture: &Picture<'_>) -> Result<(), Broken> {
 /// What a sender has in use, its peer has open, and no more than the sender opened ahead besides.
 fn streams_agree(node: usize, look: &Look, peer: usize, other: &Look) -> Result<(), Broken> {
     let pools = look.pools.iter().filter(|(to, _, _)| *to == peer);
-    let (used, all) = pools.fold((0, 0), |(used, all), (_, _, pool)| (used + pool.lent + pool.parked, all + pool.total()));
+    let (used, all) =
+        pools.fold((0, 0), |(used, all), (_, _, pool)| (used + pool.lent + pool.parked, all + pool.total()));
     let open = other.receive.get(&node).copied().unwrap_or_default();
     if open < used || open > all {
         let detail = format!("n{node} uses {used} of {all} streams to n{peer}, which has {open} open");

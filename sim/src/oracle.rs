@@ -53,7 +53,8 @@ impl Label {
     pub fn read(body: &[u8]) -> Option<Self> {
         let head: &[u8; LABEL] = body.first_chunk()?;
         let number = u64::from_be_bytes(head[8..16].try_into().ok()?);
-        let whole = head[16..] == number.wrapping_mul(31).to_be_bytes() && body[LABEL..].iter().all(|b| *b == number as u8);
+        let whole =
+            head[16..] == number.wrapping_mul(31).to_be_bytes() && body[LABEL..].iter().all(|b| *b == number as u8);
         let word = |at: usize| Some(u32::from_be_bytes(head[at..at + 4].try_into().ok()?));
         whole.then_some(Self { boot: word(0)?, opening: word(4)?, number })
     }

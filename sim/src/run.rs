@@ -127,7 +127,6 @@ fn watch_panics() {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
             if SIMULATES.get() {
-                eprintln!("PANIC {info}");
                 PANIC.with_borrow_mut(|panic| panic.get_or_insert_with(|| info.to_string()).truncate(2_000));
             } else {
                 before(info);

@@ -51,6 +51,8 @@ pub struct Setup {
     pub max_peers: u32,
     /// Streams a connection has each way.
     pub max_streams: u32,
+    /// Largest body, in bytes.
+    pub max_message: u32,
     /// How long a packet takes: at least and at most.
     pub latency: (Duration, Duration),
 }
@@ -59,7 +61,15 @@ impl Setup {
     /// A handful of machines on a decent network.
     pub fn new(seed: u64, machines: usize) -> Self {
         let ms = Duration::from_millis;
-        Self { seed, machines, tick: ms(1), max_peers: 16, max_streams: 8, latency: (ms(1), ms(20)) }
+        Self {
+            seed,
+            machines,
+            tick: ms(1),
+            max_peers: 16,
+            max_streams: 8,
+            max_message: MAX_MESSAGE,
+            latency: (ms(1), ms(20)),
+        }
     }
 }
 
@@ -85,7 +95,7 @@ pub struct World {
 impl World {
     /// Machines that are all off.
     pub fn new(setup: Setup, trace: Trace) -> Self {
-        let Setup { seed, machines, tick, max_peers, max_streams, latency } = setup;
+        let Setup { seed, machines, tick, max_peers, max_streams, max_message, latency } = setup;
         let sim = turmoil::Builder::new()
             .rng_seed(mix(&[seed, 3]))
             .epoch(UNIX_EPOCH + Duration::from_millis(EPOCH_MS))
@@ -101,9 +111,9 @@ impl World {
         let directory = Arc::new((0..machines).map(|index| key(seed, index).peer_id()).collect::<Vec<_>>());
         directory.iter().enumerate().for_each(|(index, id)| trace.rename(id, &format!("n{index}")));
         let oracle = Oracle::default();
-        let shared = Shared { seed, directory, addresses: addresses.clone(), oracle: oracle.clone(), trace: trace.clone() };
-        let limits =
-            Limits { max_peers, max_streams, max_message: MAX_MESSAGE, memory_limit: u64::MAX, ..Limits::default() };
+        let shared =
+            Shared { seed, directory, addresses: addresses.clone(), oracle: oracle.clone(), trace: trace.clone() };
+        let limits = Limits { max_peers, max_streams, max_message, memory_limit: u64::MAX, ..Limits::default() };
         let timeouts = Timeouts { idle: IDLE, keep_alive: IDLE / 3, handshake: HANDSHAKE };
         let machine = |index: usize| {
             let config = Config { listen: addresses[index], limits, timeouts, ..Config::default() };

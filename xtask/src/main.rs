@@ -5,6 +5,7 @@ mod demo;
 mod guests;
 mod interrupt;
 mod progress;
+mod sim;
 mod test;
 mod workspace;
 
@@ -28,6 +29,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Everything that is tested: builds the guests and `weir`, then runs the tests of the workspace.
     Test(test::Arguments),
+    /// Whole nodes in a deterministic simulation: runs seeds, and says which broke a rule and how to see it again.
+    Sim(sim::Arguments),
     /// Builds the plugins and the tests' guests for wasm and prints where they lie.
     Guests,
     /// What has to pass before a merge: formatting, lints, tests and, where it is installed, `cargo deny`.
@@ -49,6 +52,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let workspace = Workspace::locate()?;
     match arguments.command {
         Command::Demo(arguments) => return demo::run(&workspace, &arguments),
+        Command::Sim(arguments) => return sim::run(&workspace, &arguments),
         Command::Test(arguments) => test::run(&workspace, &arguments)?,
         Command::Guests => guests::print(&workspace)?,
         Command::Ci => ci::run(&workspace)?,

@@ -25,7 +25,8 @@ use super::{AskError, Handler, News, ProtocolId, ProtocolSpec, RegisterError};
 use crate::connection::{ConnectionEvent, ConnectionHandle, ConnectionId, LocalHello};
 use crate::peer::PeerId;
 use crate::stream::{
-    BudgetLimits, Lanes, OutboundBudget, PoolStats, ReceivePolicy, ReceiveStats, ReceiveStreamManager, SendStreamPoolManager,
+    BudgetLimits, Lanes, OutboundBudget, PoolStats, ReceivePolicy, ReceiveStats, ReceiveStreamManager,
+    SendStreamPoolManager,
 };
 use crate::transport::LinkAcceptor;
 use crate::wire::{CloseCode, Control, Hello, ProtocolEntry, SetChange};

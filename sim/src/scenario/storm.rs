@@ -22,7 +22,8 @@ const KNOWN: usize = 3;
 
 fn world(seed: u64, trace: Trace) -> World {
     let ms = Duration::from_millis;
-    let setup = Setup { max_peers: 10, max_streams: 4, tick: ms(5), latency: (ms(5), ms(60)), ..Setup::new(seed, NODES) };
+    let setup =
+        Setup { max_peers: 10, max_streams: 4, tick: ms(5), latency: (ms(5), ms(60)), ..Setup::new(seed, NODES) };
     World::new(setup, trace)
 }
 
