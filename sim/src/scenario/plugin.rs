@@ -15,7 +15,7 @@ use crate::world::{Outcome, Setup, World};
 /// See `about`.
 pub const UPGRADE: Scenario = Scenario {
     name: "plugin_upgrade",
-    about: "ping.wasm with counted instructions, upgraded and rolled back in the middle of a flood: nothing lost, in order",
+    about: "ping.wasm with counted instructions, upgraded and rolled back in the middle of a flood: nothing lost, in order; then the power is cut",
     weight: 1,
     needs_plugins: true,
     world,
@@ -98,10 +98,41 @@ fn play(world: &mut World) -> Outcome {
     world.trace.note("n0", format_args!("flood done {done}"));
     world.step("calm");
     world.settle(Duration::from_secs(60))?;
+    let before = stats(world)?;
+    check(world, &before, count)?;
+    survives(world, &new, count)
+}
+
+fn stats(world: &mut World) -> Outcome<Value> {
     let stats = world.call(1, |node| call(node, "stats", json!({})))?;
     let stats = stats.map_err(|error| world.violation("a plugin answers", error))?;
     world.trace.note("n1", format_args!("stats {stats}"));
-    check(world, &stats, count)
+    Ok(stats)
+}
+
+/// An answer waits for the disk: what it said is still so after the power was cut, and what came after it is there up
+/// to some moment, which is less than what was sent.
+fn survives(world: &mut World, plugin: &PluginSource, count: u64) -> Outcome {
+    world.step("crash");
+    let more = world.draw(500..=2_000);
+    let peer = world.machines[1].directory()[1].to_string();
+    world.post(0, move |node| async move {
+        // It ends with the connection, one way or the other.
+        let _ = call(node, "flood", json!({"peer": peer, "count": more, "size": 64})).await;
+    });
+    let time = world.draw_ms(0..=200);
+    world.run_for(time)?;
+    world.crash(1);
+    world.boot(1)?;
+    let again = plugin.clone();
+    let loaded = world.call(1, move |node| async move { node.host.plugins().load(again).await })?;
+    loaded.map_err(|error| world.violation("a plugin can be loaded", error.to_string()))?;
+    let messages = stats(world)?["messages"].as_u64().unwrap_or_default();
+    if messages < count || messages > count + more {
+        let detail = format!("{count} were answered, {more} more sent, {messages} are left");
+        return Err(world.violation("a crash loses nothing that was answered", detail));
+    }
+    world.settle(Duration::from_secs(90))
 }
 
 /// Everything arrived, once and in order.
