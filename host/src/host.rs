@@ -242,6 +242,16 @@ impl Host {
         &self.0.protocols
     }
 
+    /// Admitted connections, limits and counts.
+    pub fn connection_manager(&self) -> &ConnectionManager {
+        &self.0.connections
+    }
+
+    /// Tasks of the node's layers that have not ended: readers, writers, pools and dispatch.
+    pub fn tasks(&self) -> usize {
+        self.0.tasks.len()
+    }
+
     /// Named groups of peers, and sending to them. They are gone when the node ends.
     pub fn groups(&self) -> &PeerGroups {
         &self.0.groups

@@ -7,6 +7,7 @@ mod guests;
 mod interrupt;
 mod netns;
 mod progress;
+mod sim;
 mod test;
 mod workspace;
 
@@ -30,6 +31,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Everything that is tested: builds the guests and `weir`, then runs the tests of the workspace.
     Test(test::Arguments),
+    /// Whole nodes in a deterministic simulation: runs seeds, and says which broke a rule and how to see it again.
+    Sim(sim::Arguments),
     /// Real nodes in network namespaces, with packets lost and paths cut. Needs root, and says so where it is skipped.
     Netns,
     /// Puts known faults into a copy of the sources, one at a time, and expects the tests to find each.
@@ -55,6 +58,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let workspace = Workspace::locate()?;
     match arguments.command {
         Command::Demo(arguments) => return demo::run(&workspace, &arguments),
+        Command::Sim(arguments) => return sim::run(&workspace, &arguments),
         Command::Test(arguments) => test::run(&workspace, &arguments)?,
         Command::Netns => netns::run(&workspace)?,
         Command::Faults(arguments) => faults::run(&workspace, &arguments)?,

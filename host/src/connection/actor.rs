@@ -122,15 +122,17 @@ impl Actor {
         let mut accepting = true;
         while !self.is_done() {
             let due = self.due();
+            // In this order, so that a run can be repeated, and what peers can send most of comes last.
             let input = tokio::select! {
-                Some(report) = self.reported.recv() => Input::Report(report),
+                biased;
+                () = sleep_until(due.unwrap_or(self.started)), if due.is_some() => Input::Due,
                 command = commands.recv() => Input::Command(command),
                 Some(dialed) = self.dials.join_next_with_id() => Input::Dialed(dialed),
                 Some(ended) = self.tasks.join_next_with_id() => Input::TaskEnded(ended),
                 room = self.events.clone().reserve_owned(), if !self.teller.is_empty() => Input::Room(room.ok()),
                 link = incoming.accept(), if accepting => Input::Incoming(link),
                 () = self.transport.moved() => Input::Moved,
-                () = sleep_until(due.unwrap_or(self.started)), if due.is_some() => Input::Due,
+                Some(report) = self.reported.recv() => Input::Report(report),
             };
             accepting &= !matches!(input, Input::Incoming(None));
             if matches!(input, Input::Command(None)) {

@@ -107,6 +107,7 @@ impl Conversation {
         let link = self.link.clone();
         let mut reader = std::pin::pin!(self.read(receive, acceptor, sent_sequence));
         tokio::select! {
+            biased;
             end = &mut reader => return end,
             () = write(send, queued, link) => {}
         }
@@ -165,6 +166,7 @@ impl Conversation {
             }
             let due = alive.as_ref().filter(|_| phase == Phase::Open).map(|alive| started + alive.deadline());
             tokio::select! {
+                biased;
                 () = sleep_until(due.unwrap_or(started)), if due.is_some() => {}
                 told = &mut self.told, if phase == Phase::Held => {
                     phase = if told.is_ok() { Phase::Open } else { Phase::Over };

@@ -55,6 +55,11 @@ impl WasmEngine {
         Ok(Self { engine, preemption, ticker, slow, linker })
     }
 
+    /// Whether nothing may be left to other threads, because a run must be repeatable.
+    pub(super) fn works_inline(&self) -> bool {
+        self.preemption == Preemption::Fuel
+    }
+
     /// Compiles a component. Blocks for as long as that takes.
     pub(super) fn compile(&self, file: &str, component: &[u8]) -> Result<Component, PluginError> {
         Component::from_binary(&self.engine, component)

@@ -103,12 +103,15 @@ async fn compile(
     policy: &Arc<PluginPolicy>,
     source: PluginSource,
 ) -> Result<Component, PluginError> {
-    let (engine, policy) = (engine.clone(), policy.clone());
+    let (compiler, policy) = (engine.clone(), policy.clone());
     let work = move || {
         let file = source.file();
         let component = inspect::component(&file, &source.bytes, policy.file)?;
-        engine.compile(&file, &component)
+        compiler.compile(&file, &component)
     };
+    if engine.works_inline() {
+        return work();
+    }
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|error| PluginError::Runtime { reason: format!("the compiler stopped: {error}") })?
 }

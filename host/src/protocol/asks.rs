@@ -45,6 +45,11 @@ impl Asks {
         Ok(())
     }
 
+    /// How many are open.
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
+    }
+
     /// The reply of an ask that this peer answers by this protocol.
     pub(super) fn take(&mut self, id: AskId, peer: &PeerId, protocol: &ProtocolId) -> Option<AskReply> {
         let ask = self.open.get(&id)?;

@@ -25,7 +25,8 @@ use super::{AskError, News, ProtocolId};
 use crate::connection::{ConnectionEvent, ConnectionHandle, ConnectionId, LocalHello};
 use crate::peer::PeerId;
 use crate::stream::{
-    BudgetLimits, Lanes, OutboundBudget, ReceivePolicy, ReceiveStats, ReceiveStreamManager, SendStreamPoolManager,
+    BudgetLimits, Lanes, OutboundBudget, PoolStats, ReceivePolicy, ReceiveStats, ReceiveStreamManager,
+    SendStreamPoolManager,
 };
 use crate::wire::ProtocolEntry;
 
@@ -238,6 +239,16 @@ impl ProtocolManager {
     /// The receive streams that are open.
     pub fn receive_stats(&self) -> ReceiveStats {
         self.inner.receive.stats()
+    }
+
+    /// The slots of every send-stream pool, by peer and connection.
+    pub fn pool_stats(&self) -> Vec<(PeerId, ConnectionId, PoolStats)> {
+        self.inner.pools.stats()
+    }
+
+    /// Requests without an outcome: our own that wait for an answer, and peers' that handlers have not answered.
+    pub fn open_requests(&self) -> (usize, usize) {
+        (lock(&self.inner.asks).len(), lock(&self.inner.requests).len())
     }
 
     /// Refuses everything from now on; open asks end as closed.

@@ -68,10 +68,12 @@ impl Pairs {
         Some(self.0.get(peer)?.clone())
     }
 
-    /// All lanes to a peer.
+    /// All lanes to a peer, oldest first.
     pub(super) fn lanes_of(&self, peer: &PeerId) -> Vec<Lane> {
         let Some(of_peer) = self.peer(peer) else { return Vec::new() };
-        of_peer.open.iter().map(|pair| pair.lane.clone()).collect()
+        let mut lanes: Vec<_> = of_peer.open.iter().map(|pair| pair.lane.clone()).collect();
+        lanes.sort_by_key(Lane::id);
+        lanes
     }
 
     /// Everybody a protocol is open with, ordered by id.

@@ -49,6 +49,11 @@ impl Requests {
         Some(token)
     }
 
+    /// How many are open.
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
+    }
+
     /// Whether it is open.
     pub(super) fn contains(&self, token: RequestToken) -> bool {
         self.open.contains_key(&token)

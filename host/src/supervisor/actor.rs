@@ -81,15 +81,17 @@ impl<R: Reach> Actor<R> {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let due = self.state.deadline().map(|at| self.started + at);
+            // In this order, so that a run can be repeated.
             let input = tokio::select! {
+                biased;
+                _ = look.tick() => Input::Look,
+                () = sleep_until(due.unwrap_or(self.started)), if due.is_some() => Input::Due,
+                () = self.notes.more.notified() => Input::Notes,
+                Some(done) = self.tasks.join_next() => done.map_or(Input::Broken, Input::Done),
                 command = commands.recv() => match command {
                     Some(command) => Input::Command(command),
                     None => return,
                 },
-                () = self.notes.more.notified() => Input::Notes,
-                Some(done) = self.tasks.join_next() => done.map_or(Input::Broken, Input::Done),
-                _ = look.tick() => Input::Look,
-                () = sleep_until(due.unwrap_or(self.started)), if due.is_some() => Input::Due,
             };
             self.take(input);
         }

@@ -223,6 +223,7 @@ impl Transport {
         let ticket = self.0.dials.begin(to.peer);
         let attempt = client.connect(Connect::new(to.address).with_server_name(ticket.server_name()));
         let outcome = tokio::select! {
+            biased;
             () = self.0.closing.cancelled() => return Err(DialError::Closing),
             outcome = tokio::time::timeout(self.0.handshake_timeout, attempt) => outcome,
         };

@@ -13,6 +13,8 @@ mod events;
 mod incoming;
 mod link;
 mod pending;
+#[cfg(feature = "simulation")]
+mod simulated;
 mod source;
 mod start;
 mod tls;

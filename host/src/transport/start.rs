@@ -17,6 +17,8 @@ use super::admission::{Door, PendingLimits, Rules, TokenDoor};
 use super::endpoint::{Io, TransportConfig};
 use super::events::Listener;
 use super::pending::Pending;
+#[cfg(feature = "simulation")]
+use super::simulated::Simulated;
 use super::windows::{MAX_PACKET, Windows};
 
 /// How often an endpoint that should end is woken so that it notices.
@@ -82,7 +84,7 @@ pub(super) fn server(
             (server_on(io, tls, limits, doors, listener)?, address)
         }
         #[cfg(feature = "simulation")]
-        Io::Simulated => (server_on(simulated(config.listen)?, tls, limits, doors, listener)?, config.listen),
+        Io::Simulated => (server_on(simulated(config.listen), tls, limits, doors, listener)?, config.listen),
     };
     Ok((server, Endpoint { address, ended, io: config.io }))
 }
@@ -103,7 +105,7 @@ pub(super) fn client(
             (client_on(io, tls, limits, listener)?, address)
         }
         #[cfg(feature = "simulation")]
-        Io::Simulated => (client_on(simulated(any)?, tls, limits, listener)?, any),
+        Io::Simulated => (client_on(simulated(any), tls, limits, listener)?, any),
     };
     Ok((client, Endpoint { address, ended, io }))
 }
@@ -163,10 +165,10 @@ fn udp(address: SocketAddr) -> io::Result<(provider::tokio::Provider, SocketAddr
     Ok((io, address))
 }
 
-/// The simulated socket is bound later, in a task, so nobody learns which port 0 became: simulations name ports.
+/// turmoil binds to all addresses of a machine or to none, so of the address only the family and the port count.
 #[cfg(feature = "simulation")]
-fn simulated(address: SocketAddr) -> io::Result<provider::turmoil::Provider> {
-    provider::turmoil::Provider::builder().with_address(address)?.with_max_mtu(MAX_PACKET)?.build()
+fn simulated(address: SocketAddr) -> Simulated {
+    Simulated::new(SocketAddr::new(unspecified(address), address.port()), MAX_PACKET)
 }
 
 /// QUIC's limits for both kinds of endpoint.

@@ -1,0 +1,202 @@
+//! What has to hold: at every moment of a run, and again when the network has been left alone for a while.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::look::Look;
+
+/// What a rule is judged by.
+pub struct Picture<'a> {
+    /// Every node that runs.
+    pub looks: &'a BTreeMap<usize, Look>,
+    /// Who wants to keep whom connected.
+    pub necessary: &'a BTreeSet<(usize, usize)>,
+}
+
+type Broken = (&'static str, String);
+
+/// Limits, and counts that one node has to keep by itself.
+///
+/// # Errors
+/// The first rule that is broken, and by what.
+pub fn always(looks: &BTreeMap<usize, Look>) -> Result<(), Broken> {
+    for (node, look) in looks {
+        let broken = |rule: &'static str, what: String| Err((rule, format!("n{node} has {what}")));
+        let m = &look.manager;
+        if m.peers > m.max_peers {
+            return broken("no more peers than places", format!("{} of {}", m.peers, m.max_peers));
+        }
+        if let Some((peer, all)) = look.peers.iter().find(|(_, all)| all.iter().filter(|c| !c.draining).count() > 1) {
+            return broken("one connection a peer", format!("{} to n{peer}", all.len()));
+        }
+        for (peer, id, pool) in &look.pools {
+            if pool.total() > pool.max {
+                return broken("no pool above its limit", format!("{pool:?} for connection {id} to n{peer}"));
+            }
+        }
+        let sum: usize = look.receive.values().sum();
+        if sum != look.streams {
+            return broken("receive streams add up", format!("{} streams, {:?} by peer", look.streams, look.receive));
+        }
+        if look.receive.contains_key(&usize::MAX) || look.peers.contains_key(&usize::MAX) {
+            return broken("nobody is connected who does not exist", "a stranger".into());
+        }
+    }
+    Ok(())
+}
+
+/// Everything that has to be so once nothing is under way any more.
+///
+/// # Errors
+/// The first rule that does not hold (yet).
+pub fn settled(picture: &Picture<'_>) -> Result<(), Broken> {
+    necessary_peers_are_connected(picture)?;
+    both_sides_agree(picture)?;
+    nothing_is_under_way(picture)?;
+    nothing_is_leaked(picture)
+}
+
+fn necessary_peers_are_connected(picture: &Picture<'_>) -> Result<(), Broken> {
+    for (from, to) in picture.necessary {
+        let (Some(look), true) = (picture.looks.get(from), picture.looks.contains_key(to)) else { continue };
+        if look.connections(*to) == 0 {
+            return Err(("necessary peers are connected again in time", format!("n{from} is not connected to n{to}")));
+        }
+    }
+    Ok(())
+}
+
+fn both_sides_agree(picture: &Picture<'_>) -> Result<(), Broken> {
+    for (node, look) in picture.looks {
+        for (peer, connections) in &look.peers {
+            let theirs = picture.looks.get(peer).map_or(0, |other| other.connections(*node));
+            if theirs != connections.len() {
+                let detail = format!("n{node} counts {} to n{peer}, n{peer} counts {theirs}", connections.len());
+                return Err(("both sides count the same connections", detail));
+            }
+            let Some(other) = picture.looks.get(peer) else { continue };
+            if look.supports.get(peer) != Some(&other.registered) {
+                let detail =
+                    format!("n{peer} registered {:?}, n{node} knows {:?}", other.registered, look.supports.get(peer));
+                return Err(("both sides know the same protocols", detail));
+            }
+            streams_agree(*node, look, *peer, other)?;
+        }
+    }
+    Ok(())
+}
+
+/// What a sender has in use, its peer has open, and no more than the sender opened ahead besides.
+fn streams_agree(node: usize, look: &Look, peer: usize, other: &Look) -> Result<(), Broken> {
+    let pools = look.pools.iter().filter(|(to, _, _)| *to == peer);
+    let (used, all) =
+        pools.fold((0, 0), |(used, all), (_, _, pool)| (used + pool.lent + pool.parked, all + pool.total()));
+    let open = other.receive.get(&node).copied().unwrap_or_default();
+    if open < used || open > all {
+        let detail = format!("n{node} uses {used} of {all} streams to n{peer}, which has {open} open");
+        return Err(("both sides count the same streams", detail));
+    }
+    Ok(())
+}
+
+fn nothing_is_under_way(picture: &Picture<'_>) -> Result<(), Broken> {
+    for (node, look) in picture.looks {
+        let wrong = |what: String| Err(("everything comes to its end", format!("n{node} still has {what}")));
+        if look.floods > 0 {
+            return wrong(format!("{} floods", look.floods));
+        }
+        if look.open != (0, 0) {
+            return wrong(format!("{:?} asks and requests", look.open));
+        }
+        if look.manager.pending > 0 {
+            return wrong(format!("{} undecided connections", look.manager.pending));
+        }
+        if look.incomplete > 0 {
+            return wrong(format!("{} bytes of frames that are not whole", look.incomplete));
+        }
+        for (peer, id, pool) in &look.pools {
+            if pool.lent + pool.ending + pool.opening + pool.waiters > 0 {
+                return wrong(format!("{pool:?} for connection {id} to n{peer}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn nothing_is_leaked(picture: &Picture<'_>) -> Result<(), Broken> {
+    for (node, look) in picture.looks {
+        let leaked = |what: String| Err(("nothing is leaked", format!("n{node} has {what}")));
+        let connections = look.all_connections();
+        if look.pools.len() != connections {
+            return leaked(format!("{} pools for {connections} connections", look.pools.len()));
+        }
+        // Dispatch and deadlines; of each connection the pool and the accepting task; a reader for each stream.
+        let expected = 2 + 2 * connections + look.streams;
+        if look.tasks != expected {
+            return leaked(format!("{} tasks of its layers where {expected} have work", look.tasks));
+        }
+        // Of each connection its conversation; the dialing endpoint's two; and a dial or a look of the supervisor.
+        let (alive, base) = look.alive;
+        let bound = base + (expected - 2) + connections + 2 + 2;
+        if look.plugins == 0 && alive > bound {
+            return leaked(format!("{alive} tasks where at most {bound} have work"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_host::connection::ManagerStatus;
+    use weir_host::stream::PoolStats;
+
+    use super::*;
+
+    fn alone() -> Look {
+        Look {
+            peers: BTreeMap::new(),
+            manager: ManagerStatus { max_peers: 4, ..ManagerStatus::default() },
+            pools: Vec::new(),
+            receive: BTreeMap::new(),
+            streams: 0,
+            incomplete: 0,
+            registered: Vec::new(),
+            supports: BTreeMap::new(),
+            open: (0, 0),
+            tasks: 2,
+            alive: (7, 7),
+            floods: 0,
+            plugins: 0,
+        }
+    }
+
+    fn broken(change: impl FnOnce(&mut Look)) -> Option<&'static str> {
+        let mut look = alone();
+        change(&mut look);
+        let looks = BTreeMap::from([(0, look), (1, alone())]);
+        let necessary = BTreeSet::new();
+        let picture = Picture { looks: &looks, necessary: &necessary };
+        always(&looks).and_then(|()| settled(&picture)).err().map(|(rule, _)| rule)
+    }
+
+    #[test]
+    fn each_rule_is_broken_by_what_it_is_about() {
+        assert_eq!(broken(|_| {}), None);
+        assert_eq!(broken(|look| look.manager.peers = 5), Some("no more peers than places"));
+        assert_eq!(broken(|look| look.streams = 1), Some("receive streams add up"));
+        assert_eq!(broken(|look| look.tasks = 3), Some("nothing is leaked"));
+        assert_eq!(broken(|look| look.alive.0 = 20), Some("nothing is leaked"));
+        assert_eq!(broken(|look| look.open.0 = 1), Some("everything comes to its end"));
+        let pool = PoolStats { lent: 1, max: 8, ..PoolStats::default() };
+        assert_eq!(broken(|look| look.pools.push((1, 1, pool))), Some("everything comes to its end"));
+        let pool = PoolStats { idle: 9, max: 8, ..PoolStats::default() };
+        assert_eq!(broken(|look| look.pools.push((1, 1, pool))), Some("no pool above its limit"));
+    }
+
+    #[test]
+    fn a_necessary_peer_has_to_be_connected_while_it_runs() {
+        let looks = BTreeMap::from([(0, alone()), (1, alone())]);
+        let necessary = BTreeSet::from([(0, 1), (0, 2)]);
+        let found = settled(&Picture { looks: &looks, necessary: &necessary });
+        assert_eq!(found.unwrap_err().1, "n0 is not connected to n1");
+    }
+}

@@ -1,0 +1,102 @@
+//! What a node says of itself at one moment, as an operator or a layer above could ask it.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Display, Write};
+
+use tokio::runtime::Handle;
+use weir_host::connection::{ConnectionStatus, ManagerStatus};
+use weir_host::peer::PeerId;
+use weir_host::stream::{PoolStats, ReceiveStats};
+
+use crate::machine::Node;
+
+/// See the module. Peers are named by their index.
+#[derive(Debug, Clone)]
+pub struct Look {
+    /// Admitted connections of every connected peer.
+    pub peers: BTreeMap<usize, Vec<ConnectionStatus>>,
+    /// The connection manager's counts.
+    pub manager: ManagerStatus,
+    /// By peer and connection.
+    pub pools: Vec<(usize, u64, PoolStats)>,
+    /// Streams that peers have open.
+    pub receive: BTreeMap<usize, usize>,
+    /// The sum, as the node says it.
+    pub streams: usize,
+    /// Bytes of frames that are not whole.
+    pub incomplete: usize,
+    /// What is registered, by id.
+    pub registered: Vec<String>,
+    /// What connected peers are known to support.
+    pub supports: BTreeMap<usize, Vec<String>>,
+    /// Asks and requests that are open.
+    pub open: (usize, usize),
+    /// Tasks of the layers.
+    pub tasks: usize,
+    /// All tasks of the runtime, and how many there were at the start.
+    pub alive: (usize, usize),
+    /// Floods of the simulation that go on.
+    pub floods: usize,
+    /// Loaded plugins.
+    pub plugins: usize,
+}
+
+impl Look {
+    /// Asks the node.
+    pub async fn at(node: &Node, directory: &[PeerId]) -> Self {
+        let index = |peer: &PeerId| directory.iter().position(|id| id == peer).unwrap_or(usize::MAX);
+        let host = &node.host;
+        let manager = host.connection_manager().status().await;
+        let peers = host.connection_manager().peers().await;
+        // From here on nothing waits: all of it is of one moment.
+        let protocols = host.protocol_manager();
+        let ReceiveStats { streams, peers: receive, incomplete, .. } = protocols.receive_stats();
+        let names = |ids: Vec<weir_host::protocol::ProtocolId>| ids.iter().map(ToString::to_string).collect::<Vec<_>>();
+        Self {
+            supports: peers.iter().map(|s| (index(&s.peer), names(protocols.peer_protocols(&s.peer)))).collect(),
+            peers: peers.into_iter().map(|status| (index(&status.peer), status.connections)).collect(),
+            manager,
+            pools: protocols.pool_stats().into_iter().map(|(peer, id, stats)| (index(&peer), id.0, stats)).collect(),
+            receive: receive.into_iter().map(|(peer, count)| (index(&peer), count)).collect(),
+            streams,
+            incomplete,
+            registered: names(protocols.registered().into_iter().map(|one| one.id).collect()),
+            open: protocols.open_requests(),
+            tasks: host.tasks(),
+            alive: (Handle::current().metrics().num_alive_tasks(), node.base_tasks),
+            floods: node.floods.get(),
+            plugins: host.plugins().list().len(),
+        }
+    }
+
+    /// Admitted connections to a peer.
+    pub fn connections(&self, peer: usize) -> usize {
+        self.peers.get(&peer).map_or(0, Vec::len)
+    }
+
+    /// All admitted connections.
+    pub fn all_connections(&self) -> usize {
+        self.peers.values().map(Vec::len).sum()
+    }
+}
+
+impl Display for Look {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut peers = String::new();
+        for (peer, connections) in &self.peers {
+            let ids: Vec<_> = connections.iter().map(|one| one.id.0).collect();
+            write!(peers, " n{peer}{ids:?}")?;
+        }
+        let m = &self.manager;
+        write!(f, "look peers{peers}; places {}/{} pending {} dials {}", m.peers, m.max_peers, m.pending, m.dials)?;
+        let c = &m.counts;
+        let counts = [c.admitted, c.refused, c.evicted, c.replaced, c.hello_timeouts];
+        write!(f, " admitted-refused-evicted-replaced-late {counts:?}; pools")?;
+        for (peer, id, p) in &self.pools {
+            let slots = [p.idle, p.lent, p.parked, p.ending, p.opening, p.waiters];
+            write!(f, " n{peer}#{id}{slots:?}")?;
+        }
+        write!(f, "; streams {:?} incomplete {}", self.receive, self.incomplete)?;
+        write!(f, "; protocols {:?}; open {:?} tasks {} alive {:?}", self.registered, self.open, self.tasks, self.alive)
+    }
+}
