@@ -24,6 +24,7 @@ use crate::connection::{
 };
 use crate::identity::NodeKey;
 use crate::limits::{self, Limit, Usage};
+use crate::metrics::{self, Metric, Observed};
 use crate::peer::{PeerAddr, PeerId};
 use crate::plugin::store::{MemoryDisk, Store, StorePolicy};
 use crate::plugin::{PluginPolicy, Plugins, PluginsConfig, Preemption, Signer};
@@ -82,6 +83,7 @@ struct Inner {
     transport: Transport,
     connections: ConnectionManager,
     supervisor: ConnectionSupervisor,
+    pools: Arc<SendStreamPoolManager>,
     protocols: ProtocolManager,
     groups: PeerGroups,
     plugins: Plugins,
@@ -213,6 +215,7 @@ impl Host {
             transport,
             connections,
             supervisor,
+            pools,
             protocols,
             groups,
             plugins,
@@ -353,6 +356,22 @@ impl Host {
             plugins: plugins.list().len(),
         };
         limits::table(config, &receive_policy(config), &usage)
+    }
+
+    /// Everything that the node's layers count, as of now.
+    pub async fn metrics(&self) -> Vec<Metric> {
+        let Inner { started, connections, supervisor, pools, protocols, plugins, .. } = &*self.0;
+        metrics::table(&Observed {
+            uptime_s: started.elapsed().as_secs(),
+            connections: connections.status().await,
+            supervisor: supervisor.stats().await,
+            pools: pools.totals(),
+            slots: pools.stats().into_iter().map(|(_, _, stats)| stats).collect(),
+            receive: protocols.receive_stats(),
+            protocols: protocols.stats(),
+            registered: protocols.registered().len(),
+            plugins: plugins.list(),
+        })
     }
 
     /// Who may connect, as of now.

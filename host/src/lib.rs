@@ -14,6 +14,7 @@ pub mod folder;
 pub mod host;
 pub mod identity;
 pub mod limits;
+pub mod metrics;
 pub mod node;
 pub mod peer;
 pub mod plugin;

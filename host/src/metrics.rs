@@ -94,20 +94,15 @@ pub(crate) fn table(observed: &Observed) -> Vec<Metric> {
 
 fn connections(table: &mut Table, status: &ManagerStatus) {
     table.gauge("weir_peers", "Peers that hold a place", status.peers);
-    table.gauge("weir_peers_inbound_ordinary", "Of those, ordinary ones that dialed this node", status.inbound_ordinary);
+    table.gauge(
+        "weir_peers_inbound_ordinary",
+        "Of those, ordinary ones that dialed this node",
+        status.inbound_ordinary,
+    );
     table.gauge("weir_connections_pending", "Inbound connections that are not decided yet", status.pending);
     table.gauge("weir_dials", "Peers that somebody waits to be connected to", status.dials);
-    let ConnectionCounts {
-        dialed,
-        admitted,
-        ended,
-        refused,
-        turned_away,
-        denied,
-        evicted,
-        replaced,
-        hello_timeouts,
-    } = status.counts;
+    let ConnectionCounts { dialed, admitted, ended, refused, turned_away, denied, evicted, replaced, hello_timeouts } =
+        status.counts;
     table.counter("weir_dials_total", "Dials begun", dialed);
     table.counter("weir_connections_admitted_total", "Connections admitted by both sides", admitted);
     table.counter("weir_connections_ended_total", "Of those, the ones that have ended", ended);
@@ -120,16 +115,7 @@ fn connections(table: &mut Table, status: &ManagerStatus) {
 }
 
 fn supervisor(table: &mut Table, stats: SupervisorStats) {
-    let SupervisorStats {
-        attempts,
-        connected,
-        unreachable,
-        wrong_key,
-        refused,
-        short_lived,
-        evicted,
-        records,
-    } = stats;
+    let SupervisorStats { attempts, connected, unreachable, wrong_key, refused, short_lived, evicted, records } = stats;
     table.counter("weir_supervisor_attempts_total", "Attempts to reach a peer", attempts);
     let outcomes =
         [("connected", connected), ("unreachable", unreachable), ("wrong-key", wrong_key), ("refused", refused)];
@@ -145,7 +131,11 @@ fn pools(table: &mut Table, totals: PoolTotals, pools: &[PoolStats]) {
     table.gauge("weir_send_streams_idle", "Send streams that are open and unused", slots(|pool| pool.idle));
     table.gauge("weir_send_streams_lent", "Send streams in the hands of a lane", slots(|pool| pool.lent));
     table.gauge("weir_send_streams_parked", "Send streams kept for the lane that used them", slots(|pool| pool.parked));
-    table.gauge("weir_send_streams_ending", "Send streams the peer has not read to their end", slots(|pool| pool.ending));
+    table.gauge(
+        "weir_send_streams_ending",
+        "Send streams the peer has not read to their end",
+        slots(|pool| pool.ending),
+    );
     table.gauge("weir_send_streams_opening", "Send streams being opened", slots(|pool| pool.opening));
     table.gauge("weir_send_stream_waiters", "Lanes that wait for a stream", slots(|pool| pool.waiters));
     let PoolTotals { pools, lanes_moved, connections_wanted } = totals;
@@ -155,10 +145,15 @@ fn pools(table: &mut Table, totals: PoolTotals, pools: &[PoolStats]) {
     table.counter("weir_borrows_late_total", "Of those, to a lane that had to wait", late);
     table.counter("weir_borrows_denied_total", "Lanes that waited in vain", denied);
     let ends = [("displaced", displaced), ("shrunk", shrunk), ("abandoned", abandoned), ("stopped", stopped)];
-    let help = "Send streams that ended: finished for another lane or because they were idle, given up, stopped by the peer";
+    let help =
+        "Send streams that ended: finished for another lane or because they were idle, given up, stopped by the peer";
     table.counters("weir_send_streams_ended_total", help, "how", &ends);
     table.counter("weir_lanes_moved_total", "Times that a lane went on on another connection", lanes_moved);
-    table.counter("weir_connections_wanted_total", "Times that streams asked for another connection", connections_wanted);
+    table.counter(
+        "weir_connections_wanted_total",
+        "Times that streams asked for another connection",
+        connections_wanted,
+    );
 }
 
 fn receive(table: &mut Table, stats: &ReceiveStats) {

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, State};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
+use axum::response::IntoResponse;
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
@@ -19,6 +21,8 @@ pub fn router(node: Arc<Node>) -> Router {
     let quick = Router::new()
         .route("/v1/status", get(status))
         .route("/v1/limits", get(limits))
+        .route("/v1/metrics", get(metrics))
+        .route("/metrics", get(exposition))
         .route("/v1/access", get(access::list).post(access::add))
         .route("/v1/access/{list}/{entry}", delete(access::remove))
         .route("/v1/peers", get(peers::list).post(peers::add))
@@ -53,6 +57,16 @@ async fn status(State(node): State<Arc<Node>>) -> Json<Value> {
 
 async fn limits(State(node): State<Arc<Node>>) -> Json<Value> {
     Json(json!({"limits": node.host().limits().await}))
+}
+
+async fn metrics(State(node): State<Arc<Node>>) -> Json<Value> {
+    Json(json!({"metrics": node.host().metrics().await}))
+}
+
+/// The path and the content type that Prometheus asks for.
+async fn exposition(State(node): State<Arc<Node>>) -> impl IntoResponse {
+    let text = crate::metrics::exposition(&node.host().metrics().await);
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }
 
 async fn protocols(State(node): State<Arc<Node>>) -> Json<Value> {

@@ -7,6 +7,7 @@ mod failure;
 mod groups;
 mod init;
 mod limits;
+mod metrics;
 mod output;
 mod peers;
 mod plugin;
@@ -56,6 +57,8 @@ enum Command {
     Access(access::Access),
     /// Show every limit, its value and what is in use
     Limits(limits::Limits),
+    /// Show what the node has counted
+    Metrics(metrics::Metrics),
     /// Show the registered protocols
     Protocols(protocols::Protocols),
     /// Show groups of peers, change one, or send to one
@@ -94,6 +97,7 @@ fn execute(cli: Cli, output: &Output) -> Result<(), Failure> {
             Command::Peers(command) => command.execute(&folder, output).await,
             Command::Access(command) => command.execute(&folder, output).await,
             Command::Limits(command) => command.execute(&folder, output).await,
+            Command::Metrics(command) => command.execute(&folder, output).await,
             Command::Protocols(command) => command.execute(&folder, output).await,
             Command::Groups(command) => command.execute(&folder, output).await,
             Command::Plugin(command) => command.execute(&folder, output).await,
@@ -147,7 +151,7 @@ mod tests {
     #[test]
     fn the_documented_forms_parse() {
         let peer = format!("{}@127.0.0.1:1", "0a".repeat(32));
-        let forms: [&[&str]; 25] = [
+        let forms: [&[&str]; 26] = [
             &["init", "--listen", "127.0.0.1:0"],
             &["run"],
             &["run", "--listen", "[::1]:0", "--json"],
@@ -163,6 +167,7 @@ mod tests {
             &["access", "allow", &peer[..64]],
             &["access", "disallow", "203.0.113.7:4433"],
             &["limits", "--json"],
+            &["metrics"],
             &["protocols"],
             &["groups"],
             &["groups", "set", "validators", &peer[..64], &peer[..64]],
