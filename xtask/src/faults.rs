@@ -26,7 +26,7 @@ struct Fault {
     test: Vec<String>,
 }
 
-/// Runs every fault's test without it, which must pass, and with it, which must fail.
+/// Runs every fault's test without any, which must pass, and then with it, which must fail.
 #[expect(clippy::print_stdout, reason = "the table is what the command is for")]
 pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let wanted = |fault: &Fault| arguments.name.as_ref().is_none_or(|name| fault.name.contains(name.as_str()));
@@ -40,6 +40,10 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         eprintln!("==> {}: without it", fault.name);
         let sound = copy.test(fault)?;
         ensure!(sound.status.success(), "{}: its test fails without it:\n{}", fault.name, tail(&sound));
+        ensure!(!ran_nothing(&sound), "{}: its line `Test: …` names no test", fault.name);
+    }
+    for fault in &faults {
+        interrupt::check()?;
         eprintln!("==> {}: with it", fault.name);
         copy.git(&["apply", &fault.patch.to_string_lossy()])?;
         let broken = copy.test(fault);
@@ -65,7 +69,7 @@ fn read_all(folder: &Path) -> Result<Vec<Fault>> {
 fn read(patch: PathBuf) -> Result<Fault> {
     let text = fs::read_to_string(&patch)?;
     let head = text.lines().take_while(|line| !line.starts_with("diff "));
-    let test = head.filter_map(|line| line.strip_prefix("Test: ")).next_back();
+    let test = head.filter_map(|line| line.strip_prefix("Test: ")).last();
     let test = test.with_context(|| format!("{} has no line `Test: …`", patch.display()))?;
     let name = patch.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     Ok(Fault { name, test: test.split_whitespace().map(str::to_owned).collect(), patch })
@@ -105,6 +109,11 @@ impl<'a> Copy<'a> {
         cargo.env("CARGO_TARGET_DIR", &self.workspace.target).env("WEIR_TEST_GUESTS", self.guests);
         cargo.stdin(Stdio::null()).output().context("run cargo")
     }
+}
+
+fn ran_nothing(output: &Output) -> bool {
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines().filter(|line| line.starts_with("test result")).all(|line| line.contains(" 0 passed"))
 }
 
 /// The end of what a command said.
