@@ -5,7 +5,7 @@ use crate::transport::testing::Relay;
 use crate::transport::{AccessEntry, AccessLists, Direction};
 
 fn limits(max_peers: usize, connections_per_peer: usize) -> ConnectionLimits {
-    ConnectionLimits { max_peers, connections_per_peer, reserved_outbound: 0, ..ConnectionLimits::default() }
+    ConnectionLimits { max_peers, connections_per_peer, ..ConnectionLimits::default() }
 }
 
 fn blocks(entry: AccessEntry) -> AccessLists {
