@@ -341,7 +341,7 @@ async fn a_second_connection_beside_the_first_is_taken_within_the_limit_and_refu
         let address = node.address().address;
         let (mut first, _) = RawPeer::admitted(address, 9, &["/t/1"]).await?;
         let mut decisions = Vec::new();
-        for dial in 2..=3 {
+        for dial in 2..=u64::from(limit) + 1 {
             let mut more = RawPeer::connect(address, 9).await?;
             more.say(&Control::Hello(Hello { dial, beside: true, ..Hello::with(10, &["/t/1"]) })).await?;
             let Control::Hello(hello) = more.hear().await? else { bail!("no hello") };
