@@ -460,7 +460,7 @@ fn connection_config(config: &Config, address: AddressSource, runtime: &Runtime)
     let limits = ConnectionLimits {
         max_peers: from.max_peers as usize,
         connections_per_peer: from.connections_per_peer as usize,
-        reserved_outbound: from.reserved_outbound as usize,
+        reserved_outbound: from.reserved_outbound() as usize,
         max_pending: from.max_pending_handshakes as usize,
         max_per_source: from.max_connections_per_source as usize,
         limit_loopback: false,

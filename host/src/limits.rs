@@ -133,7 +133,7 @@ fn connections(config: &Config, usage: &Usage) -> Vec<Limit> {
         count(
             "ordinary peers that dialed this node",
             Node,
-            limits.max_peers - limits.reserved_outbound,
+            limits.max_peers - limits.reserved_outbound(),
             "the rest of the places is kept for peers that this node dials",
         )
         .key("limits.reserved_outbound")
@@ -266,7 +266,7 @@ mod tests {
     #[test]
     fn the_values_are_those_in_force() {
         let mut config = Config::default();
-        (config.limits.max_peers, config.limits.reserved_outbound) = (10, 3);
+        (config.limits.max_peers, config.limits.reserved_outbound) = (10, Some(3));
         let connections = ManagerStatus { peers: 4, inbound_ordinary: 2, ..ManagerStatus::default() };
         let usage = Usage { connections, ..Usage::default() };
         let table = table(&config, &ReceivePolicy::default(), &usage);

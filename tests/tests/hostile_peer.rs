@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use s2n_quic::stream::SendStream;
 use tokio::time::timeout;
@@ -332,4 +332,53 @@ async fn a_peer_that_asks_and_never_reads_is_stopped_before_answers_pile_up() ->
     };
     assert_eq!(code, 12);
     scene.neighbour_is_served().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_connection_beside_the_first_is_taken_within_the_limit_and_refused_beyond_it() -> Result<()> {
+    for limit in 1..=2 {
+        let node = TestNode::start_with(|config| config.limits.connections_per_peer = limit).await?;
+        let address = node.address().address;
+        let (mut first, _) = RawPeer::admitted(address, 9, &["/t/1"]).await?;
+        let mut decisions = Vec::new();
+        for dial in 2..=u64::from(limit) + 1 {
+            let mut more = RawPeer::connect(address, 9).await?;
+            more.say(&Control::Hello(Hello { dial, beside: true, ..Hello::with(10, &["/t/1"]) })).await?;
+            let Control::Hello(hello) = more.hear().await? else { bail!("no hello") };
+            ensure!(!hello.beside && hello.dial == 0, "the dialed side says neither: {hello:?}");
+            more.say(&Control::Admitted).await?;
+            decisions.push((more.hear().await?, more));
+        }
+        for (at, (decision, _)) in decisions.iter().enumerate() {
+            match decision {
+                Control::Admitted => ensure!(at as u32 + 2 <= limit, "number {at} beside, of {limit}"),
+                Control::Refused { code: 2, reason } => {
+                    let words = format!("peer has {limit} of {limit} connections; raise `limits.connections_per_peer`");
+                    ensure!(at as u32 + 2 > limit && *reason == words, "{reason}");
+                }
+                other => bail!("{other:?}"),
+            }
+        }
+        // Nothing has touched the first one.
+        first.say(&Control::Ping(77)).await?;
+        until_pong(&mut first, 77).await?;
+        // A dial that does not say `beside` replaces them all.
+        let mut again = RawPeer::connect(address, 9).await?;
+        again.say(&Control::Hello(Hello { dial: 4, ..Hello::with(10, &["/t/1"]) })).await?;
+        let Control::Hello(_) = again.hear().await? else { bail!("no hello") };
+        again.say(&Control::Admitted).await?;
+        ensure!(matches!(again.hear().await?, Control::Admitted), "admitted in their place");
+        ensure!(until_pong(&mut first, 78).await.is_err(), "the first one is gone");
+    }
+    Ok(())
+}
+
+async fn until_pong(peer: &mut RawPeer, number: u64) -> Result<()> {
+    loop {
+        match peer.hear().await? {
+            Control::Pong(answer) if answer == number => return Ok(()),
+            Control::Refused { .. } => bail!("refused"),
+            _ => {}
+        }
+    }
 }

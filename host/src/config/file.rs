@@ -12,7 +12,7 @@ use super::keys::Source;
 use super::units::{format_duration, format_size};
 use super::{
     Config, ConfigError, ConfiguredPeer, Limits, LogConfig, LogFormat, PluginLimits, PluginOverrides, Reconnect,
-    Timeouts, parse_duration, parse_size, reserved_of,
+    Timeouts, parse_duration, parse_size,
 };
 use crate::connection::Eviction;
 use crate::peer::PeerAddr;
@@ -219,12 +219,7 @@ fn limits(check: &Check<'_>, raw: &RawLimits) -> Result<Limits, ConfigError> {
             default.connections_per_peer,
             1..=4,
         )?,
-        reserved_outbound: check.count(
-            "limits.reserved_outbound",
-            raw.reserved_outbound,
-            reserved_of(max_peers),
-            0..=max_peers - 1,
-        )?,
+        reserved_outbound: reserved_outbound(check, raw.reserved_outbound, max_peers)?,
         eviction: raw.eviction.unwrap_or(default.eviction),
         max_pending_handshakes: check.count(
             "limits.max_pending_handshakes",
@@ -270,6 +265,13 @@ fn limits(check: &Check<'_>, raw: &RawLimits) -> Result<Limits, ConfigError> {
         Ok(_) => Ok(limits),
         Err(error) => Err(check.0.wrong("limits.stream_window", error.to_string())),
     }
+}
+
+/// The default, written down, is the default.
+fn reserved_outbound(check: &Check<'_>, raw: Option<u32>, max_peers: u32) -> Result<Option<u32>, ConfigError> {
+    let default = max_peers / 8;
+    let reserved = check.count("limits.reserved_outbound", raw, default, 0..=max_peers - 1)?;
+    Ok((reserved != default).then_some(reserved))
 }
 
 fn timeouts(check: &Check<'_>, raw: &RawTimeouts) -> Result<Timeouts, ConfigError> {

@@ -58,8 +58,8 @@ pub struct Limits {
     pub max_peers: u32,
     /// Most connections of one peer at once.
     pub connections_per_peer: u32,
-    /// Places that ordinary peers who dial cannot take; less than `max_peers`.
-    pub reserved_outbound: u32,
+    /// Places that ordinary peers who dial cannot take; see [`Limits::reserved_outbound`].
+    pub reserved_outbound: Option<u32>,
     /// Who goes when a peer comes and all places are taken.
     pub eviction: Eviction,
     /// Most handshakes in progress at once.
@@ -81,6 +81,12 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// Places kept for outbound connections: as many as were named, less than `max_peers`, or else an eighth of it.
+    pub fn reserved_outbound(&self) -> u32 {
+        let most = self.max_peers.saturating_sub(1);
+        self.reserved_outbound.unwrap_or(self.max_peers / 8).min(most)
+    }
+
     /// What each connection may use, as the transport takes it.
     pub fn streams(&self) -> StreamLimits {
         let Self { max_streams, stream_window, send_buffer, .. } = *self;
@@ -93,7 +99,7 @@ impl Default for Limits {
         Self {
             max_peers: 64,
             connections_per_peer: 1,
-            reserved_outbound: reserved_of(64),
+            reserved_outbound: None,
             eviction: Eviction::Lifo,
             max_pending_handshakes: 32,
             max_pending_per_source: 16,
@@ -105,11 +111,6 @@ impl Default for Limits {
             memory_limit: 4 << 30,
         }
     }
-}
-
-/// What is kept for outbound connections unless the file says how much: an eighth of all places.
-fn reserved_of(max_peers: u32) -> u32 {
-    max_peers / 8
 }
 
 /// How long the node waits for a peer.

@@ -167,7 +167,7 @@ fn a_bound_above_the_limit_names_the_large_term_and_a_limit_that_works() {
 
 #[test]
 fn an_eighth_of_the_places_is_kept_for_outbound_unless_the_file_says_more() {
-    let reserved = |text| parse(text).expect("valid").limits.reserved_outbound;
+    let reserved = |text| parse(text).expect("valid").limits.reserved_outbound();
     assert_eq!(["", "[limits]\nmax_peers = 4", "[limits]\nmax_peers = 1000"].map(reserved), [8, 0, 125]);
     assert_eq!(reserved("[limits]\nmax_peers = 4\nreserved_outbound = 3"), 3);
 }

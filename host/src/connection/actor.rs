@@ -8,22 +8,21 @@ use std::time::Duration;
 use tokio::sync::mpsc::{self, OwnedPermit};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 use tracing::Instrument as _;
 
-use super::limits::DIAL_TIMEOUT;
 use super::manager::{Command, DialReply, Shared};
-use super::route::{Route, race};
-use super::state::{Action, Event, Stage, State};
+use super::route::Route;
+use super::state::{Action, Event, State};
 use super::task::{Conversation, Greeted, Report};
 use super::teller::Teller;
-use super::{
-    ConnectionEvent, ConnectionHandle, ConnectionId, ConnectionStatus, ControlSender, DialFailure, ManagerStatus,
-    PeerStatus,
-};
+use super::{ConnectionEvent, ConnectionHandle, ConnectionId, ControlSender, DialFailure};
 use crate::peer::{PeerAddr, PeerId};
-use crate::transport::{AccessLists, DialError, Direction, Incoming, Link, LinkError, Transport};
+use crate::transport::{AccessLists, Incoming, Link, LinkError, Transport};
 use crate::wire::{CloseCode, Control, Hello};
+
+mod dials;
+mod survey;
 
 /// Reports that may wait for the actor; a task that finds it full waits, and so its peer does.
 const REPORT_QUEUE: usize = 256;
@@ -215,48 +214,6 @@ impl Actor {
         }
     }
 
-    fn dial(&mut self, connection: ConnectionId) {
-        let Some(route) = self.target.take() else { return };
-        let transport = self.transport.clone();
-        let one = move |to: PeerAddr| {
-            let transport = transport.clone();
-            async move {
-                // Each address by itself: a peer that may be dialed at one of them may be blocked at another.
-                if let Err(denied) = transport.access().lists().check(Some(&to.peer), to.address) {
-                    return Err(DialFailure::NotAdmitted { code: CloseCode::Blocked, reason: denied.to_string() });
-                }
-                match timeout(DIAL_TIMEOUT, transport.dial(to)).await {
-                    Ok(outcome) => outcome.map_err(DialFailure::from),
-                    Err(_) => Err(DialFailure::Timeout),
-                }
-            }
-        };
-        let task = self.dials.spawn(async move { (connection, race(route, one).await) });
-        self.dial_tasks.insert(connection, task);
-    }
-
-    fn dialed(&mut self, connection: ConnectionId, outcome: Result<Link, DialFailure>) {
-        self.dial_tasks.remove(&connection);
-        match outcome {
-            Ok(link) => {
-                if let Ok(address) = link.handle.remote_address() {
-                    self.dialed.insert(link.peer, address);
-                }
-                self.linked(connection, link);
-            }
-            Err(failure) => self.decide(Event::DialFailed { connection, failure }),
-        }
-        self.forget_addresses();
-    }
-
-    fn dial_broke(&mut self, error: &JoinError) {
-        let broken = self.dial_tasks.iter().find(|(_, task)| task.id() == error.id()).map(|(id, _)| *id);
-        // A cancelled dial is forgotten already.
-        if let Some(connection) = broken {
-            self.dialed(connection, Err(DialFailure::Handshake(error.to_string())));
-        }
-    }
-
     fn linked(&mut self, connection: ConnectionId, link: Link) {
         let (queue, queued) = mpsc::channel(1);
         drop(queued);
@@ -382,10 +339,6 @@ impl Actor {
         self.forget_addresses();
     }
 
-    fn forget_addresses(&mut self) {
-        self.dialed.retain(|peer, _| self.state.knows(peer));
-    }
-
     fn tell(&mut self, permit: OwnedPermit<ConnectionEvent>) {
         if let Some((event, told)) = self.teller.next() {
             permit.send(event);
@@ -417,32 +370,6 @@ impl Actor {
         }
     }
 
-    fn dial_requested(&mut self, route: Route, another: bool, reply: DialReply) {
-        let (connection, peer) = (self.name(), route.peer);
-        let allowed = |address: &SocketAddr| self.transport.access().lists().check(Some(&peer), *address).is_ok();
-        // When none is allowed, the state says so.
-        let Some(address) = route.addresses().find(allowed).or_else(|| route.addresses().next()) else {
-            return drop(reply.send(Err(DialFailure::NoAddress)));
-        };
-        self.waiting.entry(peer).or_default().push(reply);
-        self.target = Some(route);
-        self.decide(Event::DialRequested { connection, peer, address, another });
-        self.target = None;
-    }
-
-    /// Where to dial a connected peer once more.
-    fn address_of(&self, peer: &PeerId) -> Result<SocketAddr, DialFailure> {
-        let up = |connection: &&ConnectionId| self.state.is_up(connection);
-        let mine: Vec<&Live> =
-            self.live.iter().filter(|(id, live)| live.handle.peer == *peer && up(id)).map(|(_, live)| live).collect();
-        if mine.is_empty() {
-            return Err(DialFailure::NotConnected);
-        }
-        let outbound = mine.iter().find(|live| live.handle.direction == Direction::Outbound).map(|live| live.remote);
-        let known = outbound.or_else(|| self.dialed.get(peer).copied());
-        known.or_else(|| mine.iter().find_map(|live| live.listens)).ok_or(DialFailure::NoAddress)
-    }
-
     fn shutdown(&mut self, until: Instant, reply: oneshot::Sender<()>) {
         let stopping = self.stopping.get_or_insert_with(|| Stopping { until, replies: Vec::new() });
         stopping.until = stopping.until.min(until);
@@ -462,50 +389,6 @@ impl Actor {
         }
         for reply in self.stopping.into_iter().flat_map(|stopping| stopping.replies) {
             let _ = reply.send(());
-        }
-    }
-
-    fn peers(&self) -> BTreeMap<PeerId, PeerStatus> {
-        let mut peers = BTreeMap::new();
-        for (id, connection) in self.state.connections.iter().filter(|(_, c)| c.told) {
-            let peer = connection.peer;
-            let level = self.state.level(&peer);
-            let status = peers.entry(peer).or_insert_with(|| PeerStatus { peer, level, connections: Vec::new() });
-            status.connections.push(ConnectionStatus {
-                id: *id,
-                direction: connection.direction,
-                remote: self.live.get(id).and_then(|live| live.handle.link.remote_address().ok()),
-                incarnation: connection.incarnation.unwrap_or_default(),
-                age: connection.up_since.map_or(Duration::ZERO, |since| self.now().saturating_sub(since)),
-                draining: matches!(connection.stage, Stage::Draining(_)),
-            });
-        }
-        peers
-    }
-
-    fn status(&self) -> ManagerStatus {
-        let usage = self.state.usage();
-        ManagerStatus {
-            peers: usage.peers,
-            inbound_ordinary: usage.inbound_ordinary,
-            pending: usage.pending,
-            most_of_one_peer: usage.most_of_one_peer,
-            most_of_one_source: usage.most_of_one_source,
-            dials: self.state.dials(),
-            limits: self.state.limits.clone(),
-            counts: self.state.counts,
-        }
-    }
-}
-
-impl From<DialError> for DialFailure {
-    fn from(error: DialError) -> Self {
-        match error {
-            DialError::WrongPeer { expected, found, address } => Self::WrongPeer { address, expected, found },
-            DialError::Timeout { .. } => Self::Timeout,
-            DialError::OwnId(_) => Self::local(CloseCode::SelfDial),
-            DialError::Closing => Self::Stopping,
-            other => Self::Handshake(other.to_string()),
         }
     }
 }

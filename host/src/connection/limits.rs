@@ -59,7 +59,7 @@ impl Default for ConnectionLimits {
         Self {
             max_peers: 64,
             connections_per_peer: 1,
-            reserved_outbound: 8,
+            reserved_outbound: 0,
             max_pending: 128,
             max_per_source: 32,
             limit_loopback: false,

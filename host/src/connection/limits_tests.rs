@@ -1,11 +1,13 @@
 //! Several connections of a peer, evictions, sources, access lists and ghosts, over real QUIC.
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::transport::testing::Relay;
 use crate::transport::{AccessEntry, AccessLists, Direction};
 
 fn limits(max_peers: usize, connections_per_peer: usize) -> ConnectionLimits {
-    ConnectionLimits { max_peers, connections_per_peer, reserved_outbound: 0, ..ConnectionLimits::default() }
+    ConnectionLimits { max_peers, connections_per_peer, ..ConnectionLimits::default() }
 }
 
 fn blocks(entry: AccessEntry) -> AccessLists {
@@ -198,7 +200,8 @@ async fn a_connection_that_migrates_to_a_blocked_address_is_closed() {
     // To an address that nobody minds, and on to one that is blocked.
     for (ip, stays) in [([127, 0, 0, 3], true), ([127, 0, 0, 2], false)] {
         relay.move_to(ip);
-        at_a.link.ping().expect("open");
+        // Any packet tells where the peer is now: an acknowledgement may have been faster, and the end, too.
+        let _ = at_a.link.ping();
         if stays {
             at_a.control.send(Control::Abandon { stream: 1 });
             assert!(matches!(b.event().await, ConnectionEvent::Control { .. }));
@@ -230,16 +233,19 @@ async fn nobody_who_listens_slowly_stalls_admission() {
         peers = manager.status().await.peers;
     }
     assert_eq!(peers, 5);
-    for other in &others[..5] {
+    // In any order: a dial has ended for the dialer while its last word is still on its way.
+    let mut told = BTreeSet::new();
+    for _ in 0..5 {
         match timeout(PATIENCE, events.recv()).await.expect("in time") {
-            Some(ConnectionEvent::Up { connection, first: true, .. }) => {
-                assert_eq!(connection.peer, other.address.peer)
-            }
+            Some(ConnectionEvent::Up { connection, first: true, .. }) => told.insert(connection.peer),
             other => panic!("{other:?}"),
-        }
+        };
     }
+    assert_eq!(told, others[..5].iter().map(|other| other.address.peer).collect());
     manager.shutdown(Duration::ZERO).await;
     let rest = timeout(PATIENCE, events.recv()).await.expect("in time");
-    let told = |peer: PeerId| peer == others[5].address.peer;
-    assert!(!matches!(rest, Some(ConnectionEvent::Up { connection, .. }) if told(connection.peer)), "it is gone");
+    assert!(
+        matches!(rest, Some(ConnectionEvent::Down { .. }) | None),
+        "nobody hears of the one that is gone: {rest:?}"
+    );
 }

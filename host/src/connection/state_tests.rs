@@ -25,7 +25,7 @@ const HOST: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr
 
 /// No limit but those that a test sets.
 fn unreserved() -> ConnectionLimits {
-    ConnectionLimits { reserved_outbound: 0, max_per_source: usize::MAX, ..ConnectionLimits::default() }
+    ConnectionLimits { max_per_source: usize::MAX, ..ConnectionLimits::default() }
 }
 
 /// A node with id 5 and places for `max_peers`.

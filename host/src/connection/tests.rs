@@ -45,7 +45,7 @@ fn new_key() -> Arc<NodeKey> {
 }
 
 fn start(key: Arc<NodeKey>, max_peers: usize) -> Node {
-    start_with(key, ConnectionLimits { max_peers, reserved_outbound: 0, ..ConnectionLimits::default() })
+    start_with(key, ConnectionLimits { max_peers, ..ConnectionLimits::default() })
 }
 
 fn start_with(key: Arc<NodeKey>, limits: ConnectionLimits) -> Node {
