@@ -7,7 +7,8 @@ use tracing::{debug, warn};
 
 use super::AskError;
 use super::manager::{Core, Inner, PeerLink, lock};
-use super::state::{Action, SetError};
+use super::set::SetError;
+use super::state::Action;
 use crate::connection::{ConnectionHandle, ConnectionId};
 use crate::peer::PeerId;
 use crate::transport::LinkAcceptor;

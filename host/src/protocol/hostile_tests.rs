@@ -76,6 +76,29 @@ async fn data_that_trails_its_senders_unregistration_never_reaches_the_next_regi
 }
 
 #[tokio::test]
+async fn a_stream_that_is_open_ends_with_the_registration_of_either_side() {
+    let node = Side::near(OURS);
+    let mut inbox = node.register("/p/1");
+    let mut peer = Puppet::connect(&node, 1, hello(THEIRS, 1, vec![entry("/p/1", 1)])).await;
+    let who = peer.theirs.handle.peer;
+    let mut open = peer.open(1, 1, 1, b"of the first").await;
+    assert_eq!(next_messages(&mut inbox).await, [Bytes::from_static(b"of the first")]);
+    // It says that it has unregistered, and goes on all the same.
+    peer.push(&node, 2, SetChange::Difference { base: 1, added: vec![], removed: vec![1] });
+    let _ = open.write(&mut [frame(b"from beyond")]).await;
+    assert_eq!(peer.ended(open.id()).await, (1, stopped(StopCode::Unregistered)));
+    peer.push(&node, 3, added(2, "/p/1", 3));
+    assert_eq!(next(&mut inbox).await, unsupported(who, "/p/1"));
+    assert_eq!(next(&mut inbox).await, supported(who, "/p/1"));
+    let open = peer.open(1, 3, 2, b"of the second").await;
+    assert_eq!(next_messages(&mut inbox).await, [Bytes::from_static(b"of the second")]);
+    node.protocols.unregister(&name("/p/1"));
+    assert_eq!(peer.ended(open.id()).await, (1, stopped(StopCode::Unregistered)));
+    assert_eq!(next(&mut inbox).await, unsupported(who, "/p/1"));
+    until("both are counted", || node.protocols.stats().cut == 2).await;
+}
+
+#[tokio::test]
 async fn data_that_trails_our_unregistration_never_reaches_the_next_handler() {
     let node = Side::near(OURS);
     drop(node.register("/p/1"));

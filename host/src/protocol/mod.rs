@@ -24,6 +24,7 @@ mod registry;
 mod requests;
 #[cfg(test)]
 mod scale_tests;
+mod set;
 mod state;
 #[cfg(test)]
 mod state_tests;

@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::set::{Entry, SetError, checked_set, wire_entry};
 use super::watch::Snapshot;
 use super::{ProtocolId, RegisterError};
 use crate::peer::PeerId;
@@ -17,15 +18,6 @@ use crate::wire::{MAX_PROTOCOLS, ProtocolEntry, SetChange, StreamHeader};
 /// Changes of the local set that are remembered to make differences of; a peer that is further behind gets the
 /// full set.
 const REMEMBERED_CHANGES: usize = 256;
-
-/// A protocol in somebody's set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Entry {
-    /// Its owner's registration number.
-    pub registration: u64,
-    /// Largest body its owner takes, in bytes.
-    pub max_message: u32,
-}
 
 /// What follows from an event, to be done in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,20 +42,6 @@ pub(super) enum Action {
     },
     /// The local set has a new sequence: tell every peer. Always last.
     Announce,
-}
-
-/// Why a peer's set was not taken.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum SetError {
-    /// Breaks a rule of the wire: the connection is closed.
-    #[error("{0}")]
-    Violation(String),
-    /// The difference is to another base than what was applied: the full set is wanted.
-    #[error("the difference is to another set than the applied one")]
-    OtherBase,
-    /// The peer is not up, or is of another incarnation.
-    #[error("from another incarnation than the connected one")]
-    Stale,
 }
 
 #[derive(Debug, Clone)]
@@ -296,27 +274,4 @@ pub(super) fn belongs(header: &StreamHeader, incarnation: u64, ours: u64, theirs
 fn open(peer: PeerId, protocol: &ProtocolId, local: Entry, remote: Entry) -> Action {
     let max_message = local.max_message.min(remote.max_message);
     Action::Open { peer, protocol: protocol.clone(), registration: remote.registration, max_message }
-}
-
-fn wire_entry(id: &ProtocolId, entry: Entry) -> ProtocolEntry {
-    ProtocolEntry { id: id.to_string(), registration: entry.registration, max_message: entry.max_message }
-}
-
-/// A set as a peer sent it, checked: sound ids, each id and each number once, no number from the future.
-fn checked_set(protocols: Vec<ProtocolEntry>, sequence: u64) -> Result<BTreeMap<ProtocolId, Entry>, SetError> {
-    let violation = |text: String| SetError::Violation(text);
-    let mut numbers = std::collections::BTreeSet::new();
-    let mut set = BTreeMap::new();
-    for ProtocolEntry { id, registration, max_message } in protocols {
-        let id: ProtocolId = id.parse().map_err(|wrong| violation(format!("{wrong}")))?;
-        if registration == 0 || registration > sequence || !numbers.insert(registration) {
-            return Err(violation(format!(
-                "registration number {registration} of {id} cannot stand in set {sequence}"
-            )));
-        }
-        if let Some(twice) = set.insert(id.clone(), Entry { registration, max_message }) {
-            return Err(violation(format!("{id} stands twice in a set, as {} and {registration}", twice.registration)));
-        }
-    }
-    Ok(set)
 }

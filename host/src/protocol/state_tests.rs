@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::exchange::{Exchanger, Give, PUSH_TIMEOUT};
-use super::state::{Action, SetError, State};
+use super::set::SetError;
+use super::state::{Action, State};
 use super::*;
 use crate::wire::{ProtocolEntry, SetChange};
 

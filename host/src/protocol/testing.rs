@@ -259,15 +259,19 @@ impl Puppet {
 
     /// Opens a stream for a registration of the manager, as of this sequence of its own set, with one message. Every
     /// call is a lane of its own.
-    pub(super) async fn message(&self, registration: u64, sequence: u64, lane: u64, body: &[u8]) -> SendStream {
+    pub(super) async fn open(&self, registration: u64, sequence: u64, lane: u64, body: &[u8]) -> SendStream {
         let mut stream = soon(self.own.handle.link.clone().open_send_stream()).await.expect("connected");
         let mut head = BytesMut::new();
         let incarnation = self.incarnation;
         StreamHeader { registration, sequence, incarnation, lane, generation: 1, after: 0 }.encode(&mut head);
-        let mut frames = FrameWriter::default();
-        frames.message(body);
         // The manager may stop it at once.
-        let _ = stream.write(&mut [head.freeze(), frames.take()]).await;
+        let _ = stream.write(&mut [head.freeze(), frame(body)]).await;
+        stream
+    }
+
+    /// The same, and the stream ends after the message.
+    pub(super) async fn message(&self, registration: u64, sequence: u64, lane: u64, body: &[u8]) -> SendStream {
+        let mut stream = self.open(registration, sequence, lane, body).await;
         let _ = stream.finish();
         stream
     }
@@ -287,6 +291,13 @@ impl Puppet {
         };
         soon(closed).await == code
     }
+}
+
+/// A message as it is written.
+pub(super) fn frame(body: &[u8]) -> Bytes {
+    let mut frames = FrameWriter::default();
+    frames.message(body);
+    frames.take()
 }
 
 pub(super) fn stopped(code: StopCode) -> StreamOutcome {

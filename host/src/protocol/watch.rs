@@ -169,7 +169,7 @@ impl Subscription {
 
     /// Makes the news of one peer that has changed; false when there is none, `None` when there will be none.
     fn catch_up(&mut self) -> Option<bool> {
-        let Some(node) = self.node.upgrade().filter(|_| !lock(&self.shared.view).over) else { return None };
+        let node = self.node.upgrade().filter(|_| !lock(&self.shared.view).over)?;
         // In this order everywhere: the state, then the view.
         let core = lock(&node.core);
         let mut view = lock(&self.shared.view);

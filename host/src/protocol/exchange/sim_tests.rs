@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use super::{Exchanger, Give, PUSH_TIMEOUT};
 use crate::peer::PeerId;
 use crate::protocol::ProtocolId;
-use crate::protocol::state::{Action, SetError, State, belongs};
+use crate::protocol::set::SetError;
+use crate::protocol::state::{Action, State, belongs};
 use crate::runtime::{Entropy, SeededEntropy};
 use crate::wire::{ProtocolEntry, SetChange, StreamHeader};
 
