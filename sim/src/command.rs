@@ -16,7 +16,7 @@ use serde_json::json;
 use crate::run::{Report, drawn, run};
 use crate::scenario::{SCENARIOS, Scenario, named, plugins_are_built};
 
-/// How often progress is shown.
+/// How often progress is shown on a terminal; a log gets a tenth of it.
 const SHOW_EVERY: Duration = Duration::from_secs(2);
 
 /// Whole nodes in a deterministic simulation.
@@ -170,7 +170,8 @@ impl<'a> Batch<'a> {
 
     fn show(&self, reports: &[Report]) {
         let mut shown = lock(&self.shown);
-        if shown.elapsed() < SHOW_EVERY {
+        let terminal = stderr().is_terminal();
+        if shown.elapsed() < if terminal { SHOW_EVERY } else { SHOW_EVERY * 10 } {
             return;
         }
         *shown = Instant::now();
@@ -179,10 +180,10 @@ impl<'a> Batch<'a> {
         let rate = done as f64 / self.started.elapsed().as_secs_f64();
         let text =
             format!("{done} of {} seeds, {rate:.1} a second, {broken} broken, last {last}", self.arguments.seeds);
-        if stderr().is_terminal() {
+        if terminal {
             eprint!("\r\x1b[2K    {text}");
             let _no_terminal = stderr().flush();
-        } else if done % 25 == 0 {
+        } else {
             eprintln!("    {text}");
         }
     }

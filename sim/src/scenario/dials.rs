@@ -16,6 +16,9 @@ pub const SIMULTANEOUS: Scenario = Scenario {
     play,
 };
 
+/// A handshake and two hellos take some round trips of at most 40 ms; the first retry comes after 0.8 s.
+const DECIDED: Duration = Duration::from_millis(600);
+
 fn world(seed: u64, trace: Trace) -> World {
     World::new(Setup::new(seed, 2 + (seed % 4) as usize), trace)
 }
@@ -25,9 +28,10 @@ fn play(world: &mut World) -> Outcome {
     world.step("start");
     world.boot_all(&all)?;
     all.iter().for_each(|node| world.register(*node, 0, Duration::ZERO));
-    for _ in 0..world.draw(2..=6) {
+    for round in 0..world.draw(2..=6) {
         world.step("all dial");
-        if world.chance(30) {
+        let loss = round > 0 && world.chance(30);
+        if loss {
             let per_mille = world.draw(1..=30);
             world.set_loss(per_mille as f64 / 1_000.0);
         }
@@ -41,6 +45,9 @@ fn play(world: &mut World) -> Outcome {
                     world.run_for(time)?;
                 }
             }
+        }
+        if round == 0 {
+            at_once(world, &all)?;
         }
         let floods = world.draw(0..=2);
         world.draw_floods(floods, 1);
@@ -60,4 +67,17 @@ fn play(world: &mut World) -> Outcome {
     world.step("calm");
     world.mesh(&all);
     world.settle(Duration::from_secs(90))
+}
+
+/// Two dials that meet are decided between the two sides at once, not by failing and trying again.
+fn at_once(world: &mut World, all: &[usize]) -> Outcome {
+    world.run_for(DECIDED)?;
+    let looks = world.look()?;
+    for a in all {
+        if let Some(b) = all.iter().find(|b| *b != a && looks[a].connections(**b) != 1) {
+            let detail = format!("n{a} has {} connections to n{b}", looks[a].connections(*b));
+            return Err(world.violation("dials that meet end with one connection at once", detail));
+        }
+    }
+    Ok(())
 }
