@@ -17,7 +17,7 @@ use super::state::{Action, Event, State};
 use super::task::{Conversation, Greeted, Report};
 use super::teller::Teller;
 use super::{ConnectionEvent, ConnectionHandle, ConnectionId, ControlSender, DialFailure};
-use crate::peer::{PeerAddr, PeerId};
+use crate::peer::PeerId;
 use crate::transport::{AccessLists, Incoming, Link, LinkError, Transport};
 use crate::wire::{CloseCode, Control, Hello};
 
