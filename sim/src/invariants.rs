@@ -205,6 +205,6 @@ mod tests {
         let looks = BTreeMap::from([(0, alone()), (1, alone())]);
         let necessary = BTreeSet::from([(0, 1), (0, 2)]);
         let found = settled(&Picture { looks: &looks, necessary: &necessary });
-        assert_eq!(found.unwrap_err().1, "n0 is not connected to n1");
+        assert_eq!(found.map_err(|(_, what)| what), Err("n0 is not connected to n1".to_owned()));
     }
 }
