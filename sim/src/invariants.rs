@@ -24,8 +24,8 @@ pub fn always(looks: &BTreeMap<usize, Look>) -> Result<(), Broken> {
     for (node, look) in looks {
         let broken = |rule: &'static str, what: String| Err((rule, format!("n{node} has {what}")));
         let m = &look.manager;
-        if m.peers > m.max_peers {
-            return broken("no more peers than places", format!("{} of {}", m.peers, m.max_peers));
+        if m.peers > m.limits.max_peers {
+            return broken("no more peers than places", format!("{} of {}", m.peers, m.limits.max_peers));
         }
         if let Some((peer, all)) = look.peers.iter().find(|(_, all)| all.iter().filter(|c| !c.draining).count() > 1) {
             return broken("one connection a peer", format!("{} to n{peer}", all.len()));
@@ -157,12 +157,15 @@ fn nothing_is_leaked(picture: &Picture<'_>) -> Result<(), Broken> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use weir_host::connection::ManagerStatus;
+    use weir_host::connection::{ConnectionLimits, ManagerStatus};
 
     fn alone() -> Look {
         Look {
             peers: BTreeMap::new(),
-            manager: ManagerStatus { max_peers: 4, ..ManagerStatus::default() },
+            manager: ManagerStatus {
+                limits: ConnectionLimits { max_peers: 4, ..ConnectionLimits::default() },
+                ..ManagerStatus::default()
+            },
             pools: Vec::new(),
             receive: BTreeMap::new(),
             streams: 0,

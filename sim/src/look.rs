@@ -88,7 +88,11 @@ impl Display for Look {
             write!(peers, " n{peer}{ids:?}")?;
         }
         let m = &self.manager;
-        write!(f, "look peers{peers}; places {}/{} pending {} dials {}", m.peers, m.max_peers, m.pending, m.dials)?;
+        write!(
+            f,
+            "look peers{peers}; places {}/{} pending {} dials {}",
+            m.peers, m.limits.max_peers, m.pending, m.dials
+        )?;
         let c = &m.counts;
         let counts = [c.admitted, c.refused, c.evicted, c.replaced, c.hello_timeouts];
         write!(f, " admitted-refused-evicted-replaced-late {counts:?}; pools")?;
