@@ -17,10 +17,10 @@ fn sources(folder: &Path, out: &mut Vec<PathBuf>) {
 
 /// Where a test named on the page may be: anywhere in the layer of its file.
 fn layer(root: &Path, file: &str) -> PathBuf {
-    let (first, _) = file.split_once('/').unwrap_or((file, ""));
-    match first {
-        "tests" | "sim" => root.join(first),
-        _ => root.join("host/src").join(first),
+    match file.split_once('/') {
+        Some((package @ ("tests" | "sim"), _)) => root.join(package),
+        Some((layer, _)) => root.join("host/src").join(layer),
+        None => root.join("host/src"),
     }
 }
 

@@ -2,41 +2,37 @@
 
 mod addresses;
 mod another;
+mod dispatch;
+mod parts;
+mod status;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use serde::Serialize;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::status::{NodeStatus, PeerStatus, ProtocolStatus};
 use crate::config::Config;
-use crate::connection::{
-    AddressSource, AlivePolicy, ConnectionConfig, ConnectionEvent, ConnectionHandle, ConnectionLimits,
-    ConnectionManager,
-};
+use crate::connection::ConnectionManager;
 use crate::identity::NodeKey;
 use crate::limits::{self, Limit, Usage};
 use crate::metrics::{self, Metric, Observed};
 use crate::peer::{PeerAddr, PeerId};
 use crate::plugin::store::{MemoryDisk, Store, StorePolicy};
-use crate::plugin::{PluginPolicy, Plugins, PluginsConfig, Preemption, Signer};
-use crate::protocol::{Network, PeerGroups, ProtocolId, ProtocolManager, ProtocolPolicy, RegisteredProtocol, Streams};
+use crate::plugin::{Plugins, PluginsConfig, Preemption};
+use crate::protocol::{Network, PeerGroups, ProtocolManager, ProtocolPolicy, RegisteredProtocol};
 use crate::runtime::Runtime;
-use crate::stream::{LaneLimits, Lanes, LanesConfig, PoolPolicy, ReceivePolicy, SendStreamPoolManager};
-use crate::supervisor::{
-    BookRecord, ConnectionSupervisor, KnownAddress, Origin, PeerPlace, RetryPolicy, SupervisorConfig, SupervisorStats,
-    WatchError,
-};
-use crate::transport::{Access, AccessLists, Direction, Io, Transport, TransportConfig};
-use crate::wire::{AddressRecord, CloseCode, Hello};
+use crate::stream::SendStreamPoolManager;
+use crate::supervisor::{ConnectionSupervisor, SupervisorStats, WatchError};
+use crate::transport::{AccessLists, Io, Transport, TransportConfig};
+use crate::wire::CloseCode;
 
 /// News of connections that may wait for the dispatcher, which never waits itself.
 const EVENT_QUEUE: usize = 1024;
@@ -92,62 +88,6 @@ struct Inner {
     stop: CancellationToken,
 }
 
-/// A known peer, as `weir peers` shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct PeerStatus {
-    /// Who.
-    pub peer_id: PeerId,
-    /// Whether it has an admitted connection.
-    pub connected: bool,
-    /// Whether the node keeps it connected.
-    pub necessary: bool,
-    /// How many admitted connections it has.
-    pub connections: usize,
-    /// What it supports, while it is connected.
-    pub protocols: Vec<ProtocolId>,
-    /// Where it may be reached, in the order in which that is tried.
-    pub addresses: Vec<SocketAddr>,
-    /// The same with who says so, and where it was reached last.
-    pub known_addresses: Vec<KnownAddress>,
-    /// Why it is not connected.
-    pub last_error: Option<String>,
-}
-
-/// A registered protocol, as `weir protocols` shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ProtocolStatus {
-    /// The protocol id.
-    pub id: ProtocolId,
-    /// What stands before name and version in the id; protocols of different networks have nothing to do with each
-    /// other.
-    pub network: String,
-    /// Who serves it: the plugin's name, or what a native handler calls itself.
-    pub handler: String,
-    /// Connected peers that support it, too.
-    pub peers: usize,
-}
-
-/// The node at a glance, as `weir status` shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct NodeStatus {
-    /// Who it is.
-    pub peer_id: PeerId,
-    /// Where it listens.
-    pub address: SocketAddr,
-    /// Of the program.
-    pub version: &'static str,
-    /// Seconds since it was started.
-    pub uptime_s: u64,
-    /// Connected peers.
-    pub peers: usize,
-    /// Loaded plugins.
-    pub plugins: usize,
-    /// Registered protocols.
-    pub protocols: usize,
-    /// Data streams of peers that are open.
-    pub receive_streams: usize,
-}
-
 impl Host {
     /// Starts a node on the current tokio runtime. When this returns, it listens.
     ///
@@ -161,7 +101,7 @@ impl Host {
             None => Store::open(&data_dir.join("store.redb"), StorePolicy::default()).context("opening the store")?,
         };
         let kept = environment.disk.is_none().then(|| data_dir.join("addresses.json"));
-        let listen = TransportConfig { io: environment.io, ..transport_config(&key, &config) };
+        let listen = TransportConfig { io: environment.io, ..parts::transport_config(&key, &config) };
         let (transport, incoming) = Transport::bind(listen).context("listening")?;
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         // Whatever fails below, nothing that was started goes on.
@@ -172,8 +112,8 @@ impl Host {
             real: environment.io == Io::Udp,
         };
         let address = addresses::source(&key, advertised, &runtime);
-        let connection = connection_config(&config, address, &runtime);
-        let streams = streams(connection.incarnation, &config, &tasks);
+        let connection = parts::connection_config(&config, address, &runtime);
+        let streams = parts::streams(connection.incarnation, &config, &tasks);
         let pools = streams.pools.clone();
         let policy = ProtocolPolicy { max_message: config.limits.max_message };
         let protocols = ProtocolManager::new(peer_id, connection.incarnation, policy, streams);
@@ -188,19 +128,19 @@ impl Host {
         }));
         let records = kept.as_deref().map(addresses::load).unwrap_or_default();
         let supervisor =
-            ConnectionSupervisor::start(connections.clone(), supervisor_config(&config, records), &runtime);
+            ConnectionSupervisor::start(connections.clone(), parts::supervisor_config(&config, records), &runtime);
         if let Some(file) = kept {
             tasks.spawn(addresses::keep(supervisor.clone(), file, stop.clone()));
         }
-        tasks.spawn(dispatch(received, supervisor.clone(), protocols.clone()));
+        tasks.spawn(dispatch::dispatch(received, supervisor.clone(), protocols.clone()));
         tasks.spawn(protocols.clone().run(stop.clone()));
         let plugins = Plugins::start(PluginsConfig {
             store: store.clone(),
             runtime,
             network: Arc::new(protocols.clone()),
-            policy: plugin_policy(&config),
+            policy: parts::plugin_policy(&config),
             preemption: environment.preemption,
-            signer: Arc::new(Key(key)),
+            signer: Arc::new(parts::Key(key)),
         })?;
         for peer in &config.peers {
             supervisor.add(peer.address, peer.necessary).await?;
@@ -286,7 +226,7 @@ impl Host {
                 Ok(at) => at,
                 Err(at) => {
                     let recorded = self.0.supervisor.recorded_addresses(&status.peer);
-                    all.insert(at, stranger(status.peer, recorded));
+                    all.insert(at, status::stranger(status.peer, recorded));
                     at
                 }
             };
@@ -355,7 +295,7 @@ impl Host {
             receive_streams: protocols.receive_stats().streams,
             plugins: plugins.list().len(),
         };
-        limits::table(config, &receive_policy(config), &usage)
+        limits::table(config, &parts::receive_policy(config), &usage)
     }
 
     /// Everything that the node's layers count, as of now.
@@ -402,145 +342,5 @@ impl Host {
         if let Err(error) = store.close().await {
             tracing::error!(%error, "the store did not take its last writes");
         }
-    }
-}
-
-fn stranger(peer_id: PeerId, addresses: Vec<SocketAddr>) -> PeerStatus {
-    let known = |address: &SocketAddr| KnownAddress { address: *address, source: Origin::Record, worked: false };
-    PeerStatus {
-        peer_id,
-        connected: true,
-        necessary: false,
-        connections: 0,
-        protocols: Vec::new(),
-        known_addresses: addresses.iter().map(known).collect(),
-        addresses,
-        last_error: None,
-    }
-}
-
-/// Brings news of the connections to the layers above, which never wait.
-async fn dispatch(
-    mut events: mpsc::Receiver<ConnectionEvent>,
-    supervisor: ConnectionSupervisor,
-    protocols: ProtocolManager,
-) {
-    while let Some(event) = events.recv().await {
-        match &event {
-            ConnectionEvent::Up { connection, hello, address, first, .. } => {
-                if let Some(place) = place(connection, hello, address.as_ref()) {
-                    supervisor.peer_place(place);
-                }
-                if *first {
-                    supervisor.peer_up(connection.peer);
-                }
-            }
-            ConnectionEvent::Down { peer, cause, last: true, .. } => supervisor.peer_down(*peer, cause),
-            _ => {}
-        }
-        protocols.handle(event);
-    }
-}
-
-fn transport_config(key: &Arc<NodeKey>, config: &Config) -> TransportConfig {
-    TransportConfig {
-        limits: config.limits.streams(),
-        idle_timeout: config.timeouts.idle,
-        keep_alive: config.timeouts.keep_alive,
-        handshake_timeout: config.timeouts.handshake,
-        max_pending_handshakes: config.limits.max_pending_handshakes,
-        max_pending_per_source: config.limits.max_pending_per_source,
-        access: Access::new(config.access.clone()),
-        ..TransportConfig::new(key.clone(), config.listen)
-    }
-}
-
-fn connection_config(config: &Config, address: AddressSource, runtime: &Runtime) -> ConnectionConfig {
-    let from = &config.limits;
-    let limits = ConnectionLimits {
-        max_peers: from.max_peers as usize,
-        connections_per_peer: from.connections_per_peer as usize,
-        reserved_outbound: from.reserved_outbound() as usize,
-        max_pending: from.max_pending_handshakes as usize,
-        max_per_source: from.max_connections_per_source as usize,
-        limit_loopback: false,
-        eviction: from.eviction,
-    };
-    ConnectionConfig {
-        limits,
-        address: Some(address),
-        alive: AlivePolicy { every: config.timeouts.keep_alive, within: config.timeouts.idle },
-        ..ConnectionConfig::new(config.limits.max_streams, runtime)
-    }
-}
-
-fn supervisor_config(config: &Config, records: Vec<BookRecord>) -> SupervisorConfig {
-    let reconnect = &config.reconnect;
-    let policy = RetryPolicy {
-        cap: reconnect.max_wait,
-        settled: reconnect.settled,
-        next_address: reconnect.next_address,
-        ..RetryPolicy::default()
-    };
-    SupervisorConfig { policy, remembered: reconnect.remembered_peers as usize, records }
-}
-
-/// What a connection told about where its peer is.
-fn place(connection: &ConnectionHandle, hello: &Hello, record: Option<&AddressRecord>) -> Option<PeerPlace> {
-    let remote = connection.link.remote_address().ok()?;
-    let record = hello.address.clone().zip(record.cloned());
-    let dialed = (connection.direction == Direction::Outbound).then_some(remote);
-    Some(PeerPlace { peer: connection.peer, seen: remote.ip(), dialed, record })
-}
-
-fn streams(incarnation: u64, config: &Config, tasks: &TaskTracker) -> Streams {
-    let sequence = Arc::new(AtomicU64::new(0));
-    let per_connection = config.limits.max_streams as usize;
-    // QUIC itself opens no more than this, so a larger pool would wait for streams that never come.
-    let pool = PoolPolicy { max: per_connection, ..PoolPolicy::default() };
-    let pools = Arc::new(SendStreamPoolManager::new(pool, tasks.clone(), Handle::current()));
-    let current = sequence.clone();
-    let lanes = LanesConfig {
-        incarnation,
-        sequence: Box::new(move || current.load(Ordering::Acquire)),
-        limits: LaneLimits::for_messages(config.limits.max_message),
-    };
-    let lanes = Lanes::new(pools.clone(), lanes, tasks.clone(), Handle::current());
-    let receive = receive_policy(config);
-    Streams { lanes, pools, receive, sequence, tasks: tasks.clone() }
-}
-
-/// What every hello promises has to hold for all peers at once, and for one connection more of each, because one that
-/// is replaced may not be gone yet.
-fn receive_policy(config: &Config) -> ReceivePolicy {
-    let per_connection = config.limits.max_streams as usize;
-    let per_peer = (config.limits.connections_per_peer as usize + 1) * per_connection;
-    ReceivePolicy {
-        per_connection,
-        per_peer,
-        per_node: per_peer * config.limits.max_peers as usize,
-        assembly: ReceivePolicy::assembly_for(config.limits.max_message),
-        ..ReceivePolicy::default()
-    }
-}
-
-fn plugin_policy(config: &Config) -> PluginPolicy {
-    let limits = &config.plugins;
-    PluginPolicy {
-        memory: limits.max_memory,
-        message: config.limits.max_message.min(crate::wire::DEFAULT_MAX_MESSAGE),
-        turn_time: limits.max_turn_time,
-        store_bytes: limits.max_store,
-        mailbox_bytes: usize::try_from(limits.max_mailbox).unwrap_or(usize::MAX),
-        ..PluginPolicy::default()
-    }
-}
-
-/// The node's key, as far as plugins may use it.
-struct Key(Arc<NodeKey>);
-
-impl Signer for Key {
-    fn sign(&self, message: &[u8]) -> [u8; 64] {
-        self.0.sign(message)
     }
 }
