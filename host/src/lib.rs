@@ -11,6 +11,7 @@ pub mod connection;
 pub mod folder;
 pub mod host;
 pub mod identity;
+mod level;
 pub mod node;
 pub mod peer;
 pub mod plugin;

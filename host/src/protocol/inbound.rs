@@ -21,10 +21,10 @@ impl Inlet for Entrance {
     fn open<'a>(&'a self, peer: PeerId, header: &'a StreamHeader) -> Opening<'a> {
         Box::pin(async move {
             let node = self.0.upgrade().ok_or(StopCode::Closing)?;
-            let mut applied = node.pairs.peer(&peer).ok_or(StopCode::Closing)?.applied.subscribe();
+            let applied = node.pairs.peer(&peer).ok_or(StopCode::Closing)?.applied.subscribe();
             // The sending end goes with the peer, so nobody waits for one that is gone; the stream layer has a
             // deadline for one that is there.
-            applied.wait_for(|applied| *applied >= header.sequence).await.map_err(|_| StopCode::Closing)?;
+            applied.at_least(header.sequence).await.map_err(|_| StopCode::Closing)?;
             let registration = node.registry.numbered(header.registration).ok_or(StopCode::Unregistered)?;
             let pair = node.pairs.get(&peer, &registration.id).ok_or(StopCode::Unregistered)?;
             // Numbers are sequences: a stream from before the peer's own registration is of its predecessor.

@@ -362,7 +362,7 @@ impl Inner {
         let of_peer = self.pairs.admit(peer, incarnation);
         of_peer.draining.store(false, Ordering::Release);
         self.apply(&mut core, open, AskError::Unsupported);
-        of_peer.applied.send_replace(core.state.applied(&peer).unwrap_or(0));
+        of_peer.applied.set(core.state.applied(&peer).unwrap_or(0));
         self.receive.add(connection.clone(), acceptor, incarnation);
         let mut exchanger = Exchanger::new(sent_sequence);
         let give = exchanger.changed(core.state.sequence(), Instant::now().into_std());
@@ -439,7 +439,7 @@ impl Inner {
         }
         let applied = core.state.applied(&peer).unwrap_or(0);
         if let Some(of_peer) = self.pairs.peer(&peer) {
-            of_peer.applied.send_replace(applied);
+            of_peer.applied.set(applied);
         }
         if let Some(link) = core.links.get(&connection) {
             link.connection.control.send(Control::ProtocolsApplied { incarnation, sequence: applied });

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{PoisonError, RwLock};
 
 use tokio::runtime::Handle;
-use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use super::pool::{PoolPolicy, PoolStats, SendStreamPool};
 use crate::connection::{ConnectionHandle, ConnectionId};
+use crate::level::{Level, LevelReader};
 use crate::peer::PeerId;
 use crate::wire::StreamOutcome;
 
@@ -19,7 +19,7 @@ pub struct SendStreamPoolManager {
     runtime: Handle,
     pools: RwLock<Pools>,
     /// Counts additions, for lanes that wait for a connection.
-    added: watch::Sender<u64>,
+    added: Level,
 }
 
 #[derive(Default)]
@@ -32,7 +32,7 @@ impl SendStreamPoolManager {
     /// No pools yet; their tasks will run on `runtime`, tracked by `tasks`. A pool's task ends when its
     /// connection was removed.
     pub fn new(policy: PoolPolicy, tasks: TaskTracker, runtime: Handle) -> Self {
-        let (added, _) = watch::channel(0);
+        let added = Level::default();
         Self { policy, tasks, runtime, pools: RwLock::default(), added }
     }
 
@@ -47,7 +47,7 @@ impl SendStreamPoolManager {
         if let Some(replaced) = replaced {
             replaced.close();
         }
-        self.added.send_modify(|count| *count += 1);
+        self.added.add_one();
     }
 
     /// Closes the pool of a connection that is gone. Its lanes hear about everything lost before this returns.
@@ -81,7 +81,7 @@ impl SendStreamPoolManager {
     }
 
     /// Changes whenever a pool was added.
-    pub fn additions(&self) -> watch::Receiver<u64> {
+    pub(crate) fn additions(&self) -> LevelReader {
         self.added.subscribe()
     }
 
