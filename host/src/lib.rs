@@ -13,6 +13,7 @@ mod docs_tests;
 pub mod folder;
 pub mod host;
 pub mod identity;
+mod level;
 pub mod limits;
 pub mod metrics;
 pub mod node;

@@ -5,11 +5,13 @@ use std::process::Command;
 use weir_sim::run::run;
 use weir_sim::scenario::named;
 
-const RUNS: [(&str, u64); 6] = [
+const RUNS: [(&str, u64); 7] = [
     ("lossy_link", 3),
     ("partition_and_heal", 1),
     ("crash_restart", 2),
     ("register_churn", 5),
+    // Streams that wait for the same protocol set.
+    ("register_churn", 2006),
     ("simultaneous_dials", 1),
     ("mixed", 7),
 ];

@@ -67,7 +67,7 @@ fn two_nodes_from_the_first_line_to_the_last() -> Result<()> {
     assert_eq!((&peer["peer_id"], &peer["necessary"]), (&json!(b.peer_id), &json!(true)), "{peers}");
     assert!(peer["connections"].as_u64().is_some_and(|connections| connections >= 1), "{peers}");
     let protocols = a.json(&["protocols"])?;
-    assert_eq!(protocols["protocols"], json!([{"id": "/ping/1.0.0", "handler": "ping", "peers": 1}]));
+    assert_eq!(protocols["protocols"], json!([{"id": "/ping/1.0.0", "network": "", "handler": "ping", "peers": 1}]));
     let list = b.json(&["plugin", "list"])?;
     let plugin = first(&list, "plugins");
     assert_eq!((&plugin["name"], &plugin["version"]), (&json!("ping"), &json!("0.1.0")), "{list}");

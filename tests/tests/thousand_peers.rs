@@ -76,7 +76,7 @@ async fn told(mut peer: RawPeer) -> Result<(RawPeer, Instant)> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_peers_are_admitted_and_told() -> Result<()> {
     let mut node = Weir::init()?;
-    node.configure("limits", &[("max_peers", "1000"), ("memory_limit", "\"64 GiB\"")])?;
+    node.configure("limits", &[("max_peers", "1000"), ("reserved_outbound", "0"), ("memory_limit", "\"64 GiB\"")])?;
     node.run()?;
     let (_, address) = node.address.split_once('@').context("an address")?;
     let address: SocketAddr = address.parse()?;

@@ -43,7 +43,7 @@ impl Inner {
         of_peer.draining.store(false, Ordering::Release);
         self.pools.add(&connection, hello.max_streams);
         self.apply(&mut core, open, AskError::Unsupported);
-        of_peer.applied.send_replace(core.state.applied(&peer).unwrap_or(0));
+        of_peer.applied.set(core.state.applied(&peer).unwrap_or(0));
         self.receive.add(connection.clone(), acceptor, incarnation);
         let exchanger = self.exchange(&mut core, &connection, sent_sequence);
         let Core { state, watchers, .. } = &mut *core;
@@ -137,7 +137,7 @@ impl Inner {
         }
         let applied = core.state.applied(&peer).unwrap_or(0);
         if let Some(of_peer) = self.pairs.peer(&peer) {
-            of_peer.applied.send_replace(applied);
+            of_peer.applied.set(applied);
         }
         if let Some(link) = core.links.get(&connection) {
             link.connection.control.send(Control::ProtocolsApplied { incarnation, sequence: applied });

@@ -33,7 +33,7 @@ impl Inlet for Entrance {
     fn open<'a>(&'a self, peer: PeerId, header: &'a StreamHeader) -> Opening<'a> {
         Box::pin(async move {
             let node = self.0.upgrade().ok_or(StopCode::Closing)?;
-            let (mut applied, of_peer) = {
+            let (applied, of_peer) = {
                 let of_peer = node.pairs.peer(&peer).ok_or(StopCode::Closing)?;
                 (of_peer.applied.subscribe(), Arc::downgrade(&of_peer))
             };
@@ -41,7 +41,7 @@ impl Inlet for Entrance {
             // deadline for one that is there.
             {
                 let patience = Patience { node: &node, peer, header, over: AtomicBool::new(false) };
-                let outcome = applied.wait_for(|applied| *applied >= header.sequence).await;
+                let outcome = applied.at_least(header.sequence).await;
                 patience.over.store(true, Ordering::Relaxed);
                 outcome.map_err(|_| StopCode::Closing)?;
             }

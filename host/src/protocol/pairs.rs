@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use dashmap::DashMap;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::ProtocolId;
 use super::registry::Registration;
+use crate::level::Level;
 use crate::peer::PeerId;
 use crate::stream::Lane;
 
@@ -31,7 +31,7 @@ pub(super) struct PeerPairs {
     /// Of the peer.
     pub incarnation: u64,
     /// The sequence of its set that was applied; streams wait for it.
-    pub applied: watch::Sender<u64>,
+    pub applied: Level,
     /// Its last connection is being closed on purpose: nothing new is sent.
     pub draining: AtomicBool,
     open: DashMap<ProtocolId, Arc<Pair>>,
@@ -47,7 +47,7 @@ impl Pairs {
         let fresh = || {
             Arc::new(PeerPairs {
                 incarnation,
-                applied: watch::Sender::new(0),
+                applied: Level::default(),
                 draining: AtomicBool::new(false),
                 open: DashMap::new(),
             })

@@ -9,13 +9,13 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use state::{Event, Load, Wants, choose};
 pub use state::{Home, LoadPolicy};
 use tokio::runtime::Handle;
-use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::LaneId;
 use super::pool::{PoolCounters, PoolPolicy, PoolStats, SendStreamPool};
 use crate::connection::{ConnectionHandle, ConnectionId};
+use crate::level::{Level, LevelReader};
 use crate::peer::PeerId;
 use crate::wire::StreamOutcome;
 
@@ -45,7 +45,7 @@ pub struct SendStreamPoolManager {
     runtime: Handle,
     pools: RwLock<Pools>,
     /// Counts additions, for lanes that wait for a connection.
-    added: watch::Sender<u64>,
+    added: Level,
     wants: Mutex<Wants>,
     /// Who is asked for another connection.
     dialer: OnceLock<Arc<dyn WantsConnection>>,
@@ -65,13 +65,12 @@ impl SendStreamPoolManager {
     /// No pools yet; their tasks will run on `runtime`, tracked by `tasks`. A pool's task ends when its
     /// connection was removed.
     pub fn new(policy: PoolPolicy, tasks: TaskTracker, runtime: Handle) -> Self {
-        let (added, _) = watch::channel(0);
         Self {
             policy,
             tasks,
             runtime,
             pools: RwLock::default(),
-            added,
+            added: Level::default(),
             wants: Mutex::new(Wants::new(LoadPolicy::default())),
             dialer: OnceLock::new(),
             lanes_moved: AtomicU64::new(0),
@@ -96,7 +95,7 @@ impl SendStreamPoolManager {
             replaced.close();
         }
         self.want(connection.peer, Event::Added);
-        self.added.send_modify(|count| *count += 1);
+        self.added.add_one();
     }
 
     /// Closes the pool of a connection that is gone. Its lanes hear about everything lost before this returns.
@@ -173,7 +172,7 @@ impl SendStreamPoolManager {
     }
 
     /// Changes whenever a pool was added.
-    pub fn additions(&self) -> watch::Receiver<u64> {
+    pub(crate) fn additions(&self) -> LevelReader {
         self.added.subscribe()
     }
 
