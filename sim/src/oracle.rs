@@ -238,6 +238,12 @@ impl Oracle {
         })
     }
 
+    /// Messages of one protocol that were delivered, by all senders to all receivers.
+    pub fn delivered_by(&self, protocol: u8) -> u64 {
+        let inner = self.inner();
+        inner.flows.iter().filter(|(id, _)| id.protocol == protocol).map(|(_, flow)| flow.delivered).sum()
+    }
+
     /// Sums over all flows.
     pub fn totals(&self) -> Totals {
         let inner = self.inner();

@@ -69,7 +69,7 @@ impl Network for ProtocolManager {
     }
 
     fn awaits(&self, request: RequestToken) -> bool {
-        lock(&self.inner.requests).contains(request)
+        lock(&self.inner.requests).awaits(request, Instant::now().into_std())
     }
 
     fn respond(&self, request: RequestToken, outcome: Result<Bytes, Failure>) -> bool {

@@ -54,9 +54,10 @@ impl Requests {
         self.open.len()
     }
 
-    /// Whether it is open.
-    pub(super) fn contains(&self, token: RequestToken) -> bool {
-        self.open.contains_key(&token)
+    /// Whether somebody still waits for the answer. One whose time is over is not waited for, also when it was not
+    /// looked for yet.
+    pub(super) fn awaits(&self, token: RequestToken, now: Instant) -> bool {
+        self.open.get(&token).is_some_and(|request| request.deadline > now)
     }
 
     /// Closes a request that is answered: who asked, and with which id.
@@ -122,7 +123,10 @@ mod tests {
         assert_eq!(requests.take(tokens[3]), Some((asker(1), 3)));
         assert_eq!(requests.open(&asker(1), 4, now), None, "an id that is open");
         assert!(requests.open(&asker(1), 3, now + Duration::from_secs(1)).is_some());
+        let (soon, later) = (now - Duration::from_millis(1), now + Duration::from_millis(1));
+        assert!(requests.awaits(tokens[5], soon) && !requests.awaits(tokens[5], later), "until its deadline");
         assert_eq!(requests.withdraw(&asker(1), 5), Some(tokens[5]));
+        assert!(!requests.awaits(tokens[5], soon), "withdrawn");
         assert_eq!(requests.withdraw(&asker(1), 5), None);
         assert_eq!(requests.expire(now).len(), MAX_REQUESTS - 1);
         assert_eq!(requests.drop_lane(&asker(1)).len(), 1);

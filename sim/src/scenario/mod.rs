@@ -4,6 +4,7 @@ mod churn;
 mod crash;
 mod cuts;
 mod dials;
+mod isolation;
 mod links;
 mod mixed;
 mod plugin;
@@ -41,6 +42,7 @@ pub static SCENARIOS: &[Scenario] = &[
     dials::SIMULTANEOUS,
     crash::CLOCK,
     churn::CHURN,
+    isolation::STALLED,
     storm::STORM,
     plugin::UPGRADE,
     mixed::MIXED,
