@@ -94,7 +94,7 @@ async fn send(
         }
         match network.send(&to, &id, body.clone()) {
             Ok(()) => {
-                if sent.fetch_add(1, Ordering::Relaxed) % 64 == 0 {
+                if sent.fetch_add(1, Ordering::Relaxed).is_multiple_of(64) {
                     tokio::task::yield_now().await;
                 }
             }

@@ -63,7 +63,7 @@ fn read_all(folder: &Path) -> Result<Vec<Fault>> {
     let mut files: Vec<_> = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
     files.retain(|file| file.extension().is_some_and(|extension| extension == "patch"));
     files.sort();
-    files.into_iter().map(|file| read(file)).collect()
+    files.into_iter().map(read).collect()
 }
 
 fn read(patch: PathBuf) -> Result<Fault> {
