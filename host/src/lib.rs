@@ -13,6 +13,8 @@ mod docs_tests;
 pub mod folder;
 pub mod host;
 pub mod identity;
+#[cfg(test)]
+mod layers_tests;
 mod level;
 pub mod limits;
 pub mod metrics;

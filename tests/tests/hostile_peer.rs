@@ -315,7 +315,8 @@ async fn a_peer_that_asks_and_never_reads_is_stopped_before_answers_pile_up() ->
     let mut stream = peer.open(to_echo(&hello, 1, 1)).await?;
     // First what fills the lane with answers that nobody reads; then requests too small to matter, but for their number.
     let large = (0..60).map(|id| request(id, 60_000, &[7; 256 << 10]));
-    let small = (1..1000).map(|batch| (0..100).flat_map(|at| request(batch * 100 + at, 60_000, b"x")).collect());
+    // More than fits the buffers of both sides, so that the stop comes before the end.
+    let small = (1..10_000).map(|batch| (0..100).flat_map(|at| request(batch * 100 + at, 60_000, b"x")).collect());
     let asking = async {
         for bytes in large.chain(small) {
             if let Err(stopped) = stream.send(Bytes::from(bytes)).await {
@@ -326,7 +327,7 @@ async fn a_peer_that_asks_and_never_reads_is_stopped_before_answers_pile_up() ->
     };
     // The report of the end is no use here: the unread answers have used up the peer's own connection window.
     let stopped = timeout(PATIENCE, asking).await.context("neither stopped nor taken")?;
-    let code = match stopped.context("100,000 answers were taken")? {
+    let code = match stopped.context("a million answers were taken")? {
         s2n_quic::stream::Error::StreamReset { error, .. } => *error,
         other => return Err(other.into()),
     };
@@ -347,7 +348,13 @@ async fn a_second_connection_beside_the_first_is_taken_within_the_limit_and_refu
             let Control::Hello(hello) = more.hear().await? else { bail!("no hello") };
             ensure!(!hello.beside && hello.dial == 0, "the dialed side says neither: {hello:?}");
             more.say(&Control::Admitted).await?;
-            decisions.push((more.hear().await?, more));
+            let decision = more.hear().await?;
+            if decision == Control::Admitted {
+                // Until it is admitted by both, a further one may take its place.
+                more.say(&Control::Ping(76)).await?;
+                until_pong(&mut more, 76).await?;
+            }
+            decisions.push((decision, more));
         }
         for (at, (decision, _)) in decisions.iter().enumerate() {
             match decision {

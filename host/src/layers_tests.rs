@@ -1,0 +1,111 @@
+//! Holds the layers to what ARCHITECTURE.md says of them: they import downward only, and decide in pure states.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// From the bottom up. A layer may name those above it in this list, and itself; `supervisor` and `plugin` do not know
+/// each other.
+const LAYERS: [(&str, &[&str]); 8] = [
+    ("wire", &["peer", "identity"]),
+    ("transport", &["wire", "peer", "identity", "runtime"]),
+    ("connection", &["transport", "wire", "peer", "identity", "runtime"]),
+    ("stream", &["connection", "transport", "wire", "peer", "level"]),
+    ("protocol", &["stream", "connection", "transport", "wire", "peer", "level"]),
+    ("supervisor", &["protocol", "stream", "connection", "transport", "wire", "peer", "runtime"]),
+    ("plugin", &["protocol", "stream", "connection", "transport", "wire", "peer", "runtime"]),
+    ("limits.rs", &["config", "plugin", "supervisor", "protocol", "stream", "connection", "transport", "wire", "peer"]),
+];
+
+/// What a pure state does not do.
+const IMPURE: [&str; 9] = [
+    ".await",
+    "async fn",
+    "spawn(",
+    "Instant::now",
+    "SystemTime",
+    "std::fs",
+    "std::net::Udp",
+    "thread_rng",
+    "getrandom",
+];
+
+/// Sources of the node below a path, without its tests.
+fn sources(path: &Path, out: &mut Vec<PathBuf>) {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let of_tests = ["tests", "tests.rs", "testing.rs", "_sim.rs", "_crowd.rs"];
+    if of_tests.iter().any(|ending| name.ends_with(ending)) {
+        return;
+    }
+    if path.is_dir() {
+        let entries = fs::read_dir(path).expect("a folder");
+        entries.for_each(|entry| sources(&entry.expect("an entry").path(), out));
+    } else if name.ends_with(".rs") {
+        out.push(path.to_owned());
+    }
+}
+
+/// The lines of a file above its tests, without comments.
+fn code(path: &Path) -> Vec<String> {
+    let text = fs::read_to_string(path).expect("a source file");
+    let above = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    above.lines().map(|line| line.split("//").next().unwrap_or_default().to_owned()).collect()
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+#[test]
+fn layers_import_downward_only() {
+    let mut upward = Vec::new();
+    for (layer, allowed) in LAYERS {
+        let mut files = Vec::new();
+        sources(&root().join(layer), &mut files);
+        assert!(!files.is_empty(), "{layer} has sources");
+        for file in files {
+            for line in code(&file) {
+                for named in line.split("crate::").skip(1) {
+                    let module: String = named.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
+                    if !module.is_empty() && module != layer && !allowed.contains(&module.as_str()) {
+                        upward.push(format!("{}: {}", file.display(), line.trim()));
+                    }
+                }
+            }
+        }
+    }
+    assert!(upward.is_empty(), "imports that do not point downward:\n{}", upward.join("\n"));
+}
+
+#[test]
+fn every_network_layer_decides_in_a_pure_state() {
+    let states = [
+        "connection/state.rs",
+        "connection/admission.rs",
+        "connection/places.rs",
+        "stream/pool/state.rs",
+        "stream/pool_manager/state.rs",
+        "stream/lane/state.rs",
+        "stream/receive/state.rs",
+        "protocol/state.rs",
+        "protocol/exchange/state.rs",
+        "supervisor/state.rs",
+    ];
+    for state in states {
+        for line in code(&root().join(state)) {
+            let impure = IMPURE.iter().find(|word| line.contains(**word));
+            assert!(impure.is_none(), "{state} is not pure: `{}`", line.trim());
+        }
+    }
+}
+
+#[test]
+fn only_the_transport_names_quic_and_only_plugins_name_wasm() {
+    for (library, owner) in [("s2n_quic", "transport"), ("wasmtime", "plugin")] {
+        let mut files = Vec::new();
+        sources(&root(), &mut files);
+        for file in files.iter().filter(|file| !file.starts_with(root().join(owner))) {
+            let named = code(file).into_iter().find(|line| line.contains(&format!("{library}::")));
+            assert!(named.is_none(), "{} names {library}: {named:?}", file.display());
+        }
+    }
+}
