@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 
 use crate::guests;
 use crate::interrupt;
+use crate::test::NATIVE;
 use crate::workspace::Workspace;
 
 #[derive(clap::Args)]
@@ -25,7 +26,9 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     if !asks_only {
         guests::ping(workspace)?;
     }
-    workspace.run(workspace.cargo().args(["build", "--package", "weir-sim"]), "cargo build --package weir-sim")?;
+    // Among all packages, so that what the tests have built is used again.
+    let mut build = workspace.cargo();
+    workspace.run(build.arg("build").args(NATIVE).args(["--bin", "weir-sim"]), "cargo build --bin weir-sim")?;
     let mut simulator = Command::new(workspace.binary("debug", "weir-sim"));
     simulator.args(&arguments.passed_on).env("WEIR_TEST_GUESTS", workspace.guests_out());
     let status = simulator.status().context("start weir-sim")?;
