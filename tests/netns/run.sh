@@ -111,8 +111,8 @@ await() {
 connected() { peer_field "$1" "$2" | grep -q '"connected":true'; }
 apart() { ! connected "$1" "$2"; }
 speaks() { peer_field "$1" "$2" | grep -q '/ping/1.0.0'; }
-# The JSON of one peer, on one line.
-peer_field() { weir "$1" peers --json | tr -d ' \n' | grep -o "{[^{}]*\"peer_id\":\"${ID[$2]}\"[^{}]*}"; }
+# The JSON of one peer, on one line, without what is nested in it.
+peer_field() { weir "$1" peers --json | tr -d ' \n' | sed 's/"known_addresses":\[[^]]*\],//g' | grep -o "{[^{}]*\"peer_id\":\"${ID[$2]}\"[^{}]*}"; }
 meet() { weir "$1" peers add "${ID[$2]}@$3:4433" --necessary >/dev/null; }
 answers() { weir "$1" call ping ping "{\"peer\":\"${ID[$2]}\",\"count\":20}" --json | tr -d ' \n' | grep -q '"answered":20'; }
 
