@@ -1,6 +1,7 @@
 //! The real binary with real plugins: the life of a plugin, the errors an operator meets, and the end of a node.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
@@ -101,6 +102,39 @@ fn two_nodes_from_the_first_line_to_the_last() -> Result<()> {
     a.until("the peer is gone", &["peers"], |document| first(document, "peers")["connected"] == false)?;
     assert_eq!(a.failure(&["call", "ping", "ping", &ping])?.code, "not-connected");
     assert!(a.terminate()? < END);
+    Ok(())
+}
+
+#[test]
+fn what_a_node_counts_is_there_for_people_and_for_prometheus() -> Result<()> {
+    let (a, b) = two_with_ping()?;
+    let ping = json!({"peer": b.peer_id, "count": 20}).to_string();
+    a.json(&["call", "ping", "ping", &ping])?;
+    let metrics = a.json(&["metrics"])?;
+    let value = |name: &str| {
+        let all = metrics["metrics"].as_array()?.iter();
+        all.filter(|metric| metric["name"] == name).find_map(|metric| metric["value"].as_u64())
+    };
+    for (name, least) in [
+        ("weir_peers", 1),
+        ("weir_connections_admitted_total", 1),
+        ("weir_supervisor_attempts_total", 1),
+        ("weir_borrows_total", 1),
+        ("weir_receive_streams_accepted_total", 1),
+        ("weir_exchange_connections", 1),
+        ("weir_plugin_turns_total", 20),
+    ] {
+        assert!(value(name) >= Some(least), "{name} of {metrics}");
+    }
+    assert!(a.text(&["metrics"])?.contains("weir_peers"));
+    let mut socket = std::os::unix::net::UnixStream::connect(a.folder().join("weir.sock"))?;
+    socket.write_all(b"GET /metrics HTTP/1.1\r\nHost: weir\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer)?;
+    let (head, text) = answer.split_once("\r\n\r\n").context("a head and a body")?;
+    assert!(head.starts_with("HTTP/1.1 200") && head.contains("text/plain; version=0.0.4"), "{head}");
+    assert!(text.contains("# TYPE weir_peers gauge\nweir_peers 1\n"), "{text}");
+    assert!(text.contains("weir_plugin_turns_total{plugin=\"ping\"} "), "{text}");
     Ok(())
 }
 
