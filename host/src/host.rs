@@ -300,7 +300,7 @@ impl Host {
 
     /// Everything that the node's layers count, as of now.
     pub async fn metrics(&self) -> Vec<Metric> {
-        let Inner { started, connections, supervisor, pools, protocols, plugins, .. } = &*self.0;
+        let Inner { started, transport, connections, supervisor, pools, protocols, plugins, tasks, .. } = &*self.0;
         metrics::table(&Observed {
             uptime_s: started.elapsed().as_secs(),
             connections: connections.status().await,
@@ -310,6 +310,9 @@ impl Host {
             receive: protocols.receive_stats(),
             protocols: protocols.stats(),
             registered: protocols.registered().len(),
+            requests: protocols.open_requests(),
+            handshakes: transport.pending_handshakes().all,
+            tasks: tasks.len(),
             plugins: plugins.list(),
         })
     }

@@ -50,6 +50,11 @@ pub(crate) struct Observed {
     pub(crate) receive: ReceiveStats,
     pub(crate) protocols: ProtocolStats,
     pub(crate) registered: usize,
+    /// Our asks that wait for an answer, and requests of peers that wait for ours.
+    pub(crate) requests: (usize, usize),
+    /// Handshakes of peers that dial.
+    pub(crate) handshakes: u32,
+    pub(crate) tasks: usize,
     pub(crate) plugins: Vec<PluginInfo>,
 }
 
@@ -83,6 +88,11 @@ impl Table {
 pub(crate) fn table(observed: &Observed) -> Vec<Metric> {
     let mut table = Table::default();
     table.gauge("weir_uptime_seconds", "Since the node was started", observed.uptime_s as usize);
+    table.gauge("weir_tasks", "Tasks of the layers that have not ended", observed.tasks);
+    table.gauge("weir_handshakes_pending", "Handshakes of peers that dial", observed.handshakes as usize);
+    let (asks, requests) = observed.requests;
+    table.gauge("weir_asks_open", "Asks that wait for an answer", asks);
+    table.gauge("weir_requests_open", "Requests of peers that wait for an answer", requests);
     connections(&mut table, &observed.connections);
     supervisor(&mut table, observed.supervisor);
     pools(&mut table, observed.pools, &observed.slots);
@@ -128,6 +138,7 @@ fn supervisor(table: &mut Table, stats: SupervisorStats) {
 
 fn pools(table: &mut Table, totals: PoolTotals, pools: &[PoolStats]) {
     let slots = |of: fn(&PoolStats) -> usize| pools.iter().map(of).sum();
+    table.gauge("weir_send_streams_max", "Most send streams of all pools together", slots(|pool| pool.max));
     table.gauge("weir_send_streams_idle", "Send streams that are open and unused", slots(|pool| pool.idle));
     table.gauge("weir_send_streams_lent", "Send streams in the hands of a lane", slots(|pool| pool.lent));
     table.gauge("weir_send_streams_parked", "Send streams kept for the lane that used them", slots(|pool| pool.parked));

@@ -5,7 +5,7 @@ use std::process::Command;
 use weir_sim::run::run;
 use weir_sim::scenario::named;
 
-const RUNS: [(&str, u64); 7] = [
+const RUNS: [(&str, u64); 10] = [
     ("lossy_link", 3),
     ("partition_and_heal", 1),
     ("crash_restart", 2),
@@ -14,6 +14,9 @@ const RUNS: [(&str, u64); 7] = [
     ("register_churn", 2006),
     ("simultaneous_dials", 1),
     ("mixed", 7),
+    ("one_way_cut", 1),
+    ("reordering", 1),
+    ("plugin_upgrade", 1),
 ];
 
 /// Where two traces part, for the message.

@@ -125,3 +125,20 @@ async fn an_eviction_counts_as_a_failure_and_the_evicted_waits() -> Result<()> {
     ensure!(known[0].last_error.is_some() && known[0].necessary, "{known:?}");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_necessary_peer_that_is_added_as_ordinary_stays_connected_and_may_be_evicted() -> Result<()> {
+    let full = |config: &mut Config| (config.limits.max_peers, config.limits.reserved_outbound) = (1, Some(0));
+    let (a, b, c) = (TestNode::start_with(full).await?, TestNode::start().await?, TestNode::start().await?);
+    a.connect(&b).await?;
+    a.host.add_peer(b.address(), false).await?;
+    ensure!(connected(&a.host, b.host.peer_id()).await, "it keeps its connection");
+    // Only an ordinary peer makes room.
+    a.host.add_peer(c.address(), true).await?;
+    until("the necessary one has the place", async || connected(&a.host, c.host.peer_id()).await).await?;
+    until("the ordinary one went", async || !connected(&a.host, b.host.peer_id()).await).await?;
+    let known = a.host.peers().await;
+    let necessary = known.iter().filter(|known| known.necessary).map(|known| known.peer_id).collect::<Vec<_>>();
+    ensure!(necessary == [c.host.peer_id()], "{known:?}");
+    Ok(())
+}

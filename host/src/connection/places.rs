@@ -222,8 +222,8 @@ impl State {
         self.counts.evicted += 1;
         let strategy = self.limits.eviction;
         tracing::info!(
-            peer = %evicted.short(), newcomer = %newcomer.short(), %strategy, scope = "node", limit = "limits.max_peers",
-            "evicted"
+            peer = %evicted.short(), newcomer = %newcomer.short(), %strategy, scope = "node", places = among.len(),
+            max_peers = self.limits.max_peers, reserved_outbound = self.limits.reserved_outbound, "evicted"
         );
         self.close_peer(evicted, CloseCode::Evicted, now);
         true

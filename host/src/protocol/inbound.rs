@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::manager::{Inner, lock};
+use super::outbound::LONGEST_ASK;
 use super::pairs::{Pair, PeerPairs};
 use super::requests::{Asker, MAX_REQUESTS};
 use super::state::belongs;
@@ -176,7 +177,8 @@ impl Door {
     }
 
     fn request(&self, id: u64, timeout_ms: u32, body: bytes::Bytes) -> Option<Inbound> {
-        let timeout = Duration::from_millis(timeout_ms.into());
+        // As long as an ask of this node may take; a longer one would hold its place for weeks.
+        let timeout = Duration::from_millis(timeout_ms.into()).min(LONGEST_ASK);
         let deadline = Instant::now().into_std() + timeout;
         let token = lock(&self.node.requests).open(&self.asker, id, deadline);
         if token.is_none() {

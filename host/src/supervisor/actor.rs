@@ -48,6 +48,9 @@ pub(super) struct Actor<R> {
     /// Takes further addresses for the attempt under way, which the number names.
     routes: BTreeMap<PeerId, (u64, mpsc::Sender<SocketAddr>)>,
     looking: bool,
+    /// Ranks that the network has not been told yet.
+    ranks: BTreeMap<PeerId, Level>,
+    ranking: bool,
     /// Something came since the look began, so what it saw may be old.
     stale: bool,
 }
@@ -71,6 +74,8 @@ impl<R: Reach> Actor<R> {
             tasks: JoinSet::new(),
             routes: BTreeMap::new(),
             looking: false,
+            ranks: BTreeMap::new(),
+            ranking: false,
             stale: false,
         }
     }
@@ -108,7 +113,10 @@ impl<R: Reach> Actor<R> {
                     self.decide(Event::Look { connected: connected.into_iter().collect() });
                 }
             }
-            Input::Done(Done::Ranked) => {}
+            Input::Done(Done::Ranked) => {
+                self.ranking = false;
+                self.rank_next();
+            }
             Input::Look => self.look(),
             Input::Due => self.decide(Event::Tick),
             Input::Broken => tracing::error!("a task of the supervisor broke"),
@@ -206,15 +214,27 @@ impl<R: Reach> Actor<R> {
         if !self.state.watched.contains_key(&to.peer) && self.state.watched.len() >= MAX_WATCHED {
             return Err(WatchError::TooMany);
         }
-        if necessary {
-            self.rank(to.peer, Level::Necessary);
+        let was = self.state.watched.get(&to.peer).is_some_and(|watched| watched.necessary);
+        if necessary || was {
+            self.rank(to.peer, if necessary { Level::Necessary } else { Level::Ordinary });
         }
         let record = self.book.addresses(&to.peer, self.runtime.clock.unix_ms());
         self.decide(Event::Add { to, necessary, record });
         Ok(())
     }
 
+    /// One rank after the other, and the last word about a peer counts.
     fn rank(&mut self, peer: PeerId, level: Level) {
+        self.ranks.insert(peer, level);
+        self.rank_next();
+    }
+
+    fn rank_next(&mut self) {
+        if self.ranking {
+            return;
+        }
+        let Some((peer, level)) = self.ranks.pop_first() else { return };
+        self.ranking = true;
         let reach = self.reach.clone();
         self.tasks.spawn(async move {
             reach.set_level(peer, level).await;

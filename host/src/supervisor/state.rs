@@ -160,7 +160,8 @@ impl State {
         let idle = !self.connected.contains_key(&to.peer);
         let watched = self.watched.entry(to.peer).or_default();
         let wanted_anew = necessary && !watched.necessary;
-        watched.necessary |= necessary;
+        // What was said last counts: to be kept connected can be taken back without closing anything.
+        watched.necessary = necessary;
         watched.addresses.sign(record);
         let new = watched.addresses.name(to.address);
         match &mut watched.attempt {

@@ -170,11 +170,11 @@ fn a_wrong_key_backs_off_and_is_reported() {
 fn all_addresses_go_into_one_attempt_the_newest_first() {
     let (one, two, three) = (at(1, 1), at(1, 2), at(1, 3));
     let mut bench = Bench::necessary(one);
-    assert_eq!(bench.handle(add(two, false), ZERO), [vec![two]], "learned on the way: used at once");
+    assert_eq!(bench.handle(add(two, true), ZERO), [vec![two]], "learned on the way: used at once");
     assert!(bench.dialed(one, unreachable(&[one, two]), second(5)).is_empty());
     assert_eq!(bench.state.watched[&one.peer].failures, 1, "one attempt");
     // Learned while it waits: all are dialed at once, the new one first.
-    assert_eq!(bench.handle(add(three, false), second(5)), [vec![three, two, one]]);
+    assert_eq!(bench.handle(add(three, true), second(5)), [vec![three, two, one]]);
     assert!(bench.handle(Event::Worked { to: one }, second(5)).is_empty());
     assert!(bench.dialed(one, unreachable(&[one, two, three]), second(6)).is_empty());
     let next = bench.state.deadline().expect("never given up");
@@ -185,7 +185,7 @@ fn all_addresses_go_into_one_attempt_the_newest_first() {
 fn an_address_that_came_too_late_for_the_attempt_is_dialed_without_a_wait() {
     let (one, two) = (at(1, 1), at(1, 2));
     let mut bench = Bench::necessary(one);
-    assert_eq!(bench.handle(add(two, false), ZERO), [vec![two]]);
+    assert_eq!(bench.handle(add(two, true), ZERO), [vec![two]]);
     assert_eq!(bench.dialed(one, unreachable(&[one]), second(1)), [vec![two, one]]);
     assert_eq!(bench.state.watched[&one.peer].failures, 0);
     assert!(bench.dialed(one, unreachable(&[two, one]), second(2)).is_empty());
@@ -211,6 +211,17 @@ fn what_a_peer_says_of_itself_is_used_and_never_hurries_a_dial() {
     }
     assert!(bench.handle(Event::Learned { peer: at(9, 9).peer, addresses: vec![] }, second(21)).is_empty());
     assert!(!bench.state.watched.contains_key(&at(9, 9).peer), "only wanted peers are dialed");
+}
+
+#[test]
+fn a_necessary_peer_that_becomes_ordinary_keeps_its_connection_and_is_not_dialed_when_it_goes() {
+    let to = at(1, 1);
+    let mut bench = Bench::necessary(to);
+    bench.connect(to, ZERO);
+    assert!(bench.handle(add(to, false), second(1)).is_empty());
+    assert!(!bench.state.watched[&to.peer].necessary);
+    assert!(bench.handle(down(to, None), second(60)).is_empty());
+    assert_eq!(bench.state.deadline(), None);
 }
 
 #[test]

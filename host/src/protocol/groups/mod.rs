@@ -13,6 +13,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::outbound::LONGEST_ASK;
 use super::{AskError, AskId, Network, Outgoing, ProtocolId, SendError};
 use crate::peer::PeerId;
 use table::Table;
@@ -134,7 +135,7 @@ impl PeerGroups {
         body: Bytes,
         deadline: Duration,
     ) -> Result<BTreeMap<PeerId, Result<(), SendError>>, GroupError> {
-        let until = Instant::now() + deadline;
+        let until = Instant::now() + deadline.min(LONGEST_ASK);
         let send = |peer: &PeerId| self.network.send(peer, protocol, body.clone());
         Ok(collect(self.members(name)?, until, send).await)
     }
@@ -153,7 +154,7 @@ impl PeerGroups {
         body: Bytes,
         deadline: Duration,
     ) -> Result<BTreeMap<PeerId, Result<Bytes, MemberError>>, GroupError> {
-        let until = Instant::now() + deadline;
+        let until = Instant::now() + deadline.min(LONGEST_ASK);
         let ask = |peer: &PeerId| self.ask(peer, protocol, body.clone(), until);
         let asked = collect(self.members(name)?, until, ask).await;
         let mut outcomes = BTreeMap::new();
