@@ -9,7 +9,9 @@ use crate::connection::{
     DIAL_TIMEOUT, DRAIN_TIMEOUT, HELLO_TIMEOUT, MAX_PENDING_OF_PEER, MAX_PROTOCOL_NAME, ManagerStatus, PROBE_TIMEOUT,
     REFUSAL_LINGER, WRITE_TIMEOUT,
 };
+use crate::protocol::{MAX_GROUP_MEMBERS, MAX_GROUPS};
 use crate::stream::ReceivePolicy;
+use crate::supervisor::MAX_WATCHED;
 use crate::transport::{CONTROL_WINDOW, MAX_ACCESS_ENTRIES, PendingHandshakes};
 use crate::wire::{MAX_CONTROL_FRAME, MAX_PROTOCOLS};
 
@@ -49,6 +51,8 @@ pub enum Scope {
     Stream,
     /// Each plugin's.
     Plugin,
+    /// Each group of peers'.
+    Group,
 }
 
 /// In what a limit is counted.
@@ -123,7 +127,7 @@ impl Limit {
 }
 
 fn connections(config: &Config, usage: &Usage) -> Vec<Limit> {
-    use Scope::{Node, Peer, Source};
+    use Scope::{Group, Node, Peer, Source};
     let (limits, now) = (&config.limits, &usage.connections);
     let eviction = LimitValue::Word(limits.eviction.to_string());
     vec![
@@ -162,6 +166,11 @@ fn connections(config: &Config, usage: &Usage) -> Vec<Limit> {
         count("undecided connections", Peer, MAX_PENDING_OF_PEER, "no single key takes all of them"),
         count("access entries", Node, MAX_ACCESS_ENTRIES, "each handshake is compared with all of them")
             .used(usage.access_entries),
+        count("known peers", Node, MAX_WATCHED, "each may have a dial under way"),
+        count("remembered addresses", Node, config.reconnect.remembered_peers, "half a KiB for each peer")
+            .key("reconnect.remembered_peers"),
+        count("groups", Node, MAX_GROUPS, "their members are kept in memory"),
+        count("members", Group, MAX_GROUP_MEMBERS, "one message goes to all of them"),
         bytes("memory", Node, limits.memory_limit, "the node does not start when it could need more")
             .key("limits.memory_limit")
             .used(config.memory_bound().bytes),
@@ -214,7 +223,7 @@ fn plugins(config: &Config, usage: &Usage) -> Vec<Limit> {
 }
 
 fn timeouts(config: &Config) -> Vec<Limit> {
-    use Scope::Connection;
+    use Scope::{Connection, Peer};
     let timeouts = &config.timeouts;
     vec![
         time("idle", Connection, timeouts.idle, "a peer silent for this long is gone").key("timeouts.idle"),
@@ -226,6 +235,12 @@ fn timeouts(config: &Config) -> Vec<Limit> {
         time("probe", Connection, PROBE_TIMEOUT, "an older connection that stays silent for this long is replaced"),
         time("drain", Connection, DRAIN_TIMEOUT, "streams may finish before a deliberate close"),
         time("refusal", Connection, REFUSAL_LINGER, "the peer may read why before it is closed"),
+        time("reconnect", Peer, config.reconnect.max_wait, "the longest wait between two attempts")
+            .key("reconnect.max_wait"),
+        time("settled", Connection, config.reconnect.settled, "one that lived this long forgives failures before it")
+            .key("reconnect.settled"),
+        time("next address", Peer, config.reconnect.next_address, "then another address is dialed beside it")
+            .key("reconnect.next_address"),
         time("control write", Connection, WRITE_TIMEOUT, "a peer that does not read is not worth keeping"),
     ]
 }
@@ -244,7 +259,8 @@ mod tests {
         let table = all();
         let limits = |key: &String| {
             let section = key.split('.').next().unwrap_or_default();
-            matches!(section, "limits" | "timeouts") && key.contains('.') || key.starts_with("plugins.max_")
+            matches!(section, "limits" | "timeouts" | "reconnect") && key.contains('.')
+                || key.starts_with("plugins.max_")
         };
         for key in all_keys().into_iter().filter(limits) {
             assert!(table.iter().any(|limit| limit.key == Some(key.as_str())), "{key} is missing");
