@@ -16,7 +16,9 @@ pub struct Workspace {
 impl Workspace {
     /// Asks cargo, because the target folder can be chosen in four places.
     pub fn locate() -> Result<Self> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?.to_owned();
+        // Asked when it runs: where two checkouts share a target folder, this program may have been built in the other.
+        let own = std::env::var_os("CARGO_MANIFEST_DIR").context("run this as `cargo xtask`")?;
+        let root = Path::new(&own).parent().context("xtask lies in the workspace")?.to_owned();
         let output = cargo(&root)
             .args(["metadata", "--no-deps", "--format-version", "1"])
             .output()
