@@ -30,18 +30,14 @@ const IMPURE: [&str; 9] = [
 ];
 
 /// Sources of the node below a path, without its tests.
-fn sources(path: &Path, out: &mut Vec<PathBuf>) {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let of_tests = ["tests", "tests.rs", "testing.rs", "_sim.rs", "_crowd.rs"];
-    if of_tests.iter().any(|ending| name.ends_with(ending)) {
-        return;
-    }
-    if path.is_dir() {
-        let entries = fs::read_dir(path).expect("a folder");
-        entries.for_each(|entry| sources(&entry.expect("an entry").path(), out));
-    } else if name.ends_with(".rs") {
-        out.push(path.to_owned());
-    }
+fn sources(path: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    crate::docs_tests::sources(path, &mut files);
+    let endings = ["tests", "tests.rs", "testing.rs", "_sim.rs", "_crowd.rs"];
+    let of_tests = |part: &str| endings.iter().any(|ending| part.ends_with(ending));
+    let below = |file: &Path| file.strip_prefix(root()).unwrap_or(file).to_owned();
+    files.retain(|file| !below(file).iter().any(|part| of_tests(&part.to_string_lossy())));
+    files
 }
 
 /// The lines of a file above its tests, without comments.
@@ -52,15 +48,14 @@ fn code(path: &Path) -> Vec<String> {
 }
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+    Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("src")
 }
 
 #[test]
 fn layers_import_downward_only() {
     let mut upward = Vec::new();
     for (layer, allowed) in LAYERS {
-        let mut files = Vec::new();
-        sources(&root().join(layer), &mut files);
+        let files = sources(&root().join(layer));
         assert!(!files.is_empty(), "{layer} has sources");
         for file in files {
             for line in code(&file) {
@@ -101,9 +96,7 @@ fn every_network_layer_decides_in_a_pure_state() {
 #[test]
 fn only_the_transport_names_quic_and_only_plugins_name_wasm() {
     for (library, owner) in [("s2n_quic", "transport"), ("wasmtime", "plugin")] {
-        let mut files = Vec::new();
-        sources(&root(), &mut files);
-        for file in files.iter().filter(|file| !file.starts_with(root().join(owner))) {
+        for file in sources(&root()).iter().filter(|file| !file.starts_with(root().join(owner))) {
             let named = code(file).into_iter().find(|line| line.contains(&format!("{library}::")));
             assert!(named.is_none(), "{} names {library}: {named:?}", file.display());
         }

@@ -26,6 +26,8 @@ use crate::violation::Violation;
 pub const IDLE: Duration = Duration::from_secs(6);
 /// A handshake takes no longer.
 pub const HANDSHAKE: Duration = Duration::from_secs(4);
+/// How soon machines that were started are connected and know each other's protocols.
+pub const STARTED: Duration = Duration::from_secs(20);
 /// How often nodes are asked and the rules are checked while time passes.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Packets that wait in a socket; what comes beyond is lost, as on a real machine.
@@ -390,6 +392,36 @@ impl World {
         self.post(index, move |node| async move {
             node.host.remove_peer(id).await;
         });
+    }
+
+    /// Starts all machines; every one keeps every other one connected.
+    ///
+    /// # Errors
+    /// When one does not start.
+    pub fn start_mesh(&mut self) -> Outcome<Vec<usize>> {
+        let all: Vec<usize> = (0..self.machines.len()).collect();
+        self.step("start");
+        self.boot_all(&all)?;
+        self.mesh(&all);
+        Ok(all)
+    }
+
+    /// The same with so many protocols at each, waits until everything is as it should be, and says who they are.
+    ///
+    /// # Errors
+    /// What was broken, or is not so in time.
+    pub fn start_with(&mut self, protocols: u8) -> Outcome<Vec<usize>> {
+        let all = self.start_mesh()?;
+        self.register_all(protocols);
+        self.settle(STARTED)?;
+        Ok(all)
+    }
+
+    /// Every machine registers the first so many protocols, with handlers that take no time.
+    pub fn register_all(&self, protocols: u8) {
+        for node in 0..self.machines.len() {
+            (0..protocols).for_each(|number| self.register(node, number, Duration::ZERO));
+        }
     }
 
     /// Every one of these keeps every other one connected.

@@ -75,7 +75,8 @@ fn every_select_of_a_node_names_its_order() {
         }
     }
     let mut all = Vec::new();
-    let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../host/src");
+    let source =
+        std::path::PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("../host/src");
     for layer in ["transport", "connection", "stream", "supervisor", "protocol", "plugin"] {
         files(&source.join(layer), &mut all);
     }

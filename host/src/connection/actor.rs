@@ -18,7 +18,7 @@ use super::task::{Conversation, Greeted, Report};
 use super::teller::Teller;
 use super::{ConnectionEvent, ConnectionHandle, ConnectionId, ControlSender, DialFailure};
 use crate::peer::PeerId;
-use crate::transport::{AccessLists, Incoming, Link, LinkError, Transport};
+use crate::transport::{AccessLists, Direction, Incoming, Link, LinkError, Transport};
 use crate::wire::{CloseCode, Control, Hello};
 
 mod dials;
@@ -231,6 +231,9 @@ impl Actor {
             Ok(remote) => remote,
             Err(cause) => return self.decide(Event::DialFailed { connection, failure: cause.into() }),
         };
+        if direction == Direction::Outbound {
+            self.dialed.insert(peer, remote);
+        }
         let live = Live { handle, link: Some(link), greeted: None, told: None, remote, listens: None };
         self.live.insert(connection, live);
         self.decide(Event::Linked { connection, peer, direction, remote });

@@ -1,17 +1,16 @@
 //! Access entries that the operator adds and removes while the node runs.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
 use serde::Serialize;
 
+use super::book::SharedBook;
 use super::{Node, OperateError};
-use crate::folder::{AccessBook, AccessList, FolderError};
+use crate::folder::{AccessBook, AccessList};
 use crate::transport::{AccessEntry, AccessLists};
 
 /// The book of added entries beside those of the configuration.
 pub(super) struct AccessDesk {
     configured: AccessLists,
-    book: Arc<Mutex<AccessBook>>,
+    book: SharedBook<AccessBook>,
     /// One change at a time, so that book and host agree.
     turn: tokio::sync::Mutex<()>,
 }
@@ -47,12 +46,12 @@ pub struct ChangedAccess {
 
 impl AccessDesk {
     pub(super) fn new(configured: AccessLists, book: AccessBook) -> Self {
-        Self { configured, book: Arc::new(Mutex::new(book)), turn: tokio::sync::Mutex::new(()) }
+        Self { configured, book: SharedBook::new(book), turn: tokio::sync::Mutex::new(()) }
     }
 
     /// Everything that is in force.
     pub(super) fn lists(&self) -> AccessLists {
-        let book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+        let book = self.book.read();
         let mut lists = self.configured.clone();
         lists.allow.extend(&book.lists().allow);
         lists.block.extend(&book.lists().block);
@@ -64,18 +63,6 @@ impl AccessDesk {
             AccessList::Allow => self.configured.allow.contains(entry),
             AccessList::Block => self.configured.block.contains(entry),
         }
-    }
-
-    /// Changes the book on a thread that may wait for the disk.
-    async fn write<T: Send + 'static>(
-        &self,
-        change: impl FnOnce(&mut AccessBook) -> Result<T, FolderError> + Send + 'static,
-    ) -> Result<T, FolderError> {
-        let book = Arc::clone(&self.book);
-        let path = book.lock().unwrap_or_else(PoisonError::into_inner).path().to_owned();
-        let written =
-            tokio::task::spawn_blocking(move || change(&mut book.lock().unwrap_or_else(PoisonError::into_inner)));
-        written.await.unwrap_or_else(|error| Err(FolderError::io("write", &path)(std::io::Error::other(error))))
     }
 }
 
@@ -99,7 +86,7 @@ impl Node {
     /// When it cannot be kept; nothing changes then.
     pub async fn add_access(&self, list: AccessList, entry: AccessEntry) -> Result<ChangedAccess, OperateError> {
         let _turn = self.access.turn.lock().await;
-        self.access.write(move |book| book.add(list, entry)).await?;
+        self.access.book.write(move |book| book.add(list, entry)).await?;
         let closed = self.host.set_access(self.access.lists()).await;
         tracing::info!(?list, %entry, closed, "access entry added");
         Ok(ChangedAccess { list, entry, closed })
@@ -111,7 +98,7 @@ impl Node {
     /// When it is not there, stands in `weir.toml`, or the change cannot be kept.
     pub async fn remove_access(&self, list: AccessList, entry: AccessEntry) -> Result<ChangedAccess, OperateError> {
         let _turn = self.access.turn.lock().await;
-        let removed = self.access.write(move |book| book.remove(list, &entry)).await?;
+        let removed = self.access.book.write(move |book| book.remove(list, &entry)).await?;
         let closed = self.host.set_access(self.access.lists()).await;
         if self.access.is_configured(list, &entry) {
             return Err(OperateError::ConfiguredEntry { list, entry });

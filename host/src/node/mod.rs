@@ -1,6 +1,7 @@
 //! A running node as its operator sees it: the host, and what of it is kept in the data folder.
 
 mod access;
+mod book;
 mod peers;
 mod plugins;
 

@@ -24,14 +24,7 @@ fn world(seed: u64, trace: Trace) -> World {
 
 fn play(world: &mut World) -> Outcome {
     let protocols = world.draw(1..=8) as u8;
-    let all: Vec<usize> = (0..world.machines.len()).collect();
-    world.step("start");
-    world.boot_all(&all)?;
-    world.mesh(&all);
-    for node in &all {
-        (0..protocols).for_each(|number| world.register(*node, number, Duration::ZERO));
-    }
-    world.settle(Duration::from_secs(20))?;
+    let all = world.start_with(protocols)?;
     let most = world.draw_ms(2..=150);
     world.set_latency(most);
     for _ in 0..world.draw(4..=14) {
@@ -48,9 +41,7 @@ fn play(world: &mut World) -> Outcome {
         world.run_for(time)?;
     }
     world.step("all back");
-    for node in &all {
-        (0..protocols).for_each(|number| world.register(*node, number, Duration::ZERO));
-    }
+    world.register_all(protocols);
     world.settle(Duration::from_secs(90))
 }
 

@@ -35,19 +35,8 @@ fn world(seed: u64, trace: Trace) -> World {
     World::new(Setup::new(seed, 2 + (seed % 3) as usize), trace)
 }
 
-fn start(world: &mut World) -> Outcome {
-    let all: Vec<usize> = (0..world.machines.len()).collect();
-    world.step("start");
-    world.boot_all(&all)?;
-    world.mesh(&all);
-    for node in all {
-        (0..PROTOCOLS).for_each(|number| world.register(node, number, Duration::ZERO));
-    }
-    world.settle(Duration::from_secs(20))
-}
-
 fn crash(world: &mut World) -> Outcome {
-    start(world)?;
+    world.start_with(PROTOCOLS)?;
     for _ in 0..world.draw(1..=3) {
         let floods = world.draw(0..=3);
         world.draw_floods(floods, PROTOCOLS);
@@ -85,7 +74,7 @@ fn admitted_soon(world: &mut World, victim: usize, others: &[usize]) -> Outcome 
 }
 
 fn clock(world: &mut World) -> Outcome {
-    start(world)?;
+    world.start_with(PROTOCOLS)?;
     for _ in 0..world.draw(1..=4) {
         let floods = world.draw(0..=2);
         world.draw_floods(floods, PROTOCOLS);

@@ -32,17 +32,6 @@ fn world(seed: u64, trace: Trace) -> World {
     World::new(Setup::new(seed, 2 + (seed % 3) as usize), trace)
 }
 
-fn start(world: &mut World) -> Outcome {
-    let all: Vec<usize> = (0..world.machines.len()).collect();
-    world.step("start");
-    world.boot_all(&all)?;
-    world.mesh(&all);
-    for node in all {
-        (0..PROTOCOLS).for_each(|number| world.register(node, number, Duration::ZERO));
-    }
-    world.settle(Duration::from_secs(20))
-}
-
 /// When everybody has to be connected again after so long without: each side notices within the idle timeout; the
 /// wait until the next attempt grows with the time spent failing, by less than two thirds of it; and that attempt may
 /// have begun just before, and has to run into its deadlines.
@@ -53,7 +42,7 @@ pub fn bound_after(cut: Duration) -> Duration {
 }
 
 fn partition(world: &mut World) -> Outcome {
-    start(world)?;
+    world.start_with(PROTOCOLS)?;
     for _ in 0..world.draw(1..=3) {
         let floods = world.draw(0..=3);
         world.draw_floods(floods, PROTOCOLS);
@@ -80,7 +69,7 @@ fn partition(world: &mut World) -> Outcome {
 }
 
 fn one_way(world: &mut World) -> Outcome {
-    start(world)?;
+    world.start_with(PROTOCOLS)?;
     for _ in 0..world.draw(1..=3) {
         let floods = world.draw(0..=3);
         world.draw_floods(floods, PROTOCOLS);

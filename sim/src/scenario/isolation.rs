@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Scenario;
 use crate::courier::Flood;
 use crate::trace::Trace;
-use crate::world::{Outcome, Setup, World};
+use crate::world::{Outcome, STARTED, Setup, World};
 
 /// See `about`.
 pub const STALLED: Scenario = Scenario {
@@ -38,15 +38,13 @@ fn world(seed: u64, trace: Trace) -> World {
 }
 
 fn play(world: &mut World) -> Outcome {
-    world.step("start");
-    world.boot_all(&[SENDER, RECEIVER])?;
-    world.mesh(&[SENDER, RECEIVER]);
+    world.start_mesh()?;
     for number in [STALLED_PROTOCOL].into_iter().chain(OTHERS) {
         world.register(SENDER, number, Duration::ZERO);
         let pace = if number == STALLED_PROTOCOL { STALL * 2 } else { Duration::ZERO };
         world.register(RECEIVER, number, pace);
     }
-    world.settle(Duration::from_secs(20))?;
+    world.settle(STARTED)?;
 
     world.step("the others alone");
     let size = world.draw(2_000..=4_000) as usize;

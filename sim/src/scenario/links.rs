@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Scenario;
 use crate::trace::Trace;
-use crate::world::{Outcome, Setup, World};
+use crate::world::{Outcome, STARTED, Setup, World};
 
 /// See `about`.
 pub const LOSSY: Scenario = Scenario {
@@ -34,18 +34,14 @@ fn world(seed: u64, trace: Trace) -> World {
 
 /// All nodes up, connected, with all protocols.
 fn start(world: &mut World) -> Outcome {
-    let all: Vec<usize> = (0..world.machines.len()).collect();
-    world.step("start");
-    world.boot_all(&all)?;
-    world.mesh(&all);
-    for node in all {
+    for node in world.start_mesh()? {
         for number in 0..PROTOCOLS {
             // One in three takes its time, so that flow control has something to do.
             let pace = if world.chance(33) { world.draw_ms(1..=30) } else { Duration::ZERO };
             world.register(node, number, pace);
         }
     }
-    world.settle(Duration::from_secs(20))
+    world.settle(STARTED)
 }
 
 fn lossy(world: &mut World) -> Outcome {

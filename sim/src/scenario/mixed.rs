@@ -24,14 +24,7 @@ fn world(seed: u64, trace: Trace) -> World {
 }
 
 fn play(world: &mut World) -> Outcome {
-    let all: Vec<usize> = (0..world.machines.len()).collect();
-    world.step("start");
-    world.boot_all(&all)?;
-    world.mesh(&all);
-    for node in &all {
-        (0..PROTOCOLS).for_each(|number| world.register(*node, number, Duration::ZERO));
-    }
-    world.settle(Duration::from_secs(20))?;
+    let all = world.start_with(PROTOCOLS)?;
     let began = world.now();
     let mut one_way = false;
     for _ in 0..world.draw(4..=16) {
@@ -46,9 +39,7 @@ fn play(world: &mut World) -> Outcome {
     if !down.is_empty() {
         world.boot_all(&down)?;
     }
-    for node in &all {
-        (0..PROTOCOLS).for_each(|number| world.register(*node, number, Duration::ZERO));
-    }
+    world.register_all(PROTOCOLS);
     let trouble = world.now() - began;
     world.settle(bound_after(trouble) + Duration::from_secs(30))
 }

@@ -39,12 +39,7 @@ impl Actor {
     pub(super) fn dialed(&mut self, connection: ConnectionId, outcome: Result<Link, DialFailure>) {
         self.dial_tasks.remove(&connection);
         match outcome {
-            Ok(link) => {
-                if let Ok(address) = link.handle.remote_address() {
-                    self.dialed.insert(link.peer, address);
-                }
-                self.linked(connection, link);
-            }
+            Ok(link) => self.linked(connection, link),
             Err(failure) => self.decide(Event::DialFailed { connection, failure }),
         }
         self.forget_addresses();
