@@ -35,9 +35,8 @@ impl ApiError {
 
 fn status_of(code: &str) -> StatusCode {
     match code {
-        "unknown-plugin" | "unknown-peer" | "unknown-entry" | "unknown-command" | "unknown-group" | "not-found" => {
-            StatusCode::NOT_FOUND
-        }
+        "unknown-plugin" | "unknown-peer" | "unknown-entry" | "unknown-command" | "unknown-group" | "unknown-store"
+        | "not-found" => StatusCode::NOT_FOUND,
         "bad-request" => StatusCode::BAD_REQUEST,
         "timed-out" | "timeout" => StatusCode::GATEWAY_TIMEOUT,
         "busy" | "gone" => StatusCode::SERVICE_UNAVAILABLE,
@@ -46,6 +45,7 @@ fn status_of(code: &str) -> StatusCode {
             StatusCode::CONFLICT
         }
         "folder-unusable" | "not-saved" | "internal" => StatusCode::INTERNAL_SERVER_ERROR,
+        "plugin-loaded" | "store-not-empty" => StatusCode::CONFLICT,
         code if code.starts_with("already-") => StatusCode::CONFLICT,
         _ => StatusCode::UNPROCESSABLE_ENTITY,
     }

@@ -1,5 +1,7 @@
 //! `weir plugin`: see, load, upgrade and unload plugins.
 
+mod store;
+
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -46,6 +48,8 @@ enum Command {
         #[arg(long)]
         save: bool,
     },
+    /// Export, import or purge what a plugin keeps
+    Store(store::Store),
 }
 
 impl Plugin {
@@ -69,6 +73,7 @@ impl Plugin {
                 let document = ask(folder, upload(&path, &file, save)?).await?;
                 output.show(&document, render_upgraded);
             }
+            Command::Store(command) => command.execute(folder, output).await?,
         }
         Ok(())
     }

@@ -83,10 +83,10 @@ fn home(network: Arc<Recorder>) -> Arc<Home> {
     let services = Services {
         network,
         runtime: Runtime::system().expect("randomness"),
-        policy,
+        policy: policy.clone(),
         signer: Arc::new(NoKey),
         store: Store::in_memory(&MemoryDisk::default()),
-        desk: Arc::new(CallDesk::default()),
+        desk: Arc::new(CallDesk::new(&policy)),
         started: tokio::time::Instant::now(),
     };
     let info = PluginInfo {

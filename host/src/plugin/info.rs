@@ -41,6 +41,8 @@ pub struct Counters {
     pub reports: u64,
     /// Log lines beyond the limit of a turn.
     pub log_lines_dropped: u64,
+    /// Calls to another plugin that were refused: too many were open, or they came too fast.
+    pub calls_refused: u64,
     /// Linear memory of the instance, in bytes.
     pub memory_bytes: u64,
     /// Keys and values in the store, in bytes.

@@ -4,7 +4,7 @@
 //! was staged only after the call returned ok: first the store, then what leaves. Anything else discards the turn
 //! and the instance; a fresh one gets the batch again, one event at a time, and loses only what fails alone.
 //!
-//! `mailbox/state`, `mailbox/news`, `turn`, `ledger`, `timers`, `grants`, `manifest`, `crash` and `inspect` decide and
+//! `mailbox/state`, `mailbox/news`, `calls/state`, `turn`, `ledger`, `timers`, `grants`, `manifest`, `crash` and `inspect` decide and
 //! do no I/O; `actor` and `commit` join them; `plugins` is the handle.
 
 mod abi;
@@ -35,6 +35,7 @@ mod recover;
 mod revision;
 mod ticker;
 mod timers;
+mod transfer;
 mod turn;
 mod upgrade;
 
@@ -49,6 +50,7 @@ pub use self::metrics::Metric;
 pub use self::plugins::{Plugins, PluginsConfig};
 pub use self::policy::{PluginPolicy, Preemption};
 pub use self::revision::{PluginSettings, PluginSource};
+pub use self::transfer::{ImportOptions, StoreExport, StoreImport, TransferError};
 
 /// Signs with the node's key.
 pub trait Signer: Send + Sync + 'static {

@@ -161,6 +161,8 @@ impl Actor {
             self.home.mailbox.reopen();
         }
         let init = self.init(&revision, abi::Cause::Upgrade, Some(predecessor));
+        // What `start` opens is the new instance's own and stays.
+        let before = self.home.ledger().owed();
         if let Err(why) = self.activate(revision.clone(), new, init).await {
             let error = self.refused(&revision, *why);
             self.go_on(old, quarantined).await;
@@ -168,7 +170,8 @@ impl Actor {
         }
         drop(old);
         if snapshot_bytes.is_none() {
-            self.abandon(&Batch::default());
+            self.home.mailbox.resume_all();
+            self.end(before);
         }
         if quarantined {
             self.home.services.desk.enter(&self.home.name, self.home.mailbox.clone());
