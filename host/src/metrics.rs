@@ -125,10 +125,16 @@ fn connections(table: &mut Table, status: &ManagerStatus) {
 }
 
 fn supervisor(table: &mut Table, stats: SupervisorStats) {
-    let SupervisorStats { attempts, connected, unreachable, wrong_key, refused, short_lived, evicted, records } = stats;
+    let SupervisorStats { attempts, connected, unreachable, wrong_key, refused, broken, short_lived, evicted, records } =
+        stats;
     table.counter("weir_supervisor_attempts_total", "Attempts to reach a peer", attempts);
-    let outcomes =
-        [("connected", connected), ("unreachable", unreachable), ("wrong-key", wrong_key), ("refused", refused)];
+    let outcomes = [
+        ("connected", connected),
+        ("unreachable", unreachable),
+        ("wrong-key", wrong_key),
+        ("refused", refused),
+        ("broken", broken),
+    ];
     let help = "What attempts came to; those with a wrong key are unreachable, too";
     table.counters("weir_supervisor_outcomes_total", help, "outcome", &outcomes);
     table.counter("weir_supervisor_short_lived_total", "Connections that ended before they had settled", short_lived);
@@ -149,7 +155,7 @@ fn pools(table: &mut Table, totals: PoolTotals, pools: &[PoolStats]) {
     );
     table.gauge("weir_send_streams_opening", "Send streams being opened", slots(|pool| pool.opening));
     table.gauge("weir_send_stream_waiters", "Lanes that wait for a stream", slots(|pool| pool.waiters));
-    let PoolTotals { pools, lanes_moved, connections_wanted } = totals;
+    let PoolTotals { pools, lanes_moved, connections_wanted, connections_spared } = totals;
     let PoolCounters { opened, lent, late, denied, displaced, shrunk, abandoned, stopped } = pools;
     table.counter("weir_send_streams_opened_total", "Send streams opened", opened);
     table.counter("weir_borrows_total", "Times that a stream was lent", lent);
@@ -164,6 +170,11 @@ fn pools(table: &mut Table, totals: PoolTotals, pools: &[PoolStats]) {
         "weir_connections_wanted_total",
         "Times that streams asked for another connection",
         connections_wanted,
+    );
+    table.counter(
+        "weir_connections_spared_total",
+        "Connections given up because others are enough",
+        connections_spared,
     );
 }
 

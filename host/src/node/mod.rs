@@ -2,6 +2,7 @@
 
 mod access;
 mod book;
+mod groups;
 mod peers;
 mod plugins;
 
@@ -17,14 +18,16 @@ pub use plugins::{FailedPlugin, MAX_PLUGIN_FILE, PluginRequest, Saved, Unloaded}
 
 use crate::admin::AdminServer;
 use crate::config::{Config, ConfigError, MemoryBound};
-use crate::folder::{AccessBook, AccessList, Folder, FolderError, FolderLock, PeerBook};
+use crate::folder::{AccessBook, AccessList, Folder, FolderError, FolderLock, GroupBook, PeerBook};
 use crate::host::{Environment, Host, HostConfig};
 use crate::identity::{KeyError, NodeKey};
 use crate::plugin::PluginError;
+use crate::protocol::GroupError;
 use crate::runtime::Runtime;
 use crate::supervisor::WatchError;
 use crate::transport::AccessEntry;
 use access::AccessDesk;
+use groups::GroupDesk;
 use peers::KnownPeers;
 use plugins::PluginDesk;
 
@@ -86,6 +89,9 @@ pub enum OperateError {
     /// Nobody knows this peer.
     #[error("no peer {0} is known; `weir peers` lists those that are")]
     UnknownPeer(crate::peer::PeerId),
+    /// Nothing was done with a group.
+    #[error(transparent)]
+    Group(#[from] GroupError),
     /// No such access entry.
     #[error("the {list} list has no entry `{entry}`; `weir access` lists those that there are")]
     UnknownEntry {
@@ -122,6 +128,7 @@ impl OperateError {
             Self::OwnId => "own-id",
             Self::Watch(_) => "too-many-peers",
             Self::UnknownPeer(_) => "unknown-peer",
+            Self::Group(error) => error.code(),
             Self::UnknownEntry { .. } => "unknown-entry",
             Self::ConfiguredEntry { .. } => "configured-entry",
             Self::NotSaved { .. } => "not-saved",
@@ -137,6 +144,7 @@ pub struct Node {
     memory_limit: u64,
     known: KnownPeers,
     access: AccessDesk,
+    groups: GroupDesk,
     desk: PluginDesk,
 }
 
@@ -183,14 +191,16 @@ impl RunningNode {
         let lock = FolderLock::take(&folder)?;
         let key = NodeKey::load(&folder.key())?;
         let book = PeerBook::open(folder.peers())?;
+        let groups = GroupBook::open(folder.groups())?;
         let access = AccessDesk::new(config.access.clone(), AccessBook::open(folder.access())?);
         // From the first packet on.
         let config = Config { access: access.lists(), ..config };
         let host = Host::start(host_config(&folder, &config, key)?).await.map_err(StartError::Host)?;
+        let groups = GroupDesk::new(&host, groups);
         let known = KnownPeers::new(host.clone(), book, &config.peers);
         let desk = PluginDesk::new(host.clone(), folder.plugins(), &config);
         let memory_limit = config.limits.memory_limit;
-        let node = Arc::new(Node { host, folder, memory, memory_limit, known, access, desk });
+        let node = Arc::new(Node { host, folder, memory, memory_limit, known, access, groups, desk });
         node.known.announce().await;
         node.desk.load_folder().await;
         match AdminServer::start(Arc::clone(&node)) {

@@ -30,6 +30,7 @@ mod meter;
 mod metrics;
 mod plugins;
 mod policy;
+mod records;
 mod recover;
 mod revision;
 mod ticker;
