@@ -97,6 +97,7 @@ fn home(network: Arc<Recorder>) -> Arc<Home> {
         protocols: Vec::new(),
         revision: 1,
         grants: Vec::new(),
+        durability: Durability::Relaxed,
         counters: Counters::default(),
         last_error: None,
         last_crash: None,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::crash::CrashReport;
+use super::store::Durability;
 use crate::protocol::ProtocolId;
 
 /// What a plugin is doing.
@@ -63,6 +64,8 @@ pub struct PluginInfo {
     pub revision: u64,
     /// What it was granted beyond the defaults.
     pub grants: Vec<String>,
+    /// When what its turns stage may leave.
+    pub durability: Durability,
     /// What it did.
     pub counters: Counters,
     /// The last crash in a sentence.

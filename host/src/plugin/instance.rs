@@ -14,7 +14,7 @@ use super::home::{Home, add};
 use super::limiter::{Limited, Limiter};
 use super::meter::{Meter, TimedOut};
 use super::revision::Revision;
-use super::store::{StagedWrites, StoreLimits};
+use super::store::{Durability, StagedWrites, StoreLimits};
 use super::turn::Staged;
 use crate::protocol::{ProtocolId, ProtocolSpec};
 
@@ -34,6 +34,10 @@ pub(super) struct InstanceState {
     pub(super) log_lines: u32,
     /// Tags the log lines of a turn that is run again.
     pub(super) replay: bool,
+    /// When what a turn stages may leave.
+    pub(super) durability: Durability,
+    /// All that the turn rests on is on the disk: of the plugin's own turns, and of others' that it heard of.
+    pub(super) settled: bool,
     limiter: Limiter,
 }
 
@@ -213,6 +217,8 @@ fn state(home: &Arc<Home>, revision: &Revision, now: u64) -> InstanceState {
         panic: None,
         log_lines: 0,
         replay: false,
+        durability: revision.durability,
+        settled: false,
         limiter: Limiter::new(policy),
         home: home.clone(),
     }

@@ -301,6 +301,7 @@ fn new_info(revision: &Revision) -> PluginInfo {
         protocols: Vec::new(),
         revision: revision.number,
         grants: Vec::new(),
+        durability: revision.durability,
         counters: Counters::default(),
         last_error: None,
         last_crash: None,

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::store::Durability;
+
 /// How running code is stopped when it takes too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Preemption {
@@ -52,6 +54,10 @@ pub struct PluginPolicy {
     pub store_value: u32,
     /// Keys and values of the store together, in bytes.
     pub store_bytes: u64,
+    /// When what a turn sends, asks, answers and calls may leave: at once, or when its writes are on the disk. Relaxed,
+    /// because it is a hundred times faster and what a crash loses is 50 ms of turns, never a part of one; protocols
+    /// that must not forget what they told a peer are made strict by the operator.
+    pub durability: Durability,
     /// Timers set at once.
     pub timers: u32,
     /// Largest snapshot that is carried over an upgrade, in bytes. A larger one is left out; the store is the truth.
@@ -92,6 +98,7 @@ impl Default for PluginPolicy {
             store_key: 1_024,
             store_value: 1 << 20,
             store_bytes: 256 << 20,
+            durability: Durability::Relaxed,
             timers: 4_096,
             snapshot: 16 << 20,
             protocols: 64,

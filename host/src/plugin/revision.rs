@@ -12,6 +12,7 @@ use super::instance::{Failed, failure};
 use super::limiter::Limiter;
 use super::manifest::Manifest;
 use super::meter::Meter;
+use super::store::Durability;
 use super::{PluginError, PluginPolicy, abi, inspect};
 
 /// The operator's part of a plugin.
@@ -21,6 +22,8 @@ pub struct PluginSettings {
     pub config: serde_json::Value,
     /// Capabilities it may have if it asks for them.
     pub grants: Vec<String>,
+    /// When its turns' effects may leave; what [`PluginPolicy::durability`] says when nothing is said.
+    pub durability: Option<Durability>,
 }
 
 /// A file to load.
@@ -48,6 +51,8 @@ pub(super) struct Revision {
     pub(super) grants: Grants,
     /// The plugin's configuration as JSON text.
     pub(super) config: String,
+    /// When what its turns stage may leave.
+    pub(super) durability: Durability,
     pub(super) pre: abi::PluginPre<super::instance::InstanceState>,
 }
 
@@ -88,7 +93,8 @@ impl Revision {
             PluginError::OtherWorld { file: file.clone(), found }
         })?;
         let config = if settings.config.is_null() { "{}".to_owned() } else { settings.config.to_string() };
-        Ok(Self { number, manifest, grants, config, pre })
+        let durability = settings.durability.unwrap_or(policy.durability);
+        Ok(Self { number, manifest, grants, config, durability, pre })
     }
 }
 

@@ -112,6 +112,7 @@ impl Actor {
             info.protocols = registered;
             info.revision = self.revision.number;
             info.grants = self.revision.grants.iter().map(str::to_owned).collect();
+            info.durability = self.revision.durability;
         });
     }
 
