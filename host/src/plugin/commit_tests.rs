@@ -98,6 +98,8 @@ fn home(network: Arc<Recorder>) -> Arc<Home> {
         revision: 1,
         grants: Vec::new(),
         counters: Counters::default(),
+        muted: Vec::new(),
+        quarantine: None,
         last_error: None,
         last_crash: None,
     };
