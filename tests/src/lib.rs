@@ -7,3 +7,5 @@ pub mod node;
 pub mod raw;
 pub mod relay;
 pub mod weir;
+
+include!(concat!(env!("OUT_DIR"), "/guests.rs"));

@@ -47,7 +47,7 @@ pub(super) const NODE: Shape = Table(&[
             ("memory_limit", Value),
         ]),
     ),
-    ("timeouts", Table(&[("idle", Value), ("keep_alive", Value), ("handshake", Value)])),
+    ("timeouts", Table(&[("idle", Value), ("keep_alive", Value), ("handshake", Value), ("spare_connection", Value)])),
     ("access", Table(&[("allow", Value), ("block", Value)])),
     (
         "reconnect",

@@ -69,6 +69,9 @@ pub const TEMPLATE: &str = r#"# Configuration of a Weir node. Every key stands h
 # A new connection must be established within this time.
 #handshake = "10s"
 
+# A further connection to a peer that its load has not needed for this long is closed again.
+#spare_connection = "60s"
+
 [access]
 # Whom to let in; everybody when it is empty. PEER_ID, IP, IP/PREFIX, IP:PORT or [IPV6]:PORT.
 #allow = []

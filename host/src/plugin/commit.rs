@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use tokio::time::Instant;
 
@@ -127,7 +126,10 @@ impl<'a> Leaving<'a> {
                 }
             }
             Effect::Pause { protocol, paused } => home.mailbox.pause(&protocol, paused),
-            Effect::Report => drop(home.counts.reports.fetch_add(1, Ordering::Relaxed)),
+            Effect::Report { abusive } => {
+                add(&home.counts.reports, 1);
+                abusive.into_iter().for_each(|lane| home.called_abusive(&lane));
+            }
             Effect::Write(_) | Effect::Nothing => {}
             Effect::TimerSet { id, after, .. } => home.ledger().timers.set(id, after, Instant::now()),
             Effect::TimerCancel { id, .. } => home.ledger().timers.cancel(id),

@@ -99,6 +99,8 @@ fn home(network: Arc<Recorder>) -> Arc<Home> {
         grants: Vec::new(),
         durability: Durability::Relaxed,
         counters: Counters::default(),
+        muted: Vec::new(),
+        quarantine: None,
         last_error: None,
         last_crash: None,
     };

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::poison::MutePolicy;
 use super::store::Durability;
+use super::supervision::SupervisionPolicy;
 
 /// How running code is stopped when it takes too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -76,10 +78,14 @@ pub struct PluginPolicy {
     pub pause: Duration,
     /// Largest file that is looked at, in bytes.
     pub file: usize,
-    /// Crashes within `crash_window` after which the plugin is quarantined.
-    pub crash_budget: usize,
-    /// See `crash_budget`.
-    pub crash_window: Duration,
+    /// How many crashes quarantine it, and how long it waits before it is started again.
+    pub supervision: SupervisionPolicy,
+    /// When a peer is muted, and for how long.
+    pub mute: MutePolicy,
+    /// Dead letters that are kept; the oldest go. As many as a person looks through.
+    pub dead_letters: usize,
+    /// Bytes of their bodies; the oldest go. Four of the largest messages.
+    pub dead_letter_bytes: u64,
     /// Lines one turn may log; the rest is counted.
     pub log_lines: u32,
     /// Names of metrics a plugin may use.
@@ -115,8 +121,10 @@ impl Default for PluginPolicy {
             protocols: 64,
             pause: Duration::from_secs(10),
             file: 64 << 20,
-            crash_budget: 5,
-            crash_window: Duration::from_secs(60),
+            supervision: SupervisionPolicy::default(),
+            mute: MutePolicy::default(),
+            dead_letters: 256,
+            dead_letter_bytes: 4 << 20,
             log_lines: 256,
             metrics: 256,
         }

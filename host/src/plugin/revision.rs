@@ -47,6 +47,8 @@ impl PluginSource {
 pub(super) struct Revision {
     /// Counts the revisions of all plugins.
     pub(super) number: u64,
+    /// The SHA-256 of the file.
+    pub(super) digest: String,
     pub(super) manifest: Manifest,
     pub(super) grants: Grants,
     /// The plugin's configuration as JSON text.
@@ -67,6 +69,7 @@ impl Revision {
     ) -> Result<Self, PluginError> {
         let file = source.file();
         let (settings, path) = (source.settings.clone(), source.path.clone());
+        let digest = super::digest::sha256(&source.bytes);
         let component = compile(engine, policy, source).await?;
         let raw = describe(engine, policy, &file, &component).await?;
         let refused = |reason| PluginError::Manifest { file: file.clone(), reason };
@@ -94,7 +97,7 @@ impl Revision {
         })?;
         let config = if settings.config.is_null() { "{}".to_owned() } else { settings.config.to_string() };
         let durability = settings.durability.unwrap_or(policy.durability);
-        Ok(Self { number, manifest, grants, config, durability, pre })
+        Ok(Self { number, digest, manifest, grants, config, durability, pre })
     }
 }
 
