@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use weir_host::plugin::store::{MemoryDisk, Store};
 use weir_host::plugin::{
     CallError, Caller, PluginInfo, PluginPolicy, PluginSettings, PluginSource, PluginState, Plugins, PluginsConfig,
-    Preemption, Signer,
+    Preemption, Signer, SupervisionPolicy,
 };
 use weir_host::runtime::Runtime;
 use weir_tests::guests::guest;
@@ -259,7 +259,8 @@ async fn unloading_either_side_ends_the_call() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn quarantine_of_either_side_ends_the_call() {
-    let policy = PluginPolicy { crash_budget: 1, ..PluginPolicy::default() };
+    let supervision = SupervisionPolicy { crashes: 1, ..SupervisionPolicy::default() };
+    let policy = PluginPolicy { supervision, ..PluginPolicy::default() };
     let node = Node::start(policy).await;
     let call = node.begin(A, "call", to(B, "hold"));
     node.until_count(B, "held", 1).await;
@@ -303,9 +304,12 @@ fn draw(state: &mut u64, below: u64) -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_call_ends_once_whatever_happens() {
     let seed = std::env::var("WEIR_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(11);
-    let steps = std::env::var("WEIR_STEPS").ok().and_then(|text| text.parse().ok()).unwrap_or(120);
+    let steps = std::env::var("WEIR_STEPS").ok().and_then(|text| text.parse().ok()).unwrap_or(80);
     println!("WEIR_SEED={seed} WEIR_STEPS={steps}");
-    let policy = PluginPolicy { pair_open_calls: 16, crash_budget: usize::MAX, ..PluginPolicy::default() };
+    let at_once = Duration::from_millis(1);
+    let patient =
+        SupervisionPolicy { crashes: usize::MAX, backoff: at_once, longest_backoff: at_once, ..Default::default() };
+    let policy = PluginPolicy { pair_open_calls: 16, supervision: patient, ..PluginPolicy::default() };
     let node = Node::start(policy).await;
     let (mut dice, mut pending) = (seed, Vec::new());
     let (mut answers, mut failures) = (0, 0);
