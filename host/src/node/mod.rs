@@ -179,6 +179,14 @@ impl RunningNode {
     /// # Errors
     /// When anything but a plugin is wrong; the message says what to do.
     pub async fn start(folder: Folder, config: Config) -> Result<Self, StartError> {
+        Self::start_in(folder, config, Environment::default()).await
+    }
+
+    /// [`RunningNode::start`] in another environment than the machine's own.
+    ///
+    /// # Errors
+    /// As for [`RunningNode::start`].
+    pub async fn start_in(folder: Folder, config: Config, environment: Environment) -> Result<Self, StartError> {
         let memory = config.check_memory(&folder.config())?;
         let lock = FolderLock::take(&folder)?;
         let key = NodeKey::load(&folder.key())?;
@@ -186,7 +194,7 @@ impl RunningNode {
         let access = AccessDesk::new(config.access.clone(), AccessBook::open(folder.access())?);
         // From the first packet on.
         let config = Config { access: access.lists(), ..config };
-        let host = Host::start(host_config(&folder, &config, key)?).await.map_err(StartError::Host)?;
+        let host = Host::start(host_config(&folder, &config, key, environment)?).await.map_err(StartError::Host)?;
         let known = KnownPeers::new(host.clone(), book, &config.peers);
         let desk = PluginDesk::new(host.clone(), folder.plugins(), &config);
         let memory_limit = config.limits.memory_limit;
@@ -221,13 +229,18 @@ impl RunningNode {
     }
 }
 
-fn host_config(folder: &Folder, config: &Config, key: NodeKey) -> Result<HostConfig, StartError> {
+fn host_config(
+    folder: &Folder,
+    config: &Config,
+    key: NodeKey,
+    environment: Environment,
+) -> Result<HostConfig, StartError> {
     let runtime = Runtime::system().map_err(|error| StartError::Host(anyhow::Error::new(error)))?;
     Ok(HostConfig {
         key: Arc::new(key),
         data_dir: folder.path().to_owned(),
         config: config.clone(),
         runtime,
-        environment: Environment::default(),
+        environment,
     })
 }

@@ -32,7 +32,7 @@ impl Actor {
         cause: abi::Cause,
         predecessor: Option<abi::Predecessor>,
     ) -> abi::Init {
-        let policy = self.home.policy();
+        let policy = &revision.policy;
         abi::Init {
             node: (&self.home.network().node()).into(),
             cause,
@@ -97,6 +97,7 @@ impl Actor {
             max_message: *max_message,
         };
         self.retell = self.told.iter().map(hear).collect();
+        self.home.set_policy(&revision.policy);
         self.instance = Some(instance);
         self.revision = revision;
         self.show();
@@ -111,6 +112,7 @@ impl Actor {
             info.state = PluginState::Active;
             info.protocols = registered;
             info.revision = self.revision.number;
+            info.code = self.revision.code;
             info.grants = self.revision.grants.iter().map(str::to_owned).collect();
         });
     }
@@ -195,7 +197,7 @@ impl Actor {
         let Some(old) = self.instance.take() else {
             return (None, None, Some("the plugin was quarantined".to_owned()));
         };
-        let most = self.home.policy().snapshot;
+        let most = self.revision.policy.snapshot;
         match old.snapshot().await {
             (old, Ok(bytes)) if bytes.len() <= most => (old, Some(bytes), None),
             (old, Ok(bytes)) => (old, None, Some(format!("it has {} bytes; the limit is {most}", bytes.len()))),
