@@ -8,6 +8,7 @@ mod isolation;
 mod links;
 mod mixed;
 mod plugin;
+mod poison;
 mod storm;
 
 pub use plugin::available as plugins_are_built;
@@ -45,6 +46,7 @@ pub static SCENARIOS: &[Scenario] = &[
     isolation::STALLED,
     storm::STORM,
     plugin::UPGRADE,
+    poison::POISON,
     mixed::MIXED,
 ];
 

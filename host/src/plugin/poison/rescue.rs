@@ -76,18 +76,23 @@ impl Actor {
     }
 
     /// The events of the next run that concern the instance that lives now. The others are settled here.
-    fn part(&self, rescue: &mut Rescue) -> Batch {
+    fn part(&mut self, rescue: &mut Rescue) -> Batch {
         let Some(instance) = &self.instance else { return Batch::default() };
         let (batch, range) = (&rescue.batch, rescue.run.events.clone());
-        let mut unheard = Vec::new();
+        let (mut muted, mut foreign) = (Vec::new(), Vec::new());
         let part = {
             let ledger = self.home.ledger();
-            let concerns = |item: &Item| events::concerns(item, batch, &ledger, instance.state());
-            let muted = |item: &Item| self.is_of_muted(batch, item);
-            unheard.extend(batch.items[range.clone()].iter().filter(|item| muted(item)).cloned());
-            batch.part(range, |item| concerns(item) && !muted(item))
+            for item in batch.items.get(range.clone()).unwrap_or_default() {
+                if self.is_of_muted(batch, item) {
+                    muted.push(item.clone());
+                } else if !events::concerns(item, batch, &ledger, instance.state()) {
+                    foreign.push(item.clone());
+                }
+            }
+            batch.part(range, |item| !muted.contains(item) && !foreign.contains(item))
         };
-        unheard.iter().for_each(|item| self.lose(batch, item));
+        muted.iter().for_each(|item| self.turn_away(batch, item));
+        foreign.iter().for_each(|item| self.pass_by(item));
         part
     }
 
@@ -164,18 +169,24 @@ impl Actor {
 
     /// Every event of a batch is settled.
     async fn rescued(&mut self, mut rescue: Rescue) {
+        if !rescue.again {
+            // As large as a turn may be now, or it would not have been divided.
+            self.pace.went(self.pace.events());
+        }
         if !rescue.replay.only_together() {
             return;
         }
-        // Nothing is lost, and the operator hears of it all the same. Only a timeout counts: a plugin that needs more
-        // than its time for every batch keeps the node busy for nothing.
-        self.pace.failed_together(rescue.batch.items.len());
+        // Nothing is lost, and the operator hears of it all the same. It counts like any crash, or a plugin that fails
+        // again and again and goes well in between would keep the node busy for nothing; except for want of memory,
+        // which smaller turns mend.
+        let events = rescue.batch.items.len().min(rescue.replay.most().saturating_mul(2));
+        self.pace.failed_together(events);
         let Some(failure) = rescue.failure.take() else { return };
         let position = failure.panic.as_ref().and_then(|panic| panic.event).map(|event| event as usize);
-        let timed_out = failure.kind == CrashKind::Timeout;
+        let (kind, short) = (failure.kind, failure.refused_memory.is_some());
         let report = self.report("batch", position, None, failure);
-        if timed_out {
-            self.crashed(&report, CrashCause::Timeout, None).await;
+        if !short && kind != CrashKind::Commit {
+            self.crashed(&report, kind.into(), None).await;
         }
     }
 

@@ -94,7 +94,7 @@ impl Actor {
         if returning {
             self.home.mailbox.reopen();
         }
-        add(&self.home.counts.starts, 1);
+        add(&self.home.counts.restarts, 1);
         match self.try_restart().await {
             Ok(()) => self.revived().await,
             Err((event, failure)) => {
