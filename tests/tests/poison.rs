@@ -145,6 +145,8 @@ async fn a_dead_letter_says_everything_and_can_be_tried_again() {
     assert!(report.next_step.contains("dead-letters"), "{}", report.next_step);
     assert_eq!(node.plugins.dead_letter(NAME, letters[0].id).expect("it is there").1, "poison");
 
+    // The third crash within a minute makes the next start wait a little.
+    node.is(PluginState::Active).await;
     let again = node.plugins.retry(NAME, letters[0].id).await.expect_err("nothing has changed");
     assert!(matches!(&again, PluginError::RetryFailed { report, .. } if report.event == "message"), "{again}");
     assert_eq!((again.code(), node.letters()[0].retries), ("retry-failed", 1));
@@ -331,7 +333,7 @@ async fn what_a_poison_costs() {
         counters.crashes, counters.restarts, counters.replays, counters.trials
     );
     assert_eq!((counters.dropped, counters.trials), (POISONS, POISONS));
-    assert!(counters.restarts <= 2 * POISONS, "one to try it alone, one to go on");
+    assert!(counters.restarts <= 3 * POISONS, "to go on, to try it alone, and to go on again");
 }
 
 /// On the wire: a muted peer's requests are refused with a code, and its messages come back as undelivered.

@@ -147,7 +147,8 @@ impl Actor {
         }
     }
 
-    async fn work(&mut self) {
+    /// One step: a start, a turn, or a part of a batch that failed.
+    pub(super) async fn work(&mut self) {
         if self.instance.is_none() {
             return self.revive().await;
         }
@@ -250,6 +251,7 @@ impl Actor {
             bodies: std::mem::take(&mut batch.bodies),
             now: self.now,
             replay,
+            part: replay && batch.items.len() > 1,
         };
         let ((instance, outcome), _, bodies) = instance.handle(input).await;
         batch.bodies = bodies;

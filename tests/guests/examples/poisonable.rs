@@ -31,7 +31,9 @@ fn message(message: &Message, bodies: &[u8]) {
     if let Some(victim) = text.strip_prefix(b"plant ") {
         // From now on the victim's events fail, whatever they say.
         let _ = store::put(b"planted", victim);
-    } else if text == b"abuse" {
+        return;
+    }
+    if text == b"abuse" {
         net::report(message.peer, KEY, Verdict::Abusive, "it says so");
     } else if store::get(b"planted").is_some_and(|victim| victim == name(message.peer)) {
         panic!("the store is poisoned");

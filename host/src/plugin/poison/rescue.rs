@@ -1,5 +1,7 @@
 //! Runs a failed batch again, one run a step, as `state` says.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::state::{Event, Next, Replay, Run, Why};
@@ -116,8 +118,11 @@ impl Actor {
         let mut next = rescue.replay.handle(event);
         if let Event::Failed(why) = event {
             self.abandon(&rescue.left());
-            if why == Why::Store && self.store_failed(&mut rescue).await.is_none() {
-                return;
+            if why == Why::Store {
+                self.store_failed(&rescue).await;
+            }
+            if self.is_quarantined() {
+                return self.give_up(&rescue);
             }
         }
         loop {
@@ -128,26 +133,30 @@ impl Actor {
                     self.rescue = Some(rescue);
                     return;
                 }
-                Next::Culprit(at) => match self.culprit(&mut rescue, at).await {
-                    Some(event) => next = rescue.replay.handle(event),
-                    None => return,
-                },
+                Next::Culprit(at) => {
+                    let event = self.culprit(&mut rescue, at).await;
+                    next = rescue.replay.handle(event);
+                    if self.is_quarantined() {
+                        return self.give_up(&rescue);
+                    }
+                }
             }
         }
     }
 
-    /// The store refused a turn: nobody's fault, and nothing to be tried again at once. None when it ended the plugin.
-    async fn store_failed(&mut self, rescue: &mut Rescue) -> Option<()> {
-        let failure = rescue.failure.clone()?;
-        let report = self.report("commit", None, None, failure);
-        self.crashed(&report, CrashCause::Commit, None).await;
-        (!self.is_quarantined()).then_some(())
+    /// The store refused a turn: nobody's fault, and nothing to be tried again at once.
+    async fn store_failed(&mut self, rescue: &Rescue) {
+        if let Some(failure) = rescue.failure.clone() {
+            let report = self.report("commit", None, None, failure);
+            self.crashed(&report, CrashCause::Commit, None).await;
+        }
     }
 
-    /// An event failed alone on a fresh instance. None when that ended the plugin, and the batch with it.
-    async fn culprit(&mut self, rescue: &mut Rescue, at: usize) -> Option<Event> {
-        let item = rescue.batch.items.get(at)?.clone();
-        let failure = rescue.failure.clone()?;
+    /// An event failed alone on a fresh instance. It may be the one with which the plugin ends.
+    async fn culprit(&mut self, rescue: &mut Rescue, at: usize) -> Event {
+        let (Some(item), Some(failure)) = (rescue.batch.items.get(at).cloned(), rescue.failure.clone()) else {
+            return Event::Buried;
+        };
         let (peer, kind) = (rescue.batch.peer(&item), failure.kind);
         let report = self.report(item.kind(), Some(at), peer, failure);
         let event = if self.bury(&rescue.batch, &item, &report).await {
@@ -158,13 +167,12 @@ impl Actor {
             Event::Kept
         };
         self.blame(&rescue.batch, &item, &report).await;
-        let by = rescue.batch.sender(&item).filter(|_| matches!(event, Event::Buried));
-        // A peer that is muted has paid already; so it is not counted again.
-        let muted = self.is_of_muted(&rescue.batch, &item);
-        if !muted {
+        // A peer that was muted for it has paid: it does not count against the plugin.
+        if !self.is_of_muted(&rescue.batch, &item) {
+            let by = rescue.batch.sender(&item);
             self.crashed(&report, kind.into(), by).await;
         }
-        (!self.is_quarantined()).then_some(event)
+        event
     }
 
     /// Every event of a batch is settled.
@@ -192,12 +200,24 @@ impl Actor {
 
     /// Gives up what is left of a batch that is being rescued: the plugin is ending.
     pub(in crate::plugin) fn give_up_rescue(&mut self) {
-        let Some(rescue) = self.rescue.take() else { return };
-        let left = rescue.replay.left();
-        let items = rescue.batch.items.get(left).unwrap_or_default();
-        let lost = items.iter().filter(|item| matches!(item, Item::Message { .. } | Item::Request { .. })).count();
-        // Whoever asked is told by whoever ends the plugin: the ledger has them.
-        add(&self.home.counts.given_up, lost as u64);
+        if let Some(rescue) = self.rescue.take() {
+            self.give_up(&rescue);
+        }
+    }
+
+    /// Whoever asked or called is told by whoever ends the plugin: the ledger has them. Timers outlive it.
+    fn give_up(&self, rescue: &Rescue) {
+        let mut lost = 0;
+        let mut ledger = self.home.ledger();
+        for item in rescue.batch.items.get(rescue.replay.left()).unwrap_or_default() {
+            match item {
+                Item::Message { .. } | Item::Request { .. } => lost += 1,
+                Item::Timer(id) => ledger.timers.set(*id, Duration::ZERO, Instant::now()),
+                _ => {}
+            }
+        }
+        drop(ledger);
+        add(&self.home.counts.given_up, lost);
     }
 
     /// Whether there is anything that must run before new events.
@@ -210,10 +230,16 @@ impl Actor {
         if batch.lanes.is_empty() {
             return;
         }
-        let now = Instant::now();
+        let (now, mut last) = (Instant::now(), None);
         let mut muting = self.home.muting();
-        for (peer, protocol) in &batch.lanes {
-            muting.succeeded(*peer, protocol, now);
+        for item in &batch.items {
+            let (Item::Message { lane, .. } | Item::Request { lane, .. }) = item else { continue };
+            // They come in runs of one lane.
+            if last.replace(*lane) != Some(*lane)
+                && let Some((peer, protocol)) = batch.lanes.get(*lane as usize)
+            {
+                muting.succeeded(*peer, protocol, now);
+            }
         }
     }
 }

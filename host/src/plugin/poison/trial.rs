@@ -37,7 +37,7 @@ impl Actor {
         }
         let bodies = std::mem::take(&mut batch.bodies);
         let events = events::write(&batch, instance.state());
-        instance.handle(TurnInput { events, bodies, now: self.now, replay: true }).await.0
+        instance.handle(TurnInput { events, bodies, now: self.now, replay: true, part: false }).await.0
     }
 
     /// The sender, and as many others as one turn tells of.

@@ -131,8 +131,8 @@ impl Actor {
         self.home.unmute_all();
         if was_quarantined {
             self.home.services.desk.enter(&self.home.name, self.home.mailbox.clone());
+            self.forget_quarantine(false).await;
         }
-        self.forget_quarantine(false).await;
     }
 
     /// `times`: how often it was quarantined is still counted.
