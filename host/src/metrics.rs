@@ -242,7 +242,7 @@ fn plugins(table: &mut Table, plugins: &[PluginInfo]) {
         ("weir_plugin_purged_total", "Events whose peer or plugin went first", Kind::Counter, |c| c.purged),
         ("weir_plugin_reports_total", "Verdicts on peers", Kind::Counter, |c| c.reports),
         ("weir_plugin_log_dropped_total", "Log lines beyond the limit", Kind::Counter, |c| c.log_lines_dropped),
-        ("weir_plugin_starts_total", "Instances started", Kind::Counter, |c| c.starts),
+        ("weir_plugin_restarts_total", "Starts after a crash", Kind::Counter, |c| c.restarts),
         ("weir_plugin_replays_total", "Turns of events that had failed before", Kind::Counter, |c| c.replays),
         ("weir_plugin_trials_total", "Culprits run again on an empty store", Kind::Counter, |c| c.trials),
         ("weir_plugin_turned_away_total", "Events of muted peers", Kind::Counter, |c| c.turned_away),

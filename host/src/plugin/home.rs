@@ -61,7 +61,7 @@ pub(super) struct Counts {
     pub(super) log_lines_dropped: AtomicU64,
     pub(super) slow_turns: AtomicU64,
     pub(super) memory: AtomicU64,
-    pub(super) starts: AtomicU64,
+    pub(super) restarts: AtomicU64,
     pub(super) replays: AtomicU64,
     pub(super) trials: AtomicU64,
     /// Events of a batch that the plugin's end cut off.
@@ -142,7 +142,7 @@ impl Home {
             crashes: read(&self.counts.crashes),
             dropped: read(&self.counts.dropped),
             purged: self.mailbox.purged() + read(&self.counts.given_up),
-            starts: read(&self.counts.starts),
+            restarts: read(&self.counts.restarts),
             replays: read(&self.counts.replays),
             trials: read(&self.counts.trials),
             turned_away: self.mailbox.turned_away(),

@@ -93,7 +93,13 @@ pub(super) struct TurnInput {
     pub(super) bodies: Vec<u8>,
     pub(super) now: u64,
     pub(super) replay: bool,
+    /// A part of a failed batch. If it fails, too, it is only divided further, so it need not use up a whole turn's time
+    /// for that.
+    pub(super) part: bool,
 }
+
+/// A part of a failed batch gets this part of a turn's time: far more than a batch that goes well takes.
+const TIME_OF_A_PART: u32 = 8;
 
 /// A call's outcome, with the instance if it can be used again or looked at.
 pub(super) type Outcome<T> = (Option<Instance>, Result<T, CallFailure>);
@@ -145,8 +151,8 @@ impl Instance {
 
     /// Calls `handle`. What it staged waits in the state. The batch comes back to be replayed or used again.
     pub(super) async fn handle(mut self, input: TurnInput) -> (Outcome<()>, Vec<types::Event>, Vec<u8>) {
-        let budget = self.state().policy.turn_time;
-        let TurnInput { events, bodies, now, replay } = input;
+        let TurnInput { events, bodies, now, replay, part } = input;
+        let budget = self.state().policy.turn_time / if part { TIME_OF_A_PART } else { 1 };
         let state = self.store.data_mut();
         (state.now, state.replay) = (now, replay);
         let shared = Arc::new((events, bodies));
