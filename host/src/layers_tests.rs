@@ -88,6 +88,7 @@ fn every_network_layer_decides_in_a_pure_state() {
         "plugin/poison/muting.rs",
         "plugin/poison/pace.rs",
         "plugin/supervision/state.rs",
+        "plugin/calls/state.rs",
     ];
     for state in states {
         for line in code(&root().join(state)) {

@@ -233,7 +233,7 @@ fn protocols(table: &mut Table, stats: &ProtocolStats, registered: usize) {
 fn plugins(table: &mut Table, plugins: &[PluginInfo]) {
     table.gauge("weir_plugins", "Loaded plugins", plugins.len());
     type Read = fn(&Counters) -> u64;
-    let rows: [(&'static str, &'static str, Kind, Read); 16] = [
+    let rows: [(&'static str, &'static str, Kind, Read); 17] = [
         ("weir_plugin_events_total", "Events in committed turns", Kind::Counter, |c| c.events),
         ("weir_plugin_messages_total", "Messages among them", Kind::Counter, |c| c.messages),
         ("weir_plugin_turns_total", "Committed turns", Kind::Counter, |c| c.turns),
@@ -243,6 +243,9 @@ fn plugins(table: &mut Table, plugins: &[PluginInfo]) {
         ("weir_plugin_reports_total", "Verdicts on peers", Kind::Counter, |c| c.reports),
         ("weir_plugin_log_dropped_total", "Log lines beyond the limit", Kind::Counter, |c| c.log_lines_dropped),
         ("weir_plugin_restarts_total", "Starts after a crash", Kind::Counter, |c| c.restarts),
+        ("weir_plugin_calls_refused_total", "Calls between plugins beyond their limits", Kind::Counter, |c| {
+            c.calls_refused
+        }),
         ("weir_plugin_replays_total", "Turns of events that had failed before", Kind::Counter, |c| c.replays),
         ("weir_plugin_trials_total", "Culprits run again on an empty store", Kind::Counter, |c| c.trials),
         ("weir_plugin_turned_away_total", "Events of muted peers", Kind::Counter, |c| c.turned_away),

@@ -3,6 +3,7 @@
 mod dead_letters;
 mod faults;
 mod list;
+mod store;
 
 use std::path::{Path, PathBuf};
 
@@ -58,6 +59,8 @@ enum Command {
     Muted(faults::Muted),
     /// Hear a muted peer again
     Unmute(faults::Unmute),
+    /// Export, import or purge what a plugin keeps
+    Store(store::Store),
 }
 
 impl Plugin {
@@ -85,6 +88,7 @@ impl Plugin {
             Command::Lift(command) => command.execute(folder, output).await?,
             Command::Muted(command) => command.execute(folder, output).await?,
             Command::Unmute(command) => command.execute(folder, output).await?,
+            Command::Store(command) => command.execute(folder, output).await?,
         }
         Ok(())
     }

@@ -21,7 +21,7 @@ use crate::config::{Config, ConfigError, MemoryBound};
 use crate::folder::{AccessBook, AccessList, Folder, FolderError, FolderLock, GroupBook, PeerBook};
 use crate::host::{Environment, Host, HostConfig};
 use crate::identity::{KeyError, NodeKey};
-use crate::plugin::PluginError;
+use crate::plugin::{PluginError, TransferError};
 use crate::protocol::GroupError;
 use crate::runtime::Runtime;
 use crate::supervisor::WatchError;
@@ -75,6 +75,9 @@ pub enum OperateError {
     /// The plugin runtime refuses.
     #[error(transparent)]
     Plugin(#[from] PluginError),
+    /// A plugin's store is not exported, imported or emptied.
+    #[error(transparent)]
+    Transfer(#[from] TransferError),
     /// As many plugins as the configuration allows.
     #[error(
         "{0} plugins are loaded, which is plugins.max_plugins: unload one, or raise the limit in weir.toml and restart"
@@ -124,6 +127,7 @@ impl OperateError {
         match self {
             Self::Folder(error) => error.code(),
             Self::Plugin(error) => error.code(),
+            Self::Transfer(error) => error.code(),
             Self::TooManyPlugins(_) => "too-many-plugins",
             Self::OwnId => "own-id",
             Self::Watch(_) => "too-many-peers",

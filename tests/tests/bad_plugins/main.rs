@@ -39,7 +39,17 @@ macro_rules! is_shown {
             assert!(names(include_str!("../durability.rs"), "\"keeper-relaxed\""), "tests/durability.rs lacks it");
     };
     (poisonable) => {
-        const _: () = assert!(names(include_str!("../poison.rs"), "poisonable"), "tests/poison.rs lacks it");
+        const _: () = assert!(names(include_str!("../crashes.rs"), "\"poisonable\""), "tests/crashes.rs lacks it");
+    };
+    (caller_a) => {
+        const _: () = assert!(names(include_str!("../calls.rs"), "\"caller-a\""), "tests/calls.rs lacks it");
+    };
+    (caller_b) => {
+        const _: () = assert!(names(include_str!("../calls.rs"), "\"caller-b\""), "tests/calls.rs lacks it");
+    };
+    (store_flooder) => {
+        const _: () =
+            assert!(names(include_str!("../store_stall.rs"), "\"store_flooder\""), "tests/store_stall.rs lacks it");
     };
     ($guest:ident) => {
         const _: fn() -> Result<()> = $guest;
