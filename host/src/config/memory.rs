@@ -4,10 +4,13 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Limits, PluginLimits, format_size};
+use super::{Limits, PluginLimits, Reconnect, format_size};
 use crate::connection::ConnectionLimits;
+use crate::protocol::{MAX_ASKS, MAX_REQUESTS_OF_NODE, REQUEST_MEMORY};
 use crate::stream::{BudgetLimits, ReceivePolicy};
+use crate::supervisor::MAX_WATCHED;
 use crate::transport::MemoryDemand;
+use crate::wire::MAX_PROTOCOLS;
 
 /// One summand of the bound.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -23,6 +26,32 @@ pub struct MemoryTerm {
 /// What the transport's arithmetic does not know: it ends where a plugin's own memory begins.
 const PLUGIN_MEMORY: &str = "memory of plugins";
 
+/// What is kept of peers: see [`of_peers`].
+const REQUESTS: &str = "asks and requests";
+const SETS: &str = "protocol sets";
+const BOOK: &str = "address book";
+
+/// What one protocol of a peer's set holds at most, in bytes: an id of 128, in the set itself, in the picture that
+/// subscribers have, and with the pair of the two nodes.
+const PROTOCOL_MEMORY: u64 = 512;
+/// What is remembered of where one peer is, in bytes: a signed record with 16 addresses, encoded and decoded, and what
+/// the operator said.
+const PLACE_MEMORY: u64 = 4 << 10;
+
+/// What the node keeps of peers besides their traffic.
+fn of_peers(limits: &Limits, reconnect: &Reconnect) -> [MemoryTerm; 3] {
+    let requests = ((MAX_ASKS + MAX_REQUESTS_OF_NODE) * REQUEST_MEMORY) as u64;
+    // A hello is held from when it came until its connection is decided.
+    let sets = u64::from(connections(limits)) + u64::from(limits.max_pending_handshakes);
+    let sets = sets.saturating_mul(MAX_PROTOCOLS as u64 * PROTOCOL_MEMORY);
+    let book = (u64::from(reconnect.remembered_peers) + MAX_WATCHED as u64) * PLACE_MEMORY;
+    [(REQUESTS, requests), (SETS, sets), (BOOK, book)].map(|(name, bytes)| MemoryTerm {
+        name,
+        bytes,
+        keys: keys_of(name),
+    })
+}
+
 /// The keys that make a term large, the most effective first.
 fn keys_of(term: &str) -> &'static [&'static str] {
     match term {
@@ -36,8 +65,10 @@ fn keys_of(term: &str) -> &'static [&'static str] {
         "pending handshakes" => {
             &["limits.max_pending_handshakes", "limits.stream_window", "limits.send_buffer", "limits.max_streams"]
         }
-        "mailboxes" => &["plugins.max_mailbox", "plugins.max_plugins"],
-        "outbound budgets" => &["limits.max_message", "plugins.max_plugins"],
+        "mailboxes" => &["plugins.max_mailbox", "plugins.max_plugins", "limits.native_handlers"],
+        "outbound budgets" => &["limits.max_message", "plugins.max_plugins", "limits.native_handlers"],
+        SETS => &["limits.max_peers", "limits.max_pending_handshakes"],
+        BOOK => &["reconnect.remembered_peers"],
         PLUGIN_MEMORY => &["plugins.max_memory", "plugins.max_plugins"],
         _ => &[],
     }
@@ -60,21 +91,23 @@ fn connections(limits: &Limits) -> u32 {
 }
 
 impl MemoryBound {
-    pub(super) fn of(limits: &Limits, plugins: &PluginLimits) -> Self {
+    pub(super) fn of(limits: &Limits, plugins: &PluginLimits, reconnect: &Reconnect) -> Self {
+        let owners = u64::from(plugins.max_plugins) + u64::from(limits.native_handlers);
         // During an upgrade both revisions of a plugin live.
         let instances = u64::from(plugins.max_plugins) + u64::from(plugins.max_plugins > 0);
         let outbound = BudgetLimits::for_messages(limits.max_message).hard as u64;
         let demand = MemoryDemand {
             connections: connections(limits),
             pending_handshakes: limits.max_pending_handshakes,
-            mailboxes: plugins.max_mailbox.saturating_mul(plugins.max_plugins.into()),
+            mailboxes: plugins.max_mailbox.saturating_mul(owners),
             assembly: ReceivePolicy::assembly_for(limits.max_message) as u64,
-            // All protocols of a plugin share one budget.
-            outbound: outbound.saturating_mul(plugins.max_plugins.into()),
+            // All protocols of a plugin, or of a native handler, share one budget.
+            outbound: outbound.saturating_mul(owners),
         };
         let network = limits.streams().memory_bound(&demand);
         let mut terms: Vec<_> =
             network.terms.iter().map(|t| MemoryTerm { name: t.name, bytes: t.bytes, keys: keys_of(t.name) }).collect();
+        terms.extend(of_peers(limits, reconnect));
         let bytes = plugins.max_memory.saturating_mul(instances);
         terms.push(MemoryTerm { name: PLUGIN_MEMORY, bytes, keys: keys_of(PLUGIN_MEMORY) });
         let bytes = terms.iter().fold(0_u64, |sum, term| sum.saturating_add(term.bytes));

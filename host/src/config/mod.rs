@@ -77,6 +77,8 @@ pub struct Limits {
     pub send_buffer: u32,
     /// Largest message taken or sent.
     pub max_message: u32,
+    /// Most owners of protocols besides plugins: native handlers of a program that embeds the node.
+    pub native_handlers: u32,
     /// The node refuses to start when it could need more than this.
     pub memory_limit: u64,
 }
@@ -109,6 +111,7 @@ impl Default for Limits {
             stream_window: 256 << 10,
             send_buffer: 128 << 10,
             max_message: 1 << 20,
+            native_handlers: 2,
             memory_limit: 4 << 30,
         }
     }
@@ -265,7 +268,7 @@ impl Config {
 
     /// The most memory a node with this configuration can be made to hold, term by term.
     pub fn memory_bound(&self) -> MemoryBound {
-        MemoryBound::of(&self.limits, &self.plugins)
+        MemoryBound::of(&self.limits, &self.plugins, &self.reconnect)
     }
 
     /// Refuses a configuration that could need more memory than it allows.

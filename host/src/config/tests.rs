@@ -184,6 +184,22 @@ fn every_connection_of_a_peer_counts_for_the_memory_bound() {
 }
 
 #[test]
+fn what_is_kept_of_peers_and_native_handlers_count_for_the_memory_bound() {
+    let term = |text: &str, name: &str| {
+        let bound = parse(text).expect("valid").memory_bound();
+        bound.terms.iter().find(|term| term.name == name).map(|term| term.bytes).expect("there")
+    };
+    assert_eq!(term("", "asks and requests"), (65_536 + 32_768) * 512);
+    // 64 places, an eighth that drains beside them, and 32 that wait to be admitted, of half a MiB each.
+    assert_eq!(term("", "protocol sets"), (64 + 8 + 32) * (512 << 10));
+    assert_eq!(term("[reconnect]\nremembered_peers = 0", "address book"), 4 << 20);
+    let (none, more) = ("[limits]\nnative_handlers = 0", "[limits]\nnative_handlers = 8");
+    assert_eq!(2 * term(none, "mailboxes"), term(more, "mailboxes"));
+    assert_eq!(2 * term(none, "outbound budgets"), term(more, "outbound budgets"));
+    assert!(parse("").expect("valid").memory_bound().terms.iter().all(|term| term.bytes > 0));
+}
+
+#[test]
 fn access_lists_are_read() {
     let config = parse("[access]\nallow = [\"10.0.0.0/8\"]\nblock = [\"10.1.2.3\", \"[::1]:5\"]").expect("valid");
     assert_eq!((config.access.allow.len(), config.access.block.len()), (1, 2));
