@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 use weir_host::peer::PeerId;
 use weir_host::protocol::{
-    AskError, Delivered, Delivery, Handler, HandlerGone, InBatch, Inbound, Network, News, Outgoing, ProtocolId,
+    AskError, Delivered, Delivery, Handler, InBatch, Inbound, Network, News, NotTaken, Outgoing, ProtocolId,
     ProtocolSpec, RegisterError, SendError,
 };
 
@@ -143,7 +143,7 @@ impl Handler for Courier {
                 sleep(Duration::from_millis(pace)).await;
             }
             self.take(batch);
-            Ok::<(), HandlerGone>(())
+            Ok::<(), NotTaken>(())
         })
     }
 

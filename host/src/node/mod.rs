@@ -136,6 +136,16 @@ impl OperateError {
     }
 }
 
+/// What is loaded when a node starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NodeMode {
+    /// Every plugin in the plugin folder.
+    #[default]
+    Normal,
+    /// None, so that a node that its plugins bring down can be looked at and mended. Loading by hand works.
+    Safe,
+}
+
 /// What the admin API works on. Shared by all its requests.
 pub struct Node {
     host: Host,
@@ -146,9 +156,15 @@ pub struct Node {
     access: AccessDesk,
     groups: GroupDesk,
     desk: PluginDesk,
+    mode: NodeMode,
 }
 
 impl Node {
+    /// How it was started.
+    pub fn mode(&self) -> NodeMode {
+        self.mode
+    }
+
     /// The host below.
     pub fn host(&self) -> &Host {
         &self.host
@@ -164,6 +180,7 @@ impl Node {
         let mut status = serde_json::to_value(self.host.status().await).unwrap_or_else(|_| json!({}));
         if let Some(keys) = status.as_object_mut() {
             keys.insert("folder".into(), json!(self.folder.path()));
+            keys.insert("safe_mode".into(), json!(self.mode == NodeMode::Safe));
             keys.insert("memory".into(), json!({"bound": self.memory.bytes, "limit": self.memory_limit}));
         }
         status
@@ -187,6 +204,14 @@ impl RunningNode {
     /// # Errors
     /// When anything but a plugin is wrong; the message says what to do.
     pub async fn start(folder: Folder, config: Config) -> Result<Self, StartError> {
+        Self::start_in(NodeMode::Normal, folder, config).await
+    }
+
+    /// [`RunningNode::start`] with or without plugins.
+    ///
+    /// # Errors
+    /// As for [`RunningNode::start`].
+    pub async fn start_in(mode: NodeMode, folder: Folder, config: Config) -> Result<Self, StartError> {
         let memory = config.check_memory(&folder.config())?;
         let lock = FolderLock::take(&folder)?;
         let key = NodeKey::load(&folder.key())?;
@@ -200,9 +225,15 @@ impl RunningNode {
         let known = KnownPeers::new(host.clone(), book, &config.peers);
         let desk = PluginDesk::new(host.clone(), folder.plugins(), &config);
         let memory_limit = config.limits.memory_limit;
-        let node = Arc::new(Node { host, folder, memory, memory_limit, known, access, groups, desk });
+        let node = Arc::new(Node { host, folder, memory, memory_limit, known, access, groups, desk, mode });
         node.known.announce().await;
-        node.desk.load_folder().await;
+        match mode {
+            NodeMode::Normal => node.desk.load_folder().await,
+            NodeMode::Safe => tracing::warn!(
+                "safe mode: no plugin of {} is loaded; `weir plugin load FILE` loads one, and without --safe-mode all are",
+                node.folder.plugins().display()
+            ),
+        }
         match AdminServer::start(Arc::clone(&node)) {
             Ok(admin) => Ok(Self { node, admin, _lock: lock }),
             Err(error) => {
