@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// From the bottom up. A layer may name those above it in this list, and itself; `supervisor` and `plugin` do not know
 /// each other.
-const LAYERS: [(&str, &[&str]); 12] = [
+const LAYERS: [(&str, &[&str]); 13] = [
     ("wire", &["peer", "identity"]),
     ("transport", &["wire", "peer", "identity", "runtime", "reached"]),
     ("connection", &["transport", "wire", "peer", "identity", "runtime", "reached"]),
@@ -21,6 +21,7 @@ const LAYERS: [(&str, &[&str]); 12] = [
     ("host.rs", OF_HOST),
     ("node", OF_NODE),
     ("admin", OF_ADMIN),
+    ("cli", OF_CLI),
 ];
 
 /// What the wiring of the layers may name: all of them, and what is above none of them.
@@ -41,7 +42,7 @@ const OF_HOST: &[&str] = &[
     "folder",
 ];
 
-/// A host with its folder, and the admin API that works on it: the node starts that, and knows nothing else of it.
+/// A host with its folder.
 const OF_NODE: &[&str] = &[
     "host",
     "folder",
@@ -59,6 +60,11 @@ const OF_NODE: &[&str] = &[
 /// The admin API speaks of what people ask about, and of no connection, stream or packet.
 const OF_ADMIN: &[&str] =
     &["node", "host", "folder", "plugin", "supervisor", "protocol", "transport", "peer", "config", "limits", "metrics"];
+
+/// The command line speaks to a node over the admin API, and to `admin` and `node` themselves for `weir run`.
+const OF_CLI: &[&str] = &[
+    "admin", "node", "folder", "config", "identity", "peer", "plugin", "protocol", "runtime", "telemetry", "transport",
+];
 
 /// What a pure state does not do.
 const IMPURE: [&str; 9] = [

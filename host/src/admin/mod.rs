@@ -10,12 +10,14 @@ mod peers;
 mod plugin_faults;
 mod plugins;
 mod router;
+mod running;
 mod server;
 mod socket;
 
 pub use client::{AdminClient, AdminRequest, ApiFailure, ClientError};
 pub use plugins::SETTINGS_HEADER;
 pub use router::router;
+pub use running::RunningNode;
 pub use server::AdminServer;
 
 use std::time::Duration;
