@@ -63,7 +63,18 @@ const OF_ADMIN: &[&str] =
 
 /// The command line speaks to a node over the admin API, and to `admin` and `node` themselves for `weir run`.
 const OF_CLI: &[&str] = &[
-    "admin", "node", "folder", "config", "identity", "peer", "plugin", "protocol", "runtime", "telemetry", "transport",
+    "admin",
+    "node",
+    "host",
+    "folder",
+    "config",
+    "identity",
+    "peer",
+    "plugin",
+    "protocol",
+    "runtime",
+    "telemetry",
+    "transport",
 ];
 
 /// What a pure state does not do.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::AdminServer;
 use crate::config::Config;
 use crate::folder::{Folder, FolderLock};
+use crate::host::Environment;
 use crate::node::{Node, NodeMode, StartError};
 
 /// How long answers to admin requests may still take when the node ends.
@@ -29,15 +30,20 @@ impl RunningNode {
     /// # Errors
     /// When anything but a plugin is wrong; the message says what to do.
     pub async fn start(folder: Folder, config: Config) -> Result<Self, StartError> {
-        Self::start_in(NodeMode::Normal, folder, config).await
+        Self::start_in(NodeMode::Normal, folder, config, Environment::default()).await
     }
 
-    /// [`RunningNode::start`] with or without plugins.
+    /// [`RunningNode::start`] with or without plugins, and in another environment than the machine's own.
     ///
     /// # Errors
     /// As for [`RunningNode::start`].
-    pub async fn start_in(mode: NodeMode, folder: Folder, config: Config) -> Result<Self, StartError> {
-        let (node, lock) = Node::start_in(mode, folder, config).await?;
+    pub async fn start_in(
+        mode: NodeMode,
+        folder: Folder,
+        config: Config,
+        environment: Environment,
+    ) -> Result<Self, StartError> {
+        let (node, lock) = Node::start_in(mode, folder, config, environment).await?;
         match AdminServer::start(Arc::clone(&node)) {
             Ok(admin) => Ok(Self { node, admin, _lock: lock }),
             Err(error) => {

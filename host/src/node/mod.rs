@@ -191,6 +191,7 @@ impl Node {
         mode: NodeMode,
         folder: Folder,
         config: Config,
+        environment: Environment,
     ) -> Result<(Arc<Self>, FolderLock), StartError> {
         let memory = config.check_memory(&folder.config())?;
         let lock = FolderLock::take(&folder)?;
@@ -200,7 +201,7 @@ impl Node {
         let access = AccessDesk::new(config.access.clone(), AccessBook::open(folder.access())?);
         // From the first packet on.
         let config = Config { access: access.lists(), ..config };
-        let host = Host::start(host_config(&folder, &config, key)?).await.map_err(StartError::Host)?;
+        let host = Host::start(host_config(&folder, &config, key, environment)?).await.map_err(StartError::Host)?;
         let groups = GroupDesk::new(&host, groups);
         let known = KnownPeers::new(host.clone(), book, &config.peers);
         let desk = PluginDesk::new(host.clone(), folder.plugins(), &config);
@@ -218,13 +219,18 @@ impl Node {
     }
 }
 
-fn host_config(folder: &Folder, config: &Config, key: NodeKey) -> Result<HostConfig, StartError> {
+fn host_config(
+    folder: &Folder,
+    config: &Config,
+    key: NodeKey,
+    environment: Environment,
+) -> Result<HostConfig, StartError> {
     let runtime = Runtime::system().map_err(|error| StartError::Host(anyhow::Error::new(error)))?;
     Ok(HostConfig {
         key: Arc::new(key),
         data_dir: folder.path().to_owned(),
         config: config.clone(),
         runtime,
-        environment: Environment::default(),
+        environment,
     })
 }
