@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::calls::CallDesk;
 use super::info::{Counters, PluginInfo};
 use super::ledger::Ledger;
+use super::log_budget::LogBudget;
 use super::mailbox::Mailbox;
 use super::metrics::{Metric, MetricBoard};
 use super::poison::{Letters, Muting};
@@ -23,6 +24,7 @@ use crate::wire::Failure;
 pub(super) struct Services {
     pub(super) network: Arc<dyn Network>,
     pub(super) runtime: Runtime,
+    /// The budgets of a plugin for which nothing else was set; [`Home::policy`] has those of one plugin.
     pub(super) policy: Arc<PluginPolicy>,
     pub(super) signer: Arc<dyn Signer>,
     pub(super) store: Store,
@@ -42,6 +44,8 @@ pub(super) struct Home {
     pub(super) letters: Letters,
     ledger: Mutex<Ledger>,
     muting: Mutex<Muting<Instant>>,
+    policy: Mutex<Arc<PluginPolicy>>,
+    log_budget: Mutex<LogBudget<Instant>>,
     metrics: MetricBoard,
     info: Mutex<PluginInfo>,
 }
@@ -56,9 +60,10 @@ pub(super) struct Counts {
     pub(super) dropped: AtomicU64,
     pub(super) reports: AtomicU64,
     pub(super) log_lines_dropped: AtomicU64,
+    pub(super) slow_turns: AtomicU64,
     pub(super) calls_refused: AtomicU64,
     pub(super) memory: AtomicU64,
-    pub(super) starts: AtomicU64,
+    pub(super) restarts: AtomicU64,
     pub(super) replays: AtomicU64,
     pub(super) trials: AtomicU64,
     /// Events of a batch that the plugin's end cut off.
@@ -71,12 +76,14 @@ pub(super) fn add(counter: &AtomicU64, by: u64) {
 }
 
 impl Home {
-    pub(super) fn new(services: Services, mailbox: Arc<Mailbox>, info: PluginInfo) -> Self {
+    pub(super) fn new(services: Services, policy: Arc<PluginPolicy>, mailbox: Arc<Mailbox>, info: PluginInfo) -> Self {
         Self {
             namespace: services.store.namespace(&info.name),
-            metrics: MetricBoard::new(services.policy.metrics),
             letters: Letters::new(&services.store, &info.name),
-            muting: Mutex::new(Muting::new(services.policy.mute)),
+            muting: Mutex::new(Muting::new(policy.mute)),
+            metrics: MetricBoard::new(policy.metrics),
+            policy: Mutex::new(policy),
+            log_budget: Mutex::default(),
             name: info.name.clone(),
             counts: Counts::default(),
             ledger: Mutex::default(),
@@ -98,8 +105,20 @@ impl Home {
         self.services.network.as_ref()
     }
 
-    pub(super) fn policy(&self) -> &PluginPolicy {
-        &self.services.policy
+    /// The plugin's own budgets, as its running revision was loaded with them.
+    pub(super) fn policy(&self) -> Arc<PluginPolicy> {
+        self.policy.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The budgets of the revision that runs from now on.
+    pub(super) fn set_policy(&self, policy: &Arc<PluginPolicy>) {
+        self.mailbox.set_bounds(policy);
+        self.metrics.set_most(policy.metrics);
+        self.policy.lock().unwrap_or_else(PoisonError::into_inner).clone_from(policy);
+    }
+
+    pub(super) fn log_budget(&self) -> MutexGuard<'_, LogBudget<Instant>> {
+        self.log_budget.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The plugin takes nothing more: what waits for it hears that it is gone.
@@ -139,18 +158,20 @@ impl Home {
             crashes: read(&self.counts.crashes),
             dropped: read(&self.counts.dropped),
             purged: self.mailbox.purged() + read(&self.counts.given_up),
-            starts: read(&self.counts.starts),
+            restarts: read(&self.counts.restarts),
             replays: read(&self.counts.replays),
             trials: read(&self.counts.trials),
             turned_away: self.mailbox.turned_away(),
             dead_letters: self.letters.count(),
             reports: read(&self.counts.reports),
             log_lines_dropped: read(&self.counts.log_lines_dropped),
+            slow_turns: read(&self.counts.slow_turns),
             calls_refused: read(&self.counts.calls_refused),
             memory_bytes: read(&self.counts.memory),
             store_bytes: self.namespace.used(),
         };
         info.muted = self.mutes();
+        info.budgets = self.usage(info.counters.memory_bytes);
         info
     }
 }

@@ -10,8 +10,11 @@
 
 mod abi;
 mod actor;
+mod budgets;
+mod cache;
 mod calls;
 mod commit;
+mod compiler;
 mod cpu;
 mod crash;
 mod digest;
@@ -26,6 +29,7 @@ mod inspect;
 mod instance;
 mod ledger;
 mod limiter;
+mod log_budget;
 mod mailbox;
 mod manifest;
 mod meter;
@@ -43,9 +47,13 @@ mod timers;
 mod transfer;
 mod turn;
 mod upgrade;
+mod usage;
 
 pub mod store;
 
+pub use self::budgets::PluginBudgets;
+pub use self::cache::CacheConfig;
+pub use self::compiler::{CodeOrigin, CompileRefused, CompilerConfig, compile_program};
 pub use self::crash::{CallFailure, CrashKind, CrashReport, PanicNote};
 pub use self::error::{CallError, PluginError};
 pub use self::grants::Grants;
@@ -58,6 +66,7 @@ pub use self::policy::{PluginPolicy, Preemption};
 pub use self::revision::{PluginSettings, PluginSource};
 pub use self::supervision::{CrashCause, Quarantine, SupervisionPolicy};
 pub use self::transfer::{ImportOptions, StoreExport, StoreImport, TransferError};
+pub use self::usage::{BudgetUnit, BudgetUse};
 
 /// Signs with the node's key.
 pub trait Signer: Send + Sync + 'static {

@@ -38,6 +38,9 @@ macro_rules! is_shown {
         const _: () =
             assert!(names(include_str!("../durability.rs"), "\"keeper-relaxed\""), "tests/durability.rs lacks it");
     };
+    (poisonable) => {
+        const _: () = assert!(names(include_str!("../crashes.rs"), "\"poisonable\""), "tests/crashes.rs lacks it");
+    };
     (caller_a) => {
         const _: () = assert!(names(include_str!("../calls.rs"), "\"caller-a\""), "tests/calls.rs lacks it");
     };
