@@ -13,7 +13,9 @@ use serde_json::{Value, json};
 
 use super::error::ApiError;
 use super::guard::{Guard, MAX_REQUESTS, MAX_UPLOADS, guard};
-use super::{MAX_BODY, MAX_CALL_TIMEOUT, PLUGIN_CHANGE_TIMEOUT, REQUEST_TIMEOUT, access, call, groups, peers, plugins};
+use super::{
+    MAX_BODY, MAX_CALL_TIMEOUT, PLUGIN_CHANGE_TIMEOUT, REQUEST_TIMEOUT, access, call, groups, logs, peers, plugins,
+};
 use crate::node::{MAX_PLUGIN_FILE, Node};
 
 /// The whole admin API, for a server or for a test.
@@ -47,7 +49,11 @@ pub fn router(node: Arc<Node>) -> Router {
         .route("/v1/call/{plugin}/{command}", post(call::call))
         .route("/v1/groups/{name}/send", post(groups::send))
         .route_layer(from_fn_with_state(Guard::new(MAX_REQUESTS, MAX_CALL_TIMEOUT + REQUEST_TIMEOUT), guard));
-    let small = quick.merge(list).merge(calls).layer(DefaultBodyLimit::max(MAX_BODY));
+    // Whoever follows a plugin's log waits here most of the time, and takes no place of those who do not.
+    let logs = Router::new()
+        .route("/v1/plugins/{name}/logs", get(logs::logs))
+        .route_layer(from_fn_with_state(Guard::new(MAX_REQUESTS, logs::MAX_WAIT + REQUEST_TIMEOUT), guard));
+    let small = quick.merge(list).merge(calls).merge(logs).layer(DefaultBodyLimit::max(MAX_BODY));
     small.merge(uploads).fallback(no_such_path).method_not_allowed_fallback(no_such_method).with_state(node)
 }
 

@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn the_documented_forms_parse() {
         let peer = format!("{}@127.0.0.1:1", "0a".repeat(32));
-        let forms: [&[&str]; 26] = [
+        let forms: [&[&str]; 30] = [
             &["init", "--listen", "127.0.0.1:0"],
             &["run"],
             &["run", "--listen", "[::1]:0", "--json"],
@@ -176,6 +176,10 @@ mod tests {
             &["plugin", "list"],
             &["plugin", "load", "ping.wasm", "--save"],
             &["plugin", "upgrade", "ping", "ping.wasm"],
+            &["plugin", "logs", "ping", "--follow", "--level", "warn"],
+            &["plugin", "logs", "ping", "--since", "5m", "--lines", "9", "--json"],
+            &["plugin", "dev", "."],
+            &["plugin", "dev", "plugins/ping", "--target-dir", "x"],
             &["call", "ping", "stats"],
             &["call", "ping", "ping", "{\"count\": 1}", "--timeout", "5s"],
         ];

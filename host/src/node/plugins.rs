@@ -12,7 +12,7 @@ use super::{Node, OperateError};
 use crate::config::{Config, PluginOverrides, format_size, read_plugin_file};
 use crate::folder::{FolderError, write_atomically};
 use crate::host::Host;
-use crate::plugin::{PluginInfo, PluginSource, UpgradeReport};
+use crate::plugin::{PluginError, PluginInfo, PluginSource, UpgradeReport};
 
 /// Largest plugin file, in bytes. The largest real ones, whole Python interpreters, stay below 40 MiB.
 pub const MAX_PLUGIN_FILE: usize = 64 << 20;
@@ -56,6 +56,15 @@ pub struct Saved<T> {
     pub value: T,
     /// `None` when it was not to be saved.
     pub saved: Option<PathBuf>,
+}
+
+/// What became of a plugin that was to run, whether or not it ran before.
+#[derive(Debug, Clone)]
+pub enum LoadedOrUpgraded {
+    /// No plugin of its name ran.
+    Loaded(Saved<PluginInfo>),
+    /// It took the place of the one that ran.
+    Upgraded(Saved<UpgradeReport>),
 }
 
 /// What unloading did.
@@ -196,6 +205,20 @@ impl Node {
     /// When there are too many, the runtime refuses it, or it runs but could not be saved.
     pub async fn load_plugin(&self, request: PluginRequest) -> Result<Saved<PluginInfo>, OperateError> {
         self.desk.load(request).await
+    }
+
+    /// Loads a plugin, or upgrades the one of its name that runs.
+    ///
+    /// # Errors
+    /// As for [`Node::load_plugin`] and [`Node::upgrade_plugin`].
+    pub async fn load_or_upgrade_plugin(&self, request: PluginRequest) -> Result<LoadedOrUpgraded, OperateError> {
+        match self.desk.load(request.clone()).await {
+            // What it calls itself is known only when it was looked at.
+            Err(OperateError::Plugin(PluginError::NameTaken { plugin })) => {
+                self.desk.upgrade(&plugin, request).await.map(LoadedOrUpgraded::Upgraded)
+            }
+            loaded => loaded.map(LoadedOrUpgraded::Loaded),
+        }
     }
 
     /// Replaces a running plugin. Settings that nobody names stay as they were.

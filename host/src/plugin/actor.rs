@@ -14,7 +14,7 @@ use super::crash::{CallFailure, CrashBudget, CrashKind};
 use super::engine::WasmEngine;
 use super::events;
 use super::home::{Home, add};
-use super::instance::{Instance, TurnInput};
+use super::instance::{About, Instance, TurnInput};
 use super::mailbox::{Batch, Item};
 use super::revision::Revision;
 use super::upgrade::Swap;
@@ -187,6 +187,7 @@ impl Actor {
             bodies: std::mem::take(&mut batch.bodies),
             now: self.now,
             replay,
+            about: About::batch(&batch),
         };
         let ((instance, outcome), _, bodies) = instance.handle(input).await;
         batch.bodies = bodies;

@@ -87,6 +87,7 @@ fn home(network: Arc<Recorder>) -> Arc<Home> {
         signer: Arc::new(NoKey),
         store: Store::in_memory(&MemoryDisk::default()),
         desk: Arc::new(CallDesk::default()),
+        logs: Arc::default(),
         started: tokio::time::Instant::now(),
     };
     let info = PluginInfo {

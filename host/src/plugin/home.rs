@@ -9,10 +9,12 @@ use tokio::time::Instant;
 use super::calls::CallDesk;
 use super::info::{Counters, PluginInfo};
 use super::ledger::Ledger;
+use super::logs::{LogEntry, LogLevel, Logs, PluginLog};
 use super::mailbox::Mailbox;
 use super::metrics::{Metric, MetricBoard};
 use super::store::{Namespace, Store};
 use super::{PluginPolicy, Signer};
+use crate::peer::PeerId;
 use crate::protocol::Network;
 use crate::runtime::Runtime;
 
@@ -25,6 +27,7 @@ pub(super) struct Services {
     pub(super) signer: Arc<dyn Signer>,
     pub(super) store: Store,
     pub(super) desk: Arc<CallDesk>,
+    pub(super) logs: Arc<Logs>,
     /// Where the plugins' stopwatch began.
     pub(super) started: Instant,
 }
@@ -36,6 +39,7 @@ pub(super) struct Home {
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) namespace: Namespace,
     pub(super) counts: Counts,
+    pub(super) log: Arc<PluginLog>,
     ledger: Mutex<Ledger>,
     metrics: MetricBoard,
     info: Mutex<PluginInfo>,
@@ -63,6 +67,7 @@ impl Home {
     pub(super) fn new(services: Services, mailbox: Arc<Mailbox>, info: PluginInfo) -> Self {
         Self {
             namespace: services.store.namespace(&info.name),
+            log: services.logs.open(&info.name, &services.policy),
             metrics: MetricBoard::new(services.policy.metrics),
             name: info.name.clone(),
             counts: Counts::default(),
@@ -83,6 +88,27 @@ impl Home {
 
     pub(super) fn policy(&self) -> &PluginPolicy {
         &self.services.policy
+    }
+
+    /// Writes down what the node has to say of the plugin, where its own lines are.
+    pub(super) fn note(
+        &self,
+        level: LogLevel,
+        revision: u64,
+        event: Option<&str>,
+        peer: Option<PeerId>,
+        message: String,
+    ) {
+        self.log.push(LogEntry {
+            unix_ms: self.services.runtime.clock.unix_ms(),
+            level,
+            target: "weir".to_owned(),
+            revision,
+            event: event.map(str::to_owned),
+            peer,
+            replay: false,
+            message,
+        });
     }
 
     pub(super) fn metrics(&self) -> &MetricBoard {

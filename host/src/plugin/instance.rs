@@ -12,10 +12,12 @@ use super::engine::WasmEngine;
 use super::grants::Grants;
 use super::home::{Home, add};
 use super::limiter::{Limited, Limiter};
+use super::mailbox::Batch;
 use super::meter::{Meter, TimedOut};
 use super::revision::Revision;
 use super::store::{StagedWrites, StoreLimits};
 use super::turn::Staged;
+use crate::peer::PeerId;
 use crate::protocol::{ProtocolId, ProtocolSpec};
 
 /// Functions of a backtrace that are kept.
@@ -34,6 +36,9 @@ pub(super) struct InstanceState {
     pub(super) log_lines: u32,
     /// Tags the log lines of a turn that is run again.
     pub(super) replay: bool,
+    /// The number of the revision, and what it handles now: for its log lines.
+    pub(super) revision: u64,
+    pub(super) about: About,
     limiter: Limiter,
 }
 
@@ -73,12 +78,34 @@ pub(super) struct Instance {
     engine: Arc<WasmEngine>,
 }
 
+/// What a call handles, as far as that is one thing.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct About {
+    pub(super) event: Option<&'static str>,
+    pub(super) peer: Option<PeerId>,
+}
+
+impl About {
+    fn call(event: &'static str) -> Self {
+        Self { event: Some(event), peer: None }
+    }
+
+    /// The only event of a batch. Of many the host does not know which one a line is about.
+    pub(super) fn batch(batch: &Batch) -> Self {
+        match batch.items.as_slice() {
+            [item] => Self { event: Some(item.kind()), peer: batch.peer(item) },
+            _ => Self::default(),
+        }
+    }
+}
+
 /// What one `handle` is given, and where the moment comes from.
 pub(super) struct TurnInput {
     pub(super) events: Vec<types::Event>,
     pub(super) bodies: Vec<u8>,
     pub(super) now: u64,
     pub(super) replay: bool,
+    pub(super) about: About,
 }
 
 /// A call's outcome, with the instance if it can be used again or looked at.
@@ -119,7 +146,8 @@ impl Instance {
     }
 
     /// Calls `start`. What it staged waits in the state.
-    pub(super) async fn start(self, init: abi::Init) -> Outcome<()> {
+    pub(super) async fn start(mut self, init: abi::Init) -> Outcome<()> {
+        self.state_mut().about = About::call("start");
         let budget = self.state().home.policy().start_time;
         self.call(budget, move |store, plugin| {
             Box::pin(async move { plugin.weir_plugin_handler().call_start(store, &init).await })
@@ -130,9 +158,9 @@ impl Instance {
     /// Calls `handle`. What it staged waits in the state. The batch comes back to be replayed or used again.
     pub(super) async fn handle(mut self, input: TurnInput) -> (Outcome<()>, Vec<types::Event>, Vec<u8>) {
         let budget = self.state().home.policy().turn_time;
-        let TurnInput { events, bodies, now, replay } = input;
+        let TurnInput { events, bodies, now, replay, about } = input;
         let state = self.store.data_mut();
-        (state.now, state.replay, state.log_lines) = (now, replay, 0);
+        (state.now, state.replay, state.log_lines, state.about) = (now, replay, 0, about);
         let shared = Arc::new((events, bodies));
         let of_call = shared.clone();
         let outcome = self
@@ -145,7 +173,8 @@ impl Instance {
     }
 
     /// Calls `snapshot`. It may stage nothing; what it staged is forgotten.
-    pub(super) async fn snapshot(self) -> Outcome<Vec<u8>> {
+    pub(super) async fn snapshot(mut self) -> Outcome<Vec<u8>> {
+        self.state_mut().about = About::call("snapshot");
         let budget = self.state().home.policy().turn_time;
         let (mut instance, outcome) = self
             .call(budget, |store, plugin| {
@@ -213,6 +242,8 @@ fn state(home: &Arc<Home>, revision: &Revision, now: u64) -> InstanceState {
         panic: None,
         log_lines: 0,
         replay: false,
+        revision: revision.number,
+        about: About::call("instantiation"),
         limiter: Limiter::new(policy),
         home: home.clone(),
     }

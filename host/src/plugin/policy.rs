@@ -68,6 +68,10 @@ pub struct PluginPolicy {
     pub crash_window: Duration,
     /// Lines one turn may log; the rest is counted.
     pub log_lines: u32,
+    /// Lines of a plugin that can be read afterwards: some screens full.
+    pub log_kept_lines: usize,
+    /// Bytes of them, whatever they say.
+    pub log_kept_bytes: usize,
     /// Names of metrics a plugin may use.
     pub metrics: usize,
 }
@@ -100,6 +104,8 @@ impl Default for PluginPolicy {
             crash_budget: 5,
             crash_window: Duration::from_secs(60),
             log_lines: 256,
+            log_kept_lines: 1_000,
+            log_kept_bytes: 256 << 10,
             metrics: 256,
         }
     }

@@ -11,7 +11,7 @@ use super::home::add;
 use super::instance::Instance;
 use super::mailbox::{Batch, Item};
 use super::revision::Revision;
-use super::{CallError, PluginState};
+use super::{CallError, LogLevel, PluginState};
 use crate::peer::PeerId;
 use crate::protocol::{Handler, News};
 use crate::wire::Failure;
@@ -124,6 +124,7 @@ impl Actor {
             failure,
         };
         tracing::error!(target: "weir::plugin", plugin = %report.plugin, "{report}");
+        self.home.note(LogLevel::Error, report.revision, Some(event), peer, report.to_string());
         self.home.update_info(|info| {
             info.last_error = Some(report.to_string());
             info.last_crash = Some(report.clone());
@@ -141,10 +142,11 @@ impl Actor {
         self.home.update_info(|info| info.state = PluginState::Quarantined);
         let (plugin, policy) = (self.home.name.as_str(), self.home.policy());
         let (crashes, seconds) = (policy.crash_budget, policy.crash_window.as_secs());
-        tracing::error!(
-            target: "weir::plugin", plugin,
+        let message = format!(
             "quarantined after {crashes} crashes within {seconds} s: its protocols are unregistered; upgrade or unload it"
         );
+        tracing::error!(target: "weir::plugin", plugin, "{message}");
+        self.home.note(LogLevel::Error, self.revision.number, None, None, message);
         Flow::Break(())
     }
 

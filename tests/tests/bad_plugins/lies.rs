@@ -1,7 +1,6 @@
 //! Guests that say of themselves what is not so, or use what they were not given.
 
 use anyhow::Result;
-use serde_json::json;
 use weir_host::plugin::{CrashKind, PluginSettings, PluginState};
 use weir_tests::node::source;
 
