@@ -22,6 +22,7 @@ pub struct MemoryTerm {
 
 /// What the transport's arithmetic does not know: it ends where a plugin's own memory begins.
 const PLUGIN_MEMORY: &str = "memory of plugins";
+const PLUGIN_LOGS: &str = "logs of plugins";
 
 /// The keys that make a term large, the most effective first.
 fn keys_of(term: &str) -> &'static [&'static str] {
@@ -39,6 +40,7 @@ fn keys_of(term: &str) -> &'static [&'static str] {
         "mailboxes" => &["plugins.max_mailbox", "plugins.max_plugins"],
         "outbound budgets" => &["limits.max_message", "plugins.max_plugins"],
         PLUGIN_MEMORY => &["plugins.max_memory", "plugins.max_plugins"],
+        PLUGIN_LOGS => &["plugins.max_plugins"],
         _ => &[],
     }
 }
@@ -77,6 +79,8 @@ impl MemoryBound {
             network.terms.iter().map(|t| MemoryTerm { name: t.name, bytes: t.bytes, keys: keys_of(t.name) }).collect();
         let bytes = plugins.max_memory.saturating_mul(instances);
         terms.push(MemoryTerm { name: PLUGIN_MEMORY, bytes, keys: keys_of(PLUGIN_MEMORY) });
+        let bytes = crate::plugin::most_logged(plugins.max_plugins);
+        terms.push(MemoryTerm { name: PLUGIN_LOGS, bytes, keys: keys_of(PLUGIN_LOGS) });
         let bytes = terms.iter().fold(0_u64, |sum, term| sum.saturating_add(term.bytes));
         Self { bytes, terms }
     }

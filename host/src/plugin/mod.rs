@@ -45,6 +45,7 @@ pub use self::crash::{CallFailure, CrashKind, CrashReport, PanicNote};
 pub use self::error::{CallError, PluginError};
 pub use self::grants::Grants;
 pub use self::info::{Counters, PluginInfo, PluginState, UpgradeReport};
+pub(crate) use self::logs::most_logged;
 pub use self::logs::{LogEntry, LogLevel, LogLine, LogPage, LogQuery, UnknownLevel};
 pub use self::mailbox::Caller;
 pub use self::metrics::Metric;

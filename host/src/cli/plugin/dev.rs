@@ -35,7 +35,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug, Args)]
 pub(super) struct Dev {
     /// The folder of the plugin's package; `plugin.toml` in it may hold its grants and configuration
-    dir: PathBuf,
+    #[arg(value_name = "DIR")]
+    source: PathBuf,
     /// Where it is built [default: target/weir in that folder]
     #[arg(long, value_name = "D")]
     target_dir: Option<PathBuf>,
@@ -45,7 +46,7 @@ impl Dev {
     pub(super) async fn execute(self, folder: &Folder, output: &Output) -> Result<(), Failure> {
         // Before anything is built: there must be a node to put it into.
         ask(folder, AdminRequest::get("/v1/status")).await?;
-        let dir = std::path::absolute(&self.dir).unwrap_or(self.dir);
+        let dir = std::path::absolute(&self.source).unwrap_or(self.source);
         let target = self.target_dir.unwrap_or_else(|| dir.join("target").join("weir"));
         let target = std::path::absolute(&target).unwrap_or(target);
         let package = package(&dir)?;

@@ -16,6 +16,12 @@ use super::PluginPolicy;
 /// Plugins that are gone and whose lines are kept: the last words of one are often asked for when it has ended.
 const GONE: usize = 16;
 
+/// Bytes that the lines of so many plugins, and of those that are gone, take at most.
+pub(crate) fn most_logged(plugins: u32) -> u64 {
+    // One beyond those that are gone, until the oldest makes room.
+    (u64::from(plugins) + GONE as u64 + 1).saturating_mul(PluginPolicy::default().log_kept_bytes as u64)
+}
+
 /// The lines of one plugin.
 #[derive(Debug)]
 pub(super) struct PluginLog {
