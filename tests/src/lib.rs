@@ -1,6 +1,7 @@
 //! Tests that need more than one crate: real nodes, real plugins, misbehaving peers.
 
 pub mod guests;
+pub mod keeper;
 pub mod mock_network;
 pub mod node;
 pub mod raw;

@@ -8,6 +8,7 @@ mod groups;
 mod guard;
 mod logs;
 mod peers;
+mod plugin_faults;
 mod plugins;
 mod router;
 mod server;

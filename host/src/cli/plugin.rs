@@ -1,6 +1,8 @@
 //! `weir plugin`: see, load, upgrade and unload plugins.
 
+mod dead_letters;
 mod dev;
+mod faults;
 mod logs;
 mod sources;
 
@@ -54,6 +56,14 @@ enum Command {
         #[arg(long)]
         save: bool,
     },
+    /// Show events that a plugin failed on, try one again or drop it
+    DeadLetters(dead_letters::DeadLetters),
+    /// Try a quarantined plugin now, before its time
+    Lift(faults::Lift),
+    /// Show peers of which a plugin takes nothing for a while
+    Muted(faults::Muted),
+    /// Hear a muted peer again
+    Unmute(faults::Unmute),
 }
 
 impl Plugin {
@@ -65,7 +75,7 @@ impl Plugin {
             }
             Command::Load { file, save } => {
                 let document = ask(folder, upload("/v1/plugins", &file, save)?).await?;
-                output.show(&document, |loaded| format!("loaded {}{}", name(&loaded["plugin"]), saved(loaded)));
+                output.show(&document, render_loaded);
             }
             Command::Unload { name } => {
                 let path = format!("/v1/plugins/{}", segment(&name));
@@ -79,6 +89,10 @@ impl Plugin {
                 let document = ask(folder, upload(&path, &file, save)?).await?;
                 output.show(&document, render_upgraded);
             }
+            Command::DeadLetters(command) => command.execute(folder, output).await?,
+            Command::Lift(command) => command.execute(folder, output).await?,
+            Command::Muted(command) => command.execute(folder, output).await?,
+            Command::Unmute(command) => command.execute(folder, output).await?,
         }
         Ok(())
     }
@@ -122,11 +136,26 @@ fn render(document: &Value) -> String {
         let (path, why) = (cell(file, "file"), cell(&file["error"], "message"));
         text.push_str(&format!("\nnot loaded at start: {}: {}", printable(&path), printable(&why)));
     }
+    if document["safe_mode"] == true {
+        text.push_str("\nthe node runs in safe mode: nothing in the plugin folder was loaded");
+    }
+    plugins.iter().for_each(|plugin| text.push_str(&faults::of(plugin)));
     text
 }
 
 fn name(plugin: &Value) -> String {
     printable(&format!("{} {}", cell(plugin, "name"), cell(plugin, "version"))).into_owned()
+}
+
+fn render_loaded(loaded: &Value) -> String {
+    let plugin = &loaded["plugin"];
+    let quarantined = if plugin["state"] == "quarantined" {
+        let name = printable(&cell(plugin, "name")).into_owned();
+        format!("; it is still quarantined for its crashes: `weir plugin lift {name}` tries it now")
+    } else {
+        String::new()
+    };
+    format!("loaded {}{}{quarantined}", name(plugin), saved(loaded))
 }
 
 fn saved(document: &Value) -> String {

@@ -24,7 +24,7 @@ pub(super) enum Shape {
 use Shape::{Open, Table, Tables, Value};
 
 /// The keys of one plugin, in `weir.toml` and in the file beside the plugin.
-pub(super) const PLUGIN: Shape = Table(&[("grants", Value), ("config", Value)]);
+pub(super) const PLUGIN: Shape = Table(&[("grants", Value), ("durability", Value), ("config", Value)]);
 
 /// The keys of `weir.toml`.
 pub(super) const NODE: Shape = Table(&[
@@ -47,7 +47,7 @@ pub(super) const NODE: Shape = Table(&[
             ("memory_limit", Value),
         ]),
     ),
-    ("timeouts", Table(&[("idle", Value), ("keep_alive", Value), ("handshake", Value)])),
+    ("timeouts", Table(&[("idle", Value), ("keep_alive", Value), ("handshake", Value), ("spare_connection", Value)])),
     ("access", Table(&[("allow", Value), ("block", Value)])),
     (
         "reconnect",

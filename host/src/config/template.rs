@@ -69,6 +69,9 @@ pub const TEMPLATE: &str = r#"# Configuration of a Weir node. Every key stands h
 # A new connection must be established within this time.
 #handshake = "10s"
 
+# A further connection to a peer that its load has not needed for this long is closed again.
+#spare_connection = "60s"
+
 [access]
 # Whom to let in; everybody when it is empty. PEER_ID, IP, IP/PREFIX, IP:PORT or [IPV6]:PORT.
 #allow = []
@@ -112,9 +115,12 @@ pub const TEMPLATE: &str = r#"# Configuration of a Weir node. Every key stands h
 #max_mailbox = "4 MiB"
 
 # Grants and configuration of one plugin, by the name of its file without .wasm.
-# The same two keys may stand in NAME.toml beside the file; what stands here counts more.
+# The same keys may stand in NAME.toml beside the file; what stands here counts more.
 #[plugins.NAME]
 #grants = ["sign"]
+# When what the plugin sends may leave: "relaxed" at once, and a crash may lose its last 50 ms; "strict" when what it
+# wrote is on the disk.
+#durability = "relaxed"
 #config = { key = "value" }
 
 [log]

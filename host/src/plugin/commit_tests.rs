@@ -98,7 +98,10 @@ fn home(network: Arc<Recorder>) -> Arc<Home> {
         protocols: Vec::new(),
         revision: 1,
         grants: Vec::new(),
+        durability: Durability::Relaxed,
         counters: Counters::default(),
+        muted: Vec::new(),
+        quarantine: None,
         last_error: None,
         last_crash: None,
     };

@@ -132,11 +132,18 @@ impl Plugins {
         }
         let mailbox = Arc::new(Mailbox::new(&self.0.services.policy));
         let home = Arc::new(Home::new(self.0.services.clone(), mailbox.clone(), new_info(&revision)));
+        let unreadable =
+            |error: super::records::RecordError| PluginError::Store { plugin: name.clone(), reason: error.to_string() };
+        home.letters.open().await.map_err(unreadable)?;
         let data_version = revision.manifest.data_version;
         let mut actor = Actor::new(self.0.engine.clone(), home.clone(), revision);
-        let instance = self.instance(&home, &actor.revision).await?;
-        actor.first(instance, abi::Cause::Load).await?;
-        self.desk().enter(&name, mailbox);
+        // One that the node had to quarantine before it ended stays so until its time is over.
+        let quarantine = self.quarantine_of(&actor.revision)?;
+        if !quarantine.is_some_and(|quarantine| actor.restore_quarantine(quarantine)) {
+            let instance = self.instance(&home, &actor.revision).await?;
+            actor.first(instance, abi::Cause::Load).await?;
+            self.desk().enter(&name, mailbox);
+        }
         let (control, asked) = mpsc::channel(CONTROL_QUEUE);
         let task = tokio::spawn(actor.run(asked));
         let info = home.info();
@@ -148,21 +155,23 @@ impl Plugins {
     async fn instance(&self, home: &Arc<Home>, revision: &Arc<Revision>) -> Result<Instance, PluginError> {
         let now = self.0.services.runtime.clock.unix_ms();
         Instance::create(&self.0.engine, home, revision, now).await.map_err(|failure| {
-            let manifest = &revision.manifest;
-            let report = super::CrashReport {
-                plugin: manifest.name.clone(),
-                version: manifest.version.clone(),
-                revision: revision.number,
-                event: "instantiation".to_owned(),
-                position: None,
-                peer: None,
-                failure,
-            };
+            let report =
+                super::CrashReport::new(&revision.manifest, revision.number, "instantiation", None, None, failure);
             PluginError::Start { report: Box::new(report) }
         })
     }
 
-    fn find(&self, name: &str) -> Result<(Arc<Home>, mpsc::Sender<Control>, u32), PluginError> {
+    fn quarantine_of(&self, revision: &Revision) -> Result<Option<super::Quarantine>, PluginError> {
+        let (name, digest) = (&revision.manifest.name, &revision.digest);
+        let found = super::supervision::Quarantines::new(&self.0.services.store).of(name, digest);
+        found.map_err(|error| PluginError::Store { plugin: name.clone(), reason: error.to_string() })
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        &self.0.services.store
+    }
+
+    pub(super) fn find(&self, name: &str) -> Result<(Arc<Home>, mpsc::Sender<Control>, u32), PluginError> {
         let running = self.running();
         let found = running.get(name).ok_or_else(|| PluginError::Unknown { plugin: name.to_owned() })?;
         Ok((found.home.clone(), found.control.clone(), found.data_version))
@@ -299,7 +308,10 @@ impl Plugins {
             None => Ok(()),
             Some(info) => {
                 let last = info.last_error.unwrap_or_default();
-                let message = format!("plugin {plugin} is quarantined; upgrade or unload it. Its last crash: {last}");
+                let message = format!(
+                    "plugin {plugin} is quarantined; upgrade or unload it, or `weir plugin lift {plugin}` tries it now. \
+                     Its last crash: {last}"
+                );
                 Err(CallError::Failed(Failure { code: "plugin-quarantined".to_owned(), message }))
             }
         }
@@ -333,7 +345,10 @@ fn new_info(revision: &Revision) -> PluginInfo {
         protocols: Vec::new(),
         revision: revision.number,
         grants: Vec::new(),
+        durability: revision.durability,
         counters: Counters::default(),
+        muted: Vec::new(),
+        quarantine: None,
         last_error: None,
         last_crash: None,
     }

@@ -12,6 +12,7 @@ use super::instance::{Failed, failure};
 use super::limiter::Limiter;
 use super::manifest::Manifest;
 use super::meter::Meter;
+use super::store::Durability;
 use super::{PluginError, PluginPolicy, abi, inspect};
 
 /// The operator's part of a plugin.
@@ -21,6 +22,8 @@ pub struct PluginSettings {
     pub config: serde_json::Value,
     /// Capabilities it may have if it asks for them.
     pub grants: Vec<String>,
+    /// When its turns' effects may leave; what [`PluginPolicy::durability`] says when nothing is said.
+    pub durability: Option<Durability>,
 }
 
 /// A file to load.
@@ -44,10 +47,14 @@ impl PluginSource {
 pub(super) struct Revision {
     /// Counts the revisions of all plugins.
     pub(super) number: u64,
+    /// The SHA-256 of the file.
+    pub(super) digest: String,
     pub(super) manifest: Manifest,
     pub(super) grants: Grants,
     /// The plugin's configuration as JSON text.
     pub(super) config: String,
+    /// When what its turns stage may leave.
+    pub(super) durability: Durability,
     pub(super) pre: abi::PluginPre<super::instance::InstanceState>,
 }
 
@@ -62,6 +69,7 @@ impl Revision {
     ) -> Result<Self, PluginError> {
         let file = source.file();
         let (settings, path) = (source.settings.clone(), source.path.clone());
+        let digest = super::digest::sha256(&source.bytes);
         let component = compile(engine, policy, source).await?;
         let raw = describe(engine, policy, &file, &component).await?;
         let refused = |reason| PluginError::Manifest { file: file.clone(), reason };
@@ -88,7 +96,8 @@ impl Revision {
             PluginError::OtherWorld { file: file.clone(), found }
         })?;
         let config = if settings.config.is_null() { "{}".to_owned() } else { settings.config.to_string() };
-        Ok(Self { number, manifest, grants, config, pre })
+        let durability = settings.durability.unwrap_or(policy.durability);
+        Ok(Self { number, digest, manifest, grants, config, durability, pre })
     }
 }
 

@@ -8,7 +8,6 @@ use super::actor::Actor;
 use super::commit::commit;
 use super::crash::{CallFailure, CrashKind};
 use super::instance::Instance;
-use super::mailbox::Batch;
 use super::revision::Revision;
 use super::{PluginError, PluginState};
 use crate::protocol::{Handler, News};
@@ -112,6 +111,7 @@ impl Actor {
             info.protocols = registered;
             info.revision = self.revision.number;
             info.grants = self.revision.grants.iter().map(str::to_owned).collect();
+            info.durability = self.revision.durability;
         });
     }
 
@@ -148,7 +148,7 @@ impl Actor {
     pub(super) async fn upgrade(&mut self, revision: Arc<Revision>, new: Instance) -> Result<Swap, PluginError> {
         let held = Instant::now();
         self.tick();
-        let quarantined = self.instance.is_none();
+        let quarantined = self.is_quarantined();
         let (old, snapshot, snapshot_skipped) = self.snapshot().await;
         let snapshot_bytes = snapshot.as_ref().map(Vec::len);
         let predecessor = abi::Predecessor {
@@ -167,12 +167,9 @@ impl Actor {
         }
         drop(old);
         if snapshot_bytes.is_none() {
-            self.abandon(&Batch::default());
+            self.abandon(&self.left_to_rescue());
         }
-        if quarantined {
-            self.home.services.desk.enter(&self.home.name, self.home.mailbox.clone());
-        }
-        self.budget.forget();
+        self.begin_anew().await;
         Ok(Swap { pause: held.elapsed(), snapshot_bytes, snapshot_skipped })
     }
 
@@ -184,16 +181,17 @@ impl Actor {
         }
         self.instance = old;
         if self.instance.is_none() {
-            self.abandon(&Batch::default());
+            self.abandon(&self.left_to_rescue());
             // Whether it lives or is quarantined, the operator sees it in the list.
-            let _ = self.restart().await;
+            self.revive().await;
         }
     }
 
     /// Asks the running instance for its memory. A failure costs the instance, not the upgrade.
     async fn snapshot(&mut self) -> (Option<Instance>, Option<Vec<u8>>, Option<String>) {
         let Some(old) = self.instance.take() else {
-            return (None, None, Some("the plugin was quarantined".to_owned()));
+            let state = if self.is_quarantined() { "quarantined" } else { "waiting to be started again" };
+            return (None, None, Some(format!("the plugin was {state}")));
         };
         let most = self.home.policy().snapshot;
         match old.snapshot().await {
@@ -208,5 +206,5 @@ impl Actor {
 }
 
 fn not_called(kind: CrashKind, reason: &str) -> CallFailure {
-    CallFailure { kind, reason: reason.to_owned(), panic: None, refused_memory: None, backtrace: Vec::new() }
+    CallFailure::new(kind, reason)
 }

@@ -7,6 +7,8 @@
 
 use std::cell::Cell;
 
+pub mod keeper;
+
 wit_bindgen::generate!({
     path: "../../guest-sdk/wit",
     world: "weir:plugin/plugin",

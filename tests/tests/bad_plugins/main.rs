@@ -26,9 +26,17 @@ use self::traps::*;
 
 /// A guest is shown by the test that has its name. A guest without one does not compile.
 macro_rules! is_shown {
-    // It uses every part of the ABI, so it is shown where the ABI is.
+    // These behave, and are shown where what they show is.
     (everything) => {
         const _: () = assert!(names(include_str!("../abi.rs"), "\"everything\""), "tests/abi.rs does not load it");
+    };
+    (keeper_strict) => {
+        const _: () =
+            assert!(names(include_str!("../durability.rs"), "\"keeper-strict\""), "tests/durability.rs lacks it");
+    };
+    (keeper_relaxed) => {
+        const _: () =
+            assert!(names(include_str!("../durability.rs"), "\"keeper-relaxed\""), "tests/durability.rs lacks it");
     };
     ($guest:ident) => {
         const _: fn() -> Result<()> = $guest;
