@@ -84,6 +84,10 @@ fn every_network_layer_decides_in_a_pure_state() {
         "protocol/state.rs",
         "protocol/exchange/state.rs",
         "supervisor/state.rs",
+        "plugin/poison/state.rs",
+        "plugin/poison/muting.rs",
+        "plugin/poison/pace.rs",
+        "plugin/supervision/state.rs",
     ];
     for state in states {
         for line in code(&root().join(state)) {

@@ -219,6 +219,12 @@ fn plugins(config: &Config, usage: &Usage) -> Vec<Limit> {
         bytes("plugin store", Plugin, limits.max_store, "what it may keep on disk").key("plugins.max_store"),
         bytes("plugin mailbox", Plugin, limits.max_mailbox, "beyond it, peers are held back")
             .key("plugins.max_mailbox"),
+        bytes("plugin file", Plugin, limits.max_file, "it is read and looked at whole").key("plugins.max_file"),
+        time("compiling a plugin", Plugin, limits.compile_time, "CPU time of the process that compiles")
+            .key("plugins.compile_time"),
+        bytes("compiling a plugin: memory", Plugin, limits.compile_memory, "address space of that process")
+            .key("plugins.compile_memory"),
+        bytes("compiled plugins", Node, limits.code_cache, "what is kept of them on disk").key("plugins.code_cache"),
     ]
 }
 

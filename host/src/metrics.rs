@@ -233,7 +233,7 @@ fn protocols(table: &mut Table, stats: &ProtocolStats, registered: usize) {
 fn plugins(table: &mut Table, plugins: &[PluginInfo]) {
     table.gauge("weir_plugins", "Loaded plugins", plugins.len());
     type Read = fn(&Counters) -> u64;
-    let rows: [(&'static str, &'static str, Kind, Read); 15] = [
+    let rows: [(&'static str, &'static str, Kind, Read); 16] = [
         ("weir_plugin_events_total", "Events in committed turns", Kind::Counter, |c| c.events),
         ("weir_plugin_messages_total", "Messages among them", Kind::Counter, |c| c.messages),
         ("weir_plugin_turns_total", "Committed turns", Kind::Counter, |c| c.turns),
@@ -242,12 +242,13 @@ fn plugins(table: &mut Table, plugins: &[PluginInfo]) {
         ("weir_plugin_purged_total", "Events whose peer or plugin went first", Kind::Counter, |c| c.purged),
         ("weir_plugin_reports_total", "Verdicts on peers", Kind::Counter, |c| c.reports),
         ("weir_plugin_log_dropped_total", "Log lines beyond the limit", Kind::Counter, |c| c.log_lines_dropped),
-        ("weir_plugin_starts_total", "Instances started", Kind::Counter, |c| c.starts),
+        ("weir_plugin_restarts_total", "Starts after a crash", Kind::Counter, |c| c.restarts),
         ("weir_plugin_replays_total", "Turns of events that had failed before", Kind::Counter, |c| c.replays),
         ("weir_plugin_trials_total", "Culprits run again on an empty store", Kind::Counter, |c| c.trials),
         ("weir_plugin_turned_away_total", "Events of muted peers", Kind::Counter, |c| c.turned_away),
         ("weir_plugin_dead_letters", "Dead letters that are kept", Kind::Gauge, |c| c.dead_letters),
-        ("weir_plugin_memory_bytes", "Linear memory", Kind::Gauge, |c| c.memory_bytes),
+        ("weir_plugin_slow_turns_total", "Calls moved away from the network", Kind::Counter, |c| c.slow_turns),
+        ("weir_plugin_memory_bytes", "Memories and tables", Kind::Gauge, |c| c.memory_bytes),
         ("weir_plugin_store_bytes", "Keys and values in the store", Kind::Gauge, |c| c.store_bytes),
     ];
     for (name, help, kind, read) in rows {

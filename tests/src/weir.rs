@@ -58,7 +58,13 @@ impl Weir {
 
     /// Starts the node and waits for its ready line.
     pub fn run(&mut self) -> Result<()> {
-        let mut child = self.command(&["run"])?.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        self.run_with(&[])
+    }
+
+    /// The same with more arguments.
+    pub fn run_with(&mut self, arguments: &[&str]) -> Result<()> {
+        let mut child =
+            self.command(&[&["run"], arguments].concat())?.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
         let mut ready = String::new();
         BufReader::new(child.stdout.as_mut().context("piped")?).read_line(&mut ready)?;
         self.running = Some(child);

@@ -204,14 +204,19 @@ impl RunningNode {
     /// # Errors
     /// When anything but a plugin is wrong; the message says what to do.
     pub async fn start(folder: Folder, config: Config) -> Result<Self, StartError> {
-        Self::start_in(NodeMode::Normal, folder, config).await
+        Self::start_in(NodeMode::Normal, folder, config, Environment::default()).await
     }
 
-    /// [`RunningNode::start`] with or without plugins.
+    /// [`RunningNode::start`] with or without plugins, and in another environment than the machine's own.
     ///
     /// # Errors
     /// As for [`RunningNode::start`].
-    pub async fn start_in(mode: NodeMode, folder: Folder, config: Config) -> Result<Self, StartError> {
+    pub async fn start_in(
+        mode: NodeMode,
+        folder: Folder,
+        config: Config,
+        environment: Environment,
+    ) -> Result<Self, StartError> {
         let memory = config.check_memory(&folder.config())?;
         let lock = FolderLock::take(&folder)?;
         let key = NodeKey::load(&folder.key())?;
@@ -220,7 +225,7 @@ impl RunningNode {
         let access = AccessDesk::new(config.access.clone(), AccessBook::open(folder.access())?);
         // From the first packet on.
         let config = Config { access: access.lists(), ..config };
-        let host = Host::start(host_config(&folder, &config, key)?).await.map_err(StartError::Host)?;
+        let host = Host::start(host_config(&folder, &config, key, environment)?).await.map_err(StartError::Host)?;
         let groups = GroupDesk::new(&host, groups);
         let known = KnownPeers::new(host.clone(), book, &config.peers);
         let desk = PluginDesk::new(host.clone(), folder.plugins(), &config);
@@ -262,13 +267,18 @@ impl RunningNode {
     }
 }
 
-fn host_config(folder: &Folder, config: &Config, key: NodeKey) -> Result<HostConfig, StartError> {
+fn host_config(
+    folder: &Folder,
+    config: &Config,
+    key: NodeKey,
+    environment: Environment,
+) -> Result<HostConfig, StartError> {
     let runtime = Runtime::system().map_err(|error| StartError::Host(anyhow::Error::new(error)))?;
     Ok(HostConfig {
         key: Arc::new(key),
         data_dir: folder.path().to_owned(),
         config: config.clone(),
         runtime,
-        environment: Environment::default(),
+        environment,
     })
 }

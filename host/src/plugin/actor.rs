@@ -147,7 +147,8 @@ impl Actor {
         }
     }
 
-    async fn work(&mut self) {
+    /// One step: a start, a turn, or a part of a batch that failed.
+    pub(super) async fn work(&mut self) {
         if self.instance.is_none() {
             return self.revive().await;
         }
@@ -208,15 +209,11 @@ impl Actor {
         // An overdue call may have its answer in the mailbox beside the timeout: the first of them counts.
         let mut seen = std::collections::BTreeSet::new();
         let items = std::mem::take(&mut batch.items);
-        let (mut kept, mut refused) = (Vec::with_capacity(items.len()), Vec::new());
+        let (mut kept, mut foreign) = (Vec::with_capacity(items.len()), Vec::new());
         for item in items {
             let twice = matches!(item, Item::Called { call, .. } if !seen.insert(call));
             if twice || !events::concerns(&item, batch, &ledger, instance.state()) {
-                match &item {
-                    Item::Request { token, .. } => refused.push(*token),
-                    Item::News(news) => forget_gone(&mut self.told, news),
-                    _ => {}
-                }
+                foreign.push(item);
                 continue;
             }
             match &item {
@@ -230,9 +227,19 @@ impl Actor {
         }
         batch.items = kept;
         drop(ledger);
-        for token in refused {
-            let message = "the protocol is no longer served".to_owned();
-            self.home.network().respond(token, Err(Failure { code: "unsupported".to_owned(), message }));
+        foreign.iter().for_each(|item| self.pass_by(item));
+    }
+
+    /// Settles what the instance does not hear of.
+    pub(super) fn pass_by(&mut self, item: &Item) {
+        match item {
+            Item::Request { token, .. } => {
+                self.home.ledger().requests.remove(token);
+                let message = "the protocol is no longer served".to_owned();
+                self.home.network().respond(*token, Err(Failure { code: "unsupported".to_owned(), message }));
+            }
+            Item::News(news) => forget_gone(&mut self.told, news),
+            _ => {}
         }
     }
 
@@ -248,6 +255,7 @@ impl Actor {
             now: self.now,
             replay,
             about: About::batch(&batch),
+            part: replay && batch.items.len() > 1,
         };
         let ((instance, outcome), _, bodies) = instance.handle(input).await;
         batch.bodies = bodies;
@@ -314,7 +322,9 @@ impl Actor {
         let until = now + deadline.saturating_duration_since(now) / 2;
         let parts = self.rescue.as_ref().map_or(0, Rescue::steps);
         for _ in 0..self.home.mailbox.turns() + parts {
-            if self.instance.is_none() || Instant::now() >= until {
+            // Between two runs of a failed batch there is none for a moment.
+            let stands = self.instance.is_none() && (self.rescue.is_none() || self.supervision.wake().is_some());
+            if stands || Instant::now() >= until {
                 return;
             }
             // A turn that is cut off at the deadline takes its instance with it.

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::calls::CallDesk;
 use super::info::{Counters, PluginInfo};
 use super::ledger::Ledger;
+use super::log_budget::LogBudget;
 use super::logs::{LogEntry, LogLevel, Logs, PluginLog};
 use super::mailbox::Mailbox;
 use super::metrics::{Metric, MetricBoard};
@@ -24,6 +25,7 @@ use crate::runtime::Runtime;
 pub(super) struct Services {
     pub(super) network: Arc<dyn Network>,
     pub(super) runtime: Runtime,
+    /// The budgets of a plugin for which nothing else was set; [`Home::policy`] has those of one plugin.
     pub(super) policy: Arc<PluginPolicy>,
     pub(super) signer: Arc<dyn Signer>,
     pub(super) store: Store,
@@ -45,6 +47,8 @@ pub(super) struct Home {
     pub(super) letters: Letters,
     ledger: Mutex<Ledger>,
     muting: Mutex<Muting<Instant>>,
+    policy: Mutex<Arc<PluginPolicy>>,
+    log_budget: Mutex<LogBudget<Instant>>,
     metrics: MetricBoard,
     info: Mutex<PluginInfo>,
 }
@@ -59,8 +63,9 @@ pub(super) struct Counts {
     pub(super) dropped: AtomicU64,
     pub(super) reports: AtomicU64,
     pub(super) log_lines_dropped: AtomicU64,
+    pub(super) slow_turns: AtomicU64,
     pub(super) memory: AtomicU64,
-    pub(super) starts: AtomicU64,
+    pub(super) restarts: AtomicU64,
     pub(super) replays: AtomicU64,
     pub(super) trials: AtomicU64,
     /// Events of a batch that the plugin's end cut off.
@@ -73,13 +78,15 @@ pub(super) fn add(counter: &AtomicU64, by: u64) {
 }
 
 impl Home {
-    pub(super) fn new(services: Services, mailbox: Arc<Mailbox>, info: PluginInfo) -> Self {
+    pub(super) fn new(services: Services, policy: Arc<PluginPolicy>, mailbox: Arc<Mailbox>, info: PluginInfo) -> Self {
         Self {
             namespace: services.store.namespace(&info.name),
-            log: services.logs.open(&info.name, &services.policy),
-            metrics: MetricBoard::new(services.policy.metrics),
+            log: services.logs.open(&info.name, &policy),
             letters: Letters::new(&services.store, &info.name),
-            muting: Mutex::new(Muting::new(services.policy.mute)),
+            muting: Mutex::new(Muting::new(policy.mute)),
+            metrics: MetricBoard::new(policy.metrics),
+            policy: Mutex::new(policy),
+            log_budget: Mutex::default(),
             name: info.name.clone(),
             counts: Counts::default(),
             ledger: Mutex::default(),
@@ -101,8 +108,20 @@ impl Home {
         self.services.network.as_ref()
     }
 
-    pub(super) fn policy(&self) -> &PluginPolicy {
-        &self.services.policy
+    /// The plugin's own budgets, as its running revision was loaded with them.
+    pub(super) fn policy(&self) -> Arc<PluginPolicy> {
+        self.policy.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The budgets of the revision that runs from now on.
+    pub(super) fn set_policy(&self, policy: &Arc<PluginPolicy>) {
+        self.mailbox.set_bounds(policy);
+        self.metrics.set_most(policy.metrics);
+        self.policy.lock().unwrap_or_else(PoisonError::into_inner).clone_from(policy);
+    }
+
+    pub(super) fn log_budget(&self) -> MutexGuard<'_, LogBudget<Instant>> {
+        self.log_budget.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes down what the node has to say of the plugin, where its own lines are.
@@ -149,17 +168,19 @@ impl Home {
             crashes: read(&self.counts.crashes),
             dropped: read(&self.counts.dropped),
             purged: self.mailbox.purged() + read(&self.counts.given_up),
-            starts: read(&self.counts.starts),
+            restarts: read(&self.counts.restarts),
             replays: read(&self.counts.replays),
             trials: read(&self.counts.trials),
             turned_away: self.mailbox.turned_away(),
             dead_letters: self.letters.count(),
             reports: read(&self.counts.reports),
             log_lines_dropped: read(&self.counts.log_lines_dropped),
+            slow_turns: read(&self.counts.slow_turns),
             memory_bytes: read(&self.counts.memory),
             store_bytes: self.namespace.used(),
         };
         info.muted = self.mutes();
+        info.budgets = self.usage(info.counters.memory_bytes);
         info
     }
 }

@@ -21,7 +21,7 @@ use super::mailbox::{Caller, Mailbox};
 use super::metrics::Metric;
 use super::revision::{PluginSettings, PluginSource, Revision};
 use super::store::Store;
-use super::{CallError, PluginError, PluginPolicy, Preemption, Signer, abi};
+use super::{CallError, CompilerConfig, PluginError, PluginPolicy, Preemption, Signer, abi};
 use crate::protocol::Network;
 use crate::runtime::Runtime;
 use crate::wire::Failure;
@@ -46,6 +46,8 @@ pub struct PluginsConfig {
     pub preemption: Preemption,
     /// The node's key.
     pub signer: Arc<dyn Signer>,
+    /// How files become code.
+    pub compiler: CompilerConfig,
 }
 
 struct Running {
@@ -84,7 +86,7 @@ impl Plugins {
             logs: Arc::default(),
             started: Instant::now(),
         };
-        let engine = Arc::new(WasmEngine::new(config.preemption)?);
+        let engine = Arc::new(WasmEngine::new(config.preemption, config.compiler, &*services.signer)?);
         let (running, lifecycle) = (Mutex::default(), tokio::sync::Mutex::default());
         Ok(Self(Arc::new(Inner { engine, services, revisions: AtomicU64::new(0), running, lifecycle })))
     }
@@ -100,7 +102,7 @@ impl Plugins {
     async fn prepare(
         &self,
         source: PluginSource,
-        named: impl FnOnce(&str, PluginSettings) -> PluginSettings,
+        named: impl FnOnce(&str, PluginSettings) -> Result<PluginSettings, PluginError>,
     ) -> Result<Arc<Revision>, PluginError> {
         let number = self.0.revisions.fetch_add(1, Ordering::Relaxed) + 1;
         Revision::prepare(&self.0.engine, &self.0.services.policy, source, named, number).await.map(Arc::new)
@@ -111,18 +113,18 @@ impl Plugins {
     /// # Errors
     /// Why it is not loaded. Nothing has changed then.
     pub async fn load(&self, source: PluginSource) -> Result<PluginInfo, PluginError> {
-        self.load_named(source, |_, settings| settings).await
+        self.load_named(source, |_, settings| Ok(settings)).await
     }
 
     /// [`Plugins::load`] with settings that depend on what the plugin calls itself: `named` is given that name and the
-    /// settings of the source, and returns those that count.
+    /// settings of the source, and returns those that count, or why there are none.
     ///
     /// # Errors
     /// As for [`Plugins::load`].
     pub async fn load_named(
         &self,
         source: PluginSource,
-        named: impl FnOnce(&str, PluginSettings) -> PluginSettings,
+        named: impl FnOnce(&str, PluginSettings) -> Result<PluginSettings, PluginError>,
     ) -> Result<PluginInfo, PluginError> {
         let revision = self.prepare(source, named).await?;
         let _alone = self.0.lifecycle.lock().await;
@@ -130,8 +132,9 @@ impl Plugins {
         if self.running().contains_key(&name) {
             return Err(PluginError::NameTaken { plugin: name });
         }
-        let mailbox = Arc::new(Mailbox::new(&self.0.services.policy));
-        let home = Arc::new(Home::new(self.0.services.clone(), mailbox.clone(), new_info(&revision)));
+        let mailbox = Arc::new(Mailbox::new(&revision.policy));
+        let services = self.0.services.clone();
+        let home = Arc::new(Home::new(services, revision.policy.clone(), mailbox.clone(), new_info(&revision)));
         let unreadable =
             |error: super::records::RecordError| PluginError::Store { plugin: name.clone(), reason: error.to_string() };
         home.letters.open().await.map_err(unreadable)?;
@@ -184,7 +187,7 @@ impl Plugins {
     /// Why not. The old revision goes on then with nothing lost.
     pub async fn upgrade(&self, name: &str, source: PluginSource) -> Result<UpgradeReport, PluginError> {
         self.find(name)?;
-        let revision = self.prepare(source, |_, settings| settings).await?;
+        let revision = self.prepare(source, |_, settings| Ok(settings)).await?;
         let _alone = self.0.lifecycle.lock().await;
         let (home, control, running) = self.find(name)?;
         check_successor(name, &revision, running)?;
@@ -346,9 +349,11 @@ fn new_info(revision: &Revision) -> PluginInfo {
         revision: revision.number,
         grants: Vec::new(),
         durability: revision.durability,
-        counters: Counters::default(),
         muted: Vec::new(),
         quarantine: None,
+        code: revision.code,
+        counters: Counters::default(),
+        budgets: BTreeMap::new(),
         last_error: None,
         last_crash: None,
     }

@@ -67,6 +67,11 @@ pub fn manifest(name: &str, version: &str, key: u32, capabilities: &[&str]) -> M
     }
 }
 
+/// Notes which event is being handled, for the panic hook.
+pub fn at(position: Option<u32>) {
+    POSITION.set(position);
+}
+
 /// Tells the host of a panic before it becomes a trap.
 pub fn hook_panics() {
     std::panic::set_hook(Box::new(|panic| {
@@ -127,7 +132,7 @@ pub fn never_end() -> ! {
 }
 
 /// Answers with all counts as a JSON object.
-fn stats(command: &Command) {
+pub fn stats(command: &Command) {
     let range = store::Range { start: Vec::new(), end: None, reverse: false };
     let entries = store::scan(&range, 10_000, 1 << 20).entries;
     let counts = entries.iter().filter(|(_, value)| value.len() == 8);

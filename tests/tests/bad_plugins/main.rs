@@ -38,6 +38,9 @@ macro_rules! is_shown {
         const _: () =
             assert!(names(include_str!("../durability.rs"), "\"keeper-relaxed\""), "tests/durability.rs lacks it");
     };
+    (poisonable) => {
+        const _: () = assert!(names(include_str!("../poison.rs"), "poisonable"), "tests/poison.rs lacks it");
+    };
     ($guest:ident) => {
         const _: fn() -> Result<()> = $guest;
     };

@@ -64,6 +64,16 @@ impl Actor {
         add(&self.home.counts.dropped, 1);
     }
 
+    /// Gives up an event of a peer that was muted since it came.
+    pub(super) fn turn_away(&self, batch: &Batch, item: &Item) {
+        if let Item::Request { token, .. } = item {
+            let message = "muted: events of this peer made the plugin fail".to_owned();
+            self.home.ledger().requests.remove(token);
+            self.home.network().respond(*token, Err(Failure { code: "muted".to_owned(), message }));
+        }
+        self.lose(batch, item);
+    }
+
     /// Finds out whose fault a culprit was, and mutes its sender if it was the sender's.
     pub(super) async fn blame(&mut self, batch: &Batch, item: &Item, report: &CrashReport) {
         let Some(lane) = batch.lane(item).cloned() else { return };

@@ -96,7 +96,7 @@ impl Actor {
         if returning {
             self.home.mailbox.reopen();
         }
-        add(&self.home.counts.starts, 1);
+        add(&self.home.counts.restarts, 1);
         match self.try_restart().await {
             Ok(()) => self.revived().await,
             Err((event, failure)) => {
@@ -134,8 +134,8 @@ impl Actor {
         self.home.unmute_all();
         if was_quarantined {
             self.home.services.desk.enter(&self.home.name, self.home.mailbox.clone());
+            self.forget_quarantine(false).await;
         }
-        self.forget_quarantine(false).await;
     }
 
     /// `times`: how often it was quarantined is still counted.
