@@ -119,7 +119,8 @@ impl Host {
         let connection = parts::connection_config(&config, address, &runtime);
         let streams = parts::streams(connection.incarnation, &config, &tasks);
         let pools = streams.pools.clone();
-        let policy = ProtocolPolicy { max_message: config.limits.max_message };
+        let max_owners = (config.plugins.max_plugins + config.limits.native_handlers) as usize;
+        let policy = ProtocolPolicy { max_message: config.limits.max_message, max_owners };
         let protocols = ProtocolManager::new(peer_id, connection.incarnation, policy, streams);
         let (events, received) = mpsc::channel(EVENT_QUEUE);
         let hello = Arc::new(protocols.clone());
@@ -299,6 +300,7 @@ impl Host {
             access_entries: lists.allow.len() + lists.block.len(),
             receive_streams: protocols.receive_stats().streams,
             plugins: plugins.list().len(),
+            requests: protocols.open_requests(),
         };
         limits::table(config, &parts::receive_policy(config), &usage)
     }
@@ -317,6 +319,7 @@ impl Host {
             registered: protocols.registered().len(),
             requests: protocols.open_requests(),
             handshakes: transport.pending_handshakes().all,
+            doors: transport.door_counts(),
             tasks: tasks.len(),
             plugins: plugins.list(),
         })

@@ -80,6 +80,7 @@ impl Node {
             network: network.clone(),
             policy,
             preemption: Preemption::Epochs,
+            compiler: weir_host::plugin::CompilerConfig::default(),
             signer: Arc::new(NoKey),
         };
         Self { network, plugins: Plugins::start(config).expect("an engine"), store }

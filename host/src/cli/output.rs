@@ -19,7 +19,7 @@ impl Output {
         Self { json }
     }
 
-    /// Whether programs read it.
+    /// Whether a program reads.
     pub(super) fn is_json(&self) -> bool {
         self.json
     }

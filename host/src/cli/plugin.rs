@@ -6,6 +6,7 @@ mod faults;
 mod list;
 mod logs;
 mod sources;
+mod store;
 
 use std::path::{Path, PathBuf};
 
@@ -65,6 +66,8 @@ enum Command {
     Muted(faults::Muted),
     /// Hear a muted peer again
     Unmute(faults::Unmute),
+    /// Export, import or purge what a plugin keeps
+    Store(store::Store),
 }
 
 impl Plugin {
@@ -94,6 +97,7 @@ impl Plugin {
             Command::Lift(command) => command.execute(folder, output).await?,
             Command::Muted(command) => command.execute(folder, output).await?,
             Command::Unmute(command) => command.execute(folder, output).await?,
+            Command::Store(command) => command.execute(folder, output).await?,
         }
         Ok(())
     }

@@ -8,10 +8,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::failure::Failure;
 use super::output::Output;
+use crate::admin::RunningNode;
 use crate::config::{Config, LogFormat};
 use crate::folder::{Folder, FolderError};
 use crate::host::Environment;
-use crate::node::{NodeMode, RunningNode};
+use crate::node::NodeMode;
 use crate::telemetry;
 
 #[derive(Debug, Args)]

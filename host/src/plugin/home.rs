@@ -15,10 +15,11 @@ use super::mailbox::Mailbox;
 use super::metrics::{Metric, MetricBoard};
 use super::poison::{Letters, Muting};
 use super::store::{Namespace, Store};
-use super::{PluginPolicy, Signer};
+use super::{CallError, PluginPolicy, Signer};
 use crate::peer::PeerId;
 use crate::protocol::Network;
 use crate::runtime::Runtime;
+use crate::wire::Failure;
 
 /// The services all plugins of a node share.
 #[derive(Clone)]
@@ -64,6 +65,7 @@ pub(super) struct Counts {
     pub(super) reports: AtomicU64,
     pub(super) log_lines_dropped: AtomicU64,
     pub(super) slow_turns: AtomicU64,
+    pub(super) calls_refused: AtomicU64,
     pub(super) memory: AtomicU64,
     pub(super) restarts: AtomicU64,
     pub(super) replays: AtomicU64,
@@ -145,6 +147,20 @@ impl Home {
         });
     }
 
+    /// The plugin takes nothing more: what waits for it hears that it is gone.
+    pub(super) fn close_mailbox(&self) {
+        let gone = "the plugin was restarted or unloaded before it answered";
+        let (requests, commands) = self.mailbox.close();
+        for token in requests {
+            let failure = Failure { code: "gone".to_owned(), message: gone.to_owned() };
+            self.network().respond(token, Err(failure));
+        }
+        for command in commands {
+            // It came in beside the farewell at the desk.
+            self.services.desk.answer(command, Err(CallError::Gone), None);
+        }
+    }
+
     pub(super) fn metrics(&self) -> &MetricBoard {
         &self.metrics
     }
@@ -176,6 +192,7 @@ impl Home {
             reports: read(&self.counts.reports),
             log_lines_dropped: read(&self.counts.log_lines_dropped),
             slow_turns: read(&self.counts.slow_turns),
+            calls_refused: read(&self.counts.calls_refused),
             memory_bytes: read(&self.counts.memory),
             store_bytes: self.namespace.used(),
         };

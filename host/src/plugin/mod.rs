@@ -5,7 +5,7 @@
 //! and the instance; a fresh one gets the batch again in parts, and loses only what fails alone (`poison`). How often
 //! a plugin may crash is `supervision`'s.
 //!
-//! `poison/state`, `poison/muting`, `supervision/state`, `mailbox/state`, `mailbox/news`, `turn`, `ledger`, `timers`, `grants`, `manifest`, `crash` and `inspect` decide and
+//! `poison/state`, `poison/muting`, `supervision/state`, `mailbox/state`, `mailbox/news`, `calls/state`, `turn`, `ledger`, `timers`, `grants`, `manifest`, `crash` and `inspect` decide and
 //! do no I/O; `actor` and `commit` join them; `plugins` is the handle.
 
 mod abi;
@@ -45,6 +45,7 @@ mod revision;
 mod supervision;
 mod ticker;
 mod timers;
+mod transfer;
 mod turn;
 mod upgrade;
 mod usage;
@@ -67,6 +68,7 @@ pub use self::poison::{DeadLetter, LetterEvent, MutePolicy};
 pub use self::policy::{PluginPolicy, Preemption};
 pub use self::revision::{PluginSettings, PluginSource};
 pub use self::supervision::{CrashCause, Quarantine, SupervisionPolicy};
+pub use self::transfer::{ImportOptions, StoreExport, StoreImport, TransferError};
 pub use self::usage::{BudgetUnit, BudgetUse};
 
 /// Signs with the node's key.

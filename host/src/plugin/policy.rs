@@ -58,6 +58,14 @@ pub struct PluginPolicy {
     pub turn_writes: usize,
     /// Asks and calls open at once.
     pub open_asks: u32,
+    /// Calls of one plugin to another that are open at once: a quarter of `mailbox_commands`, so that four plugins which
+    /// call a fifth leave room for its operator.
+    pub pair_open_calls: u32,
+    /// Calls of one plugin to another in a second; as many may come at once after a second without. Far more than people
+    /// and protocols need, and a tenth of what a plugin answers.
+    pub pair_calls_per_second: u32,
+    /// Longest time a call between plugins may take, whatever it asks for: what the admin API allows, too.
+    pub call_timeout: Duration,
     /// Longest key of the store, in bytes.
     pub store_key: u32,
     /// Largest value of the store, in bytes.
@@ -118,6 +126,9 @@ impl Default for PluginPolicy {
             turn_bytes: 1 << 20,
             turn_writes: 4 << 20,
             open_asks: 1_024,
+            pair_open_calls: 256,
+            pair_calls_per_second: 10_000,
+            call_timeout: Duration::from_secs(600),
             store_key: 1_024,
             store_value: 1 << 20,
             store_bytes: 256 << 20,

@@ -101,7 +101,7 @@ impl Actor {
             Ok(()) => self.revived().await,
             Err((event, failure)) => {
                 if returning {
-                    drop(self.home.mailbox.close());
+                    self.home.close_mailbox();
                 }
                 self.instance = None;
                 let report = self.report(event, None, None, *failure);
