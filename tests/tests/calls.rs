@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use weir_host::plugin::store::{MemoryDisk, Store};
 use weir_host::plugin::{
-    CallError, Caller, PluginInfo, PluginPolicy, PluginSettings, PluginSource, PluginState, Plugins, PluginsConfig,
-    Preemption, Signer, SupervisionPolicy,
+    CallError, Caller, CompilerConfig, PluginInfo, PluginPolicy, PluginSettings, PluginSource, PluginState, Plugins,
+    PluginsConfig, Preemption, Signer, SupervisionPolicy,
 };
 use weir_host::runtime::Runtime;
 use weir_tests::guests::guest;
@@ -45,6 +45,7 @@ impl Node {
             network: Arc::new(MockNetwork::default()),
             policy,
             preemption: Preemption::Epochs,
+            compiler: CompilerConfig::default(),
             signer: Arc::new(NoKey),
         };
         let node = Self(Plugins::start(config).expect("an engine"));

@@ -165,7 +165,8 @@ async fn an_answer_of_a_relaxed_plugin_waits_for_the_disk() {
     let held = call(Duration::from_millis(200)).await;
     assert_eq!(held.expect_err("the disk has nothing").code(), "timed-out");
     disk.hold(false);
-    assert_eq!(call(PATIENCE).await.expect("an answer"), "3");
+    let answer = call(PATIENCE).await.expect("an answer");
+    assert!(answer.starts_with(b"[3,"), "{answer:?}");
 }
 
 /// A small generator: the moments need be repeatable, not good.

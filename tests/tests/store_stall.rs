@@ -11,8 +11,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use weir_host::peer::PeerId;
-use weir_host::plugin::store::{Durability, Store, StorePolicy};
-use weir_host::plugin::{PluginPolicy, PluginSettings, PluginSource, Plugins, PluginsConfig, Preemption, Signer};
+use weir_host::plugin::store::{Durability, Store, StorePolicy, WriteBatch};
+use weir_host::plugin::{
+    CompilerConfig, PluginPolicy, PluginSettings, PluginSource, Plugins, PluginsConfig, Preemption, Signer,
+};
 use weir_host::protocol::ProtocolId;
 use weir_host::runtime::Runtime;
 use weir_tests::guests::guest;
@@ -77,6 +79,22 @@ async fn quiet(network: &MockNetwork, name: &str, during: Duration) -> Times {
     Times(times)
 }
 
+/// Copies a large namespace again and again, as before an upgrade.
+async fn copies(store: &Store) -> tokio::task::JoinHandle<()> {
+    let (from, to) = (store.namespace("large"), store.host_namespace("copy"));
+    for number in 0..1_024_u32 {
+        let mut batch = WriteBatch::default();
+        batch.put(number.to_be_bytes().to_vec(), vec![number as u8; 64 << 10]);
+        from.commit(batch, Durability::Relaxed).await.expect("written");
+    }
+    store.sync().await.expect("synced");
+    tokio::spawn(async move {
+        loop {
+            from.copy_to(&to).await.expect("copied");
+        }
+    })
+}
+
 /// The worst of some syncs of so many bytes in the same folder, with nobody in between.
 fn bare_disk(folder: &Path, bytes: usize) -> Duration {
     let path = folder.join("bare");
@@ -110,8 +128,10 @@ async fn one_plugins_store_load_stalls_another_by_a_bounded_time() {
         network: network.clone(),
         policy: PluginPolicy::default(),
         preemption: Preemption::Epochs,
+        compiler: CompilerConfig::default(),
         signer: Arc::new(NoKey),
     };
+    let store = config.store.clone();
     let plugins = Plugins::start(config).expect("an engine");
     plugins.load(source("keeper_relaxed", Durability::Relaxed)).await.expect("loaded");
     plugins.load(source("keeper_strict", Durability::Strict)).await.expect("loaded");
@@ -133,5 +153,10 @@ async fn one_plugins_store_load_stalls_another_by_a_bounded_time() {
     println!("worst stall of a relaxed turn: {ratio:.1} times the bare disk's, or the 50 ms that a turn may wait");
     assert!(turns() > before, "there was no load");
     assert!(ratio < 40.0, "a stall of {:?}", beside.at(1.0));
+    plugins.unload("store-flooder").await.expect("unloaded");
+    let copying = copies(&store).await;
+    quiet(&network, "keeper-relaxed", during).await.show("relaxed, beside copies of 64 MiB");
+    quiet(&network, "keeper-strict", during).await.show("strict, beside copies of 64 MiB");
+    copying.abort();
     plugins.shutdown(tokio::time::Instant::now() + Duration::from_secs(5)).await;
 }

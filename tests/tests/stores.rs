@@ -15,7 +15,7 @@ fn load(weir: &Weir) -> Result<Value> {
 
 /// One turn more: its number. What it rests on is on the disk.
 fn turn(weir: &Weir) -> Result<u64> {
-    weir.json(&["call", NAME, "add"])?.as_u64().context("a number")
+    weir.json(&["call", NAME, "add"])?[0].as_u64().context("a number")
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //!
 //! Its messages: a kind, then little-endian numbers. `T`: the turn, its moment in microseconds on the plugin's clock,
 //! and how many messages it took. `R`, first of all: the last turn that its start found in the store, whether what it
-//! found there was whole, and a number that no other start has.
+//! found there was whole, and a number that no other start has. A command is answered with the turn and that number.
 
 use std::cell::RefCell;
 
@@ -118,7 +118,8 @@ pub fn handle(events: &[Event]) -> Result<(), String> {
             let _ = net::send(*peer, KEY, &message(b'T', [keeper.turn, clock::monotonic(), messages]));
         }
         for command in commands {
-            let _ = calls::answer(command, Ok(keeper.turn.to_string().as_bytes()));
+            let answer = format!("[{}, {}]", keeper.turn, keeper.start);
+            let _ = calls::answer(command, Ok(answer.as_bytes()));
         }
         write(keeper.turn)
     })
