@@ -3,6 +3,8 @@
 pub mod guests;
 pub mod mock_network;
 pub mod node;
+pub mod plugins;
 pub mod raw;
 pub mod relay;
+pub mod wasm;
 pub mod weir;

@@ -17,6 +17,7 @@ use super::meter::{Meter, TimedOut};
 use super::revision::Revision;
 use super::store::{StagedWrites, StoreLimits};
 use super::turn::Staged;
+use super::wasi::Wasi;
 use crate::protocol::{ProtocolId, ProtocolSpec};
 
 /// Functions of a backtrace that are kept.
@@ -36,6 +37,8 @@ pub(super) struct InstanceState {
     pub(super) panic: Option<PanicNote>,
     /// Tags the log lines of a turn that is run again.
     pub(super) replay: bool,
+    /// Made when the plugin first uses it.
+    pub(super) wasi: Option<Box<Wasi>>,
     limiter: Limiter,
 }
 
@@ -104,6 +107,7 @@ impl Instance {
         let (of_call, of_instance, revision) = (engine.clone(), meter.clone(), revision.clone());
         let call = async move {
             let made = revision.pre.instantiate_async(&mut store).await;
+            store.data_mut().show_printed();
             match made {
                 Ok(plugin) => Ok(Self { store, plugin, meter: of_instance, engine: of_call }),
                 Err(error) => {
@@ -184,6 +188,7 @@ impl Instance {
                 Err(error) => Err(Failed::Call(error)),
             };
             let state = self.store.data_mut();
+            state.show_printed();
             let refused = state.limiter.refused.take();
             let panic = state.panic.take();
             (Some(self), outcome.map_err(|failed| failure(failed, panic, refused)))
@@ -223,6 +228,7 @@ fn state(home: &Arc<Home>, revision: &Revision, now: u64) -> InstanceState {
         now,
         panic: None,
         replay: false,
+        wasi: None,
         limiter: Limiter::new(policy),
         policy: policy.clone(),
         home: home.clone(),

@@ -17,6 +17,7 @@ mod compiler;
 mod cpu;
 mod crash;
 mod engine;
+mod engine_config;
 mod error;
 mod events;
 mod grants;
@@ -42,13 +43,15 @@ mod timers;
 mod turn;
 mod upgrade;
 mod usage;
+mod wasi;
 
 pub mod store;
 
 pub use self::budgets::PluginBudgets;
 pub use self::cache::CacheConfig;
-pub use self::compiler::{CodeOrigin, CompileRefused, CompilerConfig, compile_program};
+pub use self::compiler::{CodeOrigin, CompileRefused, compile_program};
 pub use self::crash::{CallFailure, CrashKind, CrashReport, PanicNote};
+pub use self::engine_config::{Allocator, EngineConfig};
 pub use self::error::{CallError, PluginError};
 pub use self::grants::Grants;
 pub use self::info::{Counters, PluginInfo, PluginState, UpgradeReport};

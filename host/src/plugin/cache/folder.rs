@@ -1,6 +1,6 @@
 //! The folder of the cache: read, written atomically, for the node's user alone, and never larger than it may be.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -156,5 +156,5 @@ impl Folder {
 /// The mode of a folder, for tests.
 #[cfg(test)]
 pub(super) fn mode(path: &Path) -> u32 {
-    File::open(path).and_then(|file| file.metadata()).map_or(0, |metadata| metadata.mode() & 0o777)
+    fs::metadata(path).map_or(0, |metadata| metadata.mode() & 0o777)
 }

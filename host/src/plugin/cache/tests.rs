@@ -84,7 +84,9 @@ fn damage_of_every_kind_is_thrown_away() {
             fs::write(&path, bytes).expect("written");
         },
         // Code of another plugin under this name, untouched.
-        &|| drop(fs::copy(cache.folder.path(&other), &path).expect("copied")),
+        &|| {
+            fs::copy(cache.folder.path(&other), &path).expect("copied");
+        },
         &|| {
             fs::remove_file(&path).expect("removed");
             std::os::unix::fs::symlink(cache.folder.path(&other), &path).expect("linked");
