@@ -18,6 +18,7 @@ use super::meter::{Meter, TimedOut};
 use super::revision::Revision;
 use super::store::{Durability, Namespace, StagedWrites, StoreLimits};
 use super::turn::Staged;
+use super::wasi::Wasi;
 use crate::peer::PeerId;
 use crate::protocol::{ProtocolId, ProtocolSpec};
 
@@ -47,6 +48,8 @@ pub(super) struct InstanceState {
     pub(super) settled: bool,
     /// A trial beside the running instance: nothing it does counts, or is seen.
     pub(super) aside: bool,
+    /// Made when the plugin first uses it.
+    pub(super) wasi: Option<Box<Wasi>>,
     limiter: Limiter,
 }
 
@@ -149,6 +152,7 @@ impl Instance {
         let (of_call, of_instance, revision) = (engine.clone(), meter.clone(), revision.clone());
         let call = async move {
             let made = revision.pre.instantiate_async(&mut store).await;
+            store.data_mut().show_printed();
             match made {
                 Ok(plugin) => Ok(Self { store, plugin, meter: of_instance, engine: of_call }),
                 Err(error) => {
@@ -231,6 +235,7 @@ impl Instance {
                 Err(error) => Err(Failed::Call(error)),
             };
             let state = self.store.data_mut();
+            state.show_printed();
             let refused = state.limiter.refused.take();
             let panic = state.panic.take();
             (Some(self), outcome.map_err(|failed| failure(failed, panic, refused)))
@@ -275,6 +280,7 @@ fn state(home: &Arc<Home>, revision: &Revision, now: u64) -> InstanceState {
         durability: revision.durability,
         settled: false,
         aside: false,
+        wasi: None,
         limiter: Limiter::new(policy),
         policy: policy.clone(),
         home: home.clone(),

@@ -19,6 +19,7 @@ mod cpu;
 mod crash;
 mod digest;
 mod engine;
+mod engine_config;
 mod error;
 mod events;
 mod grants;
@@ -49,13 +50,15 @@ mod transfer;
 mod turn;
 mod upgrade;
 mod usage;
+mod wasi;
 
 pub mod store;
 
 pub use self::budgets::PluginBudgets;
 pub use self::cache::CacheConfig;
-pub use self::compiler::{CodeOrigin, CompileRefused, CompilerConfig, compile_program};
+pub use self::compiler::{CodeOrigin, CompileRefused, compile_program};
 pub use self::crash::{CallFailure, CrashKind, CrashReport, PanicNote};
+pub use self::engine_config::{Allocator, EngineConfig};
 pub use self::error::{CallError, PluginError};
 pub use self::grants::Grants;
 pub use self::info::{Counters, MutedPeer, PluginInfo, PluginState, UpgradeReport};

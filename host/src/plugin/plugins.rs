@@ -22,7 +22,7 @@ use super::metrics::Metric;
 use super::revision::{PluginSettings, PluginSource, Revision};
 use super::store::Store;
 use super::transfer::MOST_TRANSFERS;
-use super::{CallError, CompilerConfig, PluginError, PluginPolicy, Preemption, Signer, abi};
+use super::{CallError, EngineConfig, PluginError, PluginPolicy, Preemption, Signer, abi};
 use crate::protocol::Network;
 use crate::runtime::Runtime;
 use crate::wire::Failure;
@@ -47,8 +47,8 @@ pub struct PluginsConfig {
     pub preemption: Preemption,
     /// The node's key.
     pub signer: Arc<dyn Signer>,
-    /// How files become code.
-    pub compiler: CompilerConfig,
+    /// How files become code, and where memory comes from.
+    pub engine: EngineConfig,
 }
 
 struct Running {
@@ -96,7 +96,7 @@ impl Plugins {
             logs: Arc::default(),
             started: Instant::now(),
         };
-        let engine = Arc::new(WasmEngine::new(config.preemption, config.compiler, &*services.signer)?);
+        let engine = Arc::new(WasmEngine::new(config.preemption, config.engine, &*services.signer)?);
         let (running, lifecycle) = (Mutex::default(), tokio::sync::Mutex::default());
         let transfers = Arc::new(Semaphore::new(MOST_TRANSFERS));
         Ok(Self(Arc::new(Inner { engine, services, revisions: AtomicU64::new(0), running, lifecycle, transfers })))

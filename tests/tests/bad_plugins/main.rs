@@ -24,39 +24,48 @@ use self::memory::*;
 use self::poison::*;
 use self::traps::*;
 
-/// A guest is shown by the test that has its name. A guest without one does not compile.
-macro_rules! is_shown {
-    // These behave, and are shown where what they show is.
-    (caller_a) => {
-        shown_in!("../calls.rs", "\"caller-a\"");
-    };
-    (caller_b) => {
-        shown_in!("../calls.rs", "\"caller-b\"");
-    };
-    (everything) => {
-        shown_in!("../abi.rs", "\"everything\"");
-    };
-    (keeper_relaxed) => {
-        shown_in!("../durability.rs", "\"keeper-relaxed\"");
-    };
-    (keeper_strict) => {
-        shown_in!("../durability.rs", "\"keeper-strict\"");
-    };
-    (poisonable) => {
-        shown_in!("../crashes.rs", "\"poisonable\"");
-    };
-    (store_flooder) => {
-        shown_in!("../store_stall.rs", "\"store_flooder\"");
-    };
-    ($guest:ident) => {
-        const _: fn() -> Result<()> = $guest;
+/// Fails to compile where a file of tests does not name a guest.
+macro_rules! shown_in {
+    ($file:literal, $name:literal) => {
+        const _: () = assert!(names(include_str!($file), concat!('"', $name, '"')), concat!($file, " lacks ", $name));
     };
 }
 
-/// A test file that loads a guest, and the name by which it does.
-macro_rules! shown_in {
-    ($file:literal, $name:literal) => {
-        const _: () = assert!(names(include_str!($file), $name), concat!($file, " does not load ", $name));
+/// A guest is shown by the test that has its name. A guest without one does not compile.
+macro_rules! is_shown {
+    // These behave, and are shown where what they show is.
+    (everything) => {
+        shown_in!("../abi.rs", "everything");
+    };
+    (keeper_strict) => {
+        shown_in!("../durability.rs", "keeper-strict");
+    };
+    (keeper_relaxed) => {
+        shown_in!("../durability.rs", "keeper-relaxed");
+    };
+    (poisonable) => {
+        shown_in!("../crashes.rs", "poisonable");
+    };
+    (caller_a) => {
+        shown_in!("../calls.rs", "caller-a");
+    };
+    (caller_b) => {
+        shown_in!("../calls.rs", "caller-b");
+    };
+    (store_flooder) => {
+        shown_in!("../store_stall.rs", "store_flooder");
+    };
+    (loop_too) => {
+        shown_in!("../loopers.rs", "loop-too");
+    };
+    (timers) => {
+        shown_in!("../timers.rs", "timers");
+    };
+    (wasi) => {
+        shown_in!("../wasi.rs", "wasi");
+    };
+    ($guest:ident) => {
+        const _: fn() -> Result<()> = $guest;
     };
 }
 
