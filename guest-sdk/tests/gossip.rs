@@ -57,7 +57,7 @@ fn everybody_gets_everything_under_churn_partitions_and_loss() {
         net.plan(&scenario);
         net.run_ms(2_000);
         let texts = talk(&mut net, &mut random, 30, 18_000);
-        net.run_ms(21_500_u64.saturating_sub(net.now_ms()));
+        net.run_ms(20_001_u64.saturating_sub(net.now_ms()));
         let healed = net.now_ms();
         assert!(texts.len() > 15, "seed {seed}: only {} texts were said", texts.len());
         let has_all = |net: &mut TestNet| {

@@ -85,7 +85,7 @@ fn rows(nodes: u32, items: u32) -> [Row; 3] {
     net.random_mesh(DEGREE);
     net.run_ms(5_000);
     let first = measure(&mut net, "first item", 1, true);
-    let forming = measure(&mut net, "tree forms", 10, true);
+    let forming = measure(&mut net, "tree forms", 20, true);
     drop(forming);
     [first, measure(&mut net, "one sender", items, true), measure(&mut net, "any sender", items, false)]
 }
@@ -130,7 +130,12 @@ fn a_hundred_nodes_in_short() {
 #[test]
 #[ignore = "minutes without --release"]
 fn a_table_up_to_ten_thousand_nodes() {
-    let rows = table(&[100, 316, 1_000, 3_162, 10_000], 20);
+    let sizes = std::env::var("WEIR_GOSSIP_SIZES").ok();
+    let sizes: Vec<u32> = match &sizes {
+        Some(sizes) => sizes.split(',').map(|size| size.parse().expect("a number of nodes")).collect(),
+        None => vec![100, 316, 1_000, 3_162, 10_000],
+    };
+    let rows = table(&sizes, 20);
     for row in &rows {
         assert!(row.reached >= 1.0, "{} nodes: {}", row.nodes, row.reached);
         assert!(row.phase == "first item" || row.copies < 1.5, "{}: {} copies", row.phase, row.copies);

@@ -134,6 +134,9 @@ impl Missing {
         if self.owes(id, peer) {
             if let Some(lost) = self.items.get_mut(id) {
                 lost.asked = None;
+                // The others first, so that one that puts off for ever keeps nothing back.
+                lost.announcers.retain(|announcer| *announcer != peer);
+                lost.announcers.push(peer);
             }
             self.move_to(*id, due_ms);
         }

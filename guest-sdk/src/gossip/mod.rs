@@ -124,6 +124,9 @@ pub struct Gossip<I> {
     armed_ms: Option<u64>,
 }
 
+/// Items that one turn stores: a quarter of the effects that a host lets it stage, for two or three each.
+const MOST_WRITES: usize = 512;
+
 /// The timer that gossip uses unless [`Gossip::timer`] says otherwise.
 pub const TIMER: u64 = 0x676f_7373_6970;
 
@@ -302,23 +305,33 @@ impl<I: Items> Gossip<I> {
     /// # Errors
     /// When there is no timer left.
     pub fn on_turn_end(&mut self, ctx: &Context) -> Result {
-        for write in std::mem::take(&mut self.state.writes) {
-            match self.items.put(write.place, &write.bytes, ctx) {
-                Ok(gone) => gone.iter().for_each(|id| self.state.forget(id, true)),
-                Err(error) => {
-                    crate::warn!("item {:?} is not kept: {error}", write.place.id);
-                    self.state.forget(&write.place.id, false);
-                }
-            }
-        }
+        self.write(ctx);
         let now_ms = ctx.now_ms();
-        let wake_ms = self.with(ctx, |state, now, port| state.flush(now, port));
+        let wake_ms = if self.state.writes.is_empty() { u64::MAX } else { now_ms };
+        let wake_ms = wake_ms.min(self.with(ctx, |state, now, port| state.flush(now, port)));
         // One that is overdue was dropped with the rest of a turn end that failed.
         if self.armed_ms.is_none_or(|armed_ms| wake_ms < armed_ms || armed_ms < now_ms) {
             ctx.set_timer(self.timer, wake_ms.saturating_sub(now_ms))?;
             self.armed_ms = Some(wake_ms);
         }
         Ok(())
+    }
+}
+
+impl<I: Items> Gossip<I> {
+    /// Stores as much of what was accepted as one turn should.
+    fn write(&mut self, ctx: &Context) {
+        for _ in 0..MOST_WRITES {
+            let Some(write) = self.state.writes.pop_front() else { return };
+            match self.items.put(write.place, &write.bytes, ctx) {
+                Ok(gone) => gone.iter().for_each(|id| self.state.forget(id, true)),
+                Err(error) if error.code() == "over-budget" => return self.state.writes.push_front(write),
+                Err(error) => {
+                    crate::warn!("item {:?} is not kept: {error}", write.place.id);
+                    self.state.forget(&write.place.id, false);
+                }
+            }
+        }
     }
 }
 

@@ -28,6 +28,15 @@ pub(super) struct Quotas {
     pub unwanted: Bucket,
 }
 
+/// What is sent to one peer at most: less than its quotas.
+#[derive(Debug)]
+pub(super) struct Pace {
+    pub items: Bucket,
+    pub bytes: Bucket,
+    pub ids: Bucket,
+    pub asks: Bucket,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Peer {
@@ -53,6 +62,11 @@ pub(super) struct Peer {
     /// When to reconcile with it.
     pub reconcile_at_ms: Option<u64>,
     pub quotas: Quotas,
+    pub pace: Pace,
+    /// Not asked for anything before: it put off an answer.
+    pub quiet_until_ms: u64,
+    /// Items in a row that it pushed too late.
+    pub late: u32,
     /// When it was last told to stop pushing.
     pub pruned_at_ms: u64,
 }
@@ -92,6 +106,14 @@ impl Peer {
                 served: bucket(policy.served),
                 unwanted: bucket(policy.unwanted),
             },
+            pace: Pace {
+                items: Bucket::of_sender(policy.items, now_ms),
+                bytes: Bucket::of_sender(policy.bytes, now_ms),
+                ids: Bucket::of_sender(policy.ids, now_ms),
+                asks: Bucket::of_sender(policy.asks, now_ms),
+            },
+            quiet_until_ms: 0,
+            late: 0,
             pruned_at_ms: 0,
         }
     }
@@ -105,8 +127,11 @@ impl Peer {
     }
 
     /// Puts an item on the way, or its announcement where it does not fit. Whether it is pushed.
-    pub(super) fn queue_push(&mut self, id: ItemId, hops: u8, policy: &Policy, now_ms: u64) -> bool {
-        let fits = !self.busy && self.push.len() < policy.push_queue;
+    pub(super) fn queue_push(&mut self, (id, hops): (ItemId, u8), len: usize, policy: &Policy, now_ms: u64) -> bool {
+        let fits = !self.busy
+            && self.push.len() < policy.push_queue
+            && self.pace.items.take(1, now_ms)
+            && self.pace.bytes.take(len as u64, now_ms);
         if fits {
             self.push.push_back((id, hops));
         } else {

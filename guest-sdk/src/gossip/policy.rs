@@ -8,6 +8,9 @@ pub struct Policy {
     pub view: usize,
     /// Peers in the active view that a node puts up with, because others look for it.
     pub view_most: usize,
+    /// Items in a row that a link brings too late before it is taken out of the tree. More than one, because items of
+    /// several senders that cross each other would cut a circle of links more than once.
+    pub prune_after: u32,
     /// How long ids wait to be announced together, in milliseconds: most arrive by the tree before that.
     pub have_after_ms: u64,
     /// How long an announced item may take to come by the tree, in milliseconds, before it is asked for. Above
@@ -53,13 +56,16 @@ pub struct Policy {
     pub push_queue: usize,
     /// Ids waiting to be announced to one peer; beyond them the next reconciliation tells.
     pub have_queue: usize,
-    /// Items a second and at once that one peer may push.
+    /// Items that wait to be written, because a turn may write only so many, before no more are taken.
+    pub unwritten: usize,
+    /// Items a second and at once that one peer may push. A node itself keeps to three quarters of this and of the
+    /// following, so that nobody is over a quota for passing on what others send.
     pub items: (u64, u64),
     /// Bytes of them.
     pub bytes: (u64, u64),
     /// Ids that one peer may announce.
     pub ids: (u64, u64),
-    /// Requests that one peer may make.
+    /// Requests that one peer may make. As many as hand over `served` in full answers, and room for reconciling.
     pub asks: (u64, u64),
     /// Bytes handed to one peer that asked for items.
     pub served: (u64, u64),
@@ -77,6 +83,7 @@ impl Default for Policy {
         Self {
             view: 5,
             view_most: 8,
+            prune_after: 3,
             have_after_ms: 100,
             graft_after_ms: 500,
             want_timeout_ms: 2_000,
@@ -97,12 +104,13 @@ impl Default for Policy {
             shuffle_every_ms: 60_000,
             item_bytes: 60 << 10,
             recent_bytes: 1 << 20,
+            unwritten: 4_096,
             push_queue: 256,
             have_queue: 4_096,
             items: (1_000, 4_000),
             bytes: (2 << 20, 8 << 20),
             ids: (10_000, 40_000),
-            asks: (50, 200),
+            asks: (100, 400),
             served: (4 << 20, 16 << 20),
             unwanted: (20, 200),
             strikes: (1, 16),

@@ -15,6 +15,11 @@ impl Bucket {
         Self { rate, burst, left: burst.saturating_mul(1_000), at_ms: now_ms }
     }
 
+    /// What a sender keeps to, so that the receiver's bucket never runs dry: three quarters.
+    pub(super) fn of_sender((rate, burst): (u64, u64), now_ms: u64) -> Self {
+        Self::new((rate - rate / 4, burst - burst / 4), now_ms)
+    }
+
     /// Takes so many, all or none.
     pub(super) fn take(&mut self, count: u64, now_ms: u64) -> bool {
         let gained = now_ms.saturating_sub(self.at_ms).saturating_mul(self.rate);

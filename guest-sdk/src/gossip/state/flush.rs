@@ -4,7 +4,7 @@ use super::view::pick;
 use super::{Asked, Port, State};
 use crate::abi::{PeerId, SendError};
 use crate::gossip::item::ItemId;
-use crate::gossip::peer::Notices;
+use crate::gossip::peer::{Notices, Peer};
 use crate::gossip::session::{MOST_RANGES, Next, Session};
 use crate::gossip::wire::{self, Ask, HEAD, Message};
 
@@ -42,7 +42,8 @@ impl State {
         }
         let (policy, peers) = (&self.policy, &self.peers);
         let can = |id: &PeerId| {
-            let peer = peers.get(id).filter(|peer| peer.is_trusted(now_ms) && !peer.busy);
+            let free = |peer: &&Peer| peer.is_trusted(now_ms) && !peer.busy && now_ms >= peer.quiet_until_ms;
+            let peer = peers.get(id).filter(free);
             peer.map_or(0, |peer| policy.want_open.saturating_sub(peer.wants.len()) * policy.want_items)
         };
         // The answer or its absence moves it on; this is for a node that hears of neither.
@@ -58,7 +59,7 @@ impl State {
 
     fn want(&mut self, to: PeerId, graft: bool, ids: &[ItemId], now_ms: u64, port: &mut impl Port) {
         let body = wire::encode(&Ask::Want { graft, ids: ids.to_vec() });
-        match port.ask(to, self.policy.want_timeout_ms, &body) {
+        match self.ask(to, &body, now_ms, port) {
             Ok(ask) => {
                 self.stats.wanted += ids.len() as u64;
                 self.asks.insert(ask, Asked::Items(to));
@@ -75,6 +76,15 @@ impl State {
                 ids.iter().for_each(|id| self.missing.again(id, to, now_ms + AGAIN_MS));
             }
         }
+    }
+
+    /// Asks, if the peer's quota has room for another request.
+    fn ask(&mut self, to: PeerId, body: &[u8], now_ms: u64, port: &mut impl Port) -> Result<u64, SendError> {
+        let peer = self.peers.get_mut(&to).ok_or(SendError::NotConnected)?;
+        if !peer.pace.asks.take(1, now_ms) {
+            return Err(SendError::OverBudget);
+        }
+        port.ask(to, self.policy.want_timeout_ms, body)
     }
 
     fn note_busy(&mut self, to: PeerId, error: SendError) {
@@ -137,7 +147,7 @@ impl State {
             }
             Next::Step((low, high), step) => wire::encode(&Ask::Reconcile { low, high, body: &step }),
         };
-        match port.ask(with, self.policy.want_timeout_ms, &body) {
+        match self.ask(with, &body, now_ms, port) {
             Ok(ask) => {
                 self.asks.insert(ask, Asked::Session(with));
                 if let Some(session) = self.sessions.get_mut(&with) {
@@ -170,26 +180,26 @@ impl State {
 
     fn push(&mut self, to: PeerId, now_ms: u64, port: &mut impl Port) {
         loop {
-            let Some(peer) = self.peers.get_mut(&to).filter(|peer| !peer.busy && !peer.push.is_empty()) else { return };
+            let Some(peer) = self.peers.get(&to).filter(|peer| !peer.busy) else { return };
+            let room = peer.max_message;
             let (mut used, mut frame) = (HEAD, Vec::new());
-            while let Some((id, hops)) = peer.push.front().copied() {
-                let recent = self.recent.items.get(&id).map(|bytes| bytes.to_vec());
-                let Some(bytes) = recent.or_else(|| port.load(&id)) else {
-                    peer.push.pop_front();
+            while let Some((id, hops)) = self.peers.get(&to).and_then(|peer| peer.push.front().copied()) {
+                let Some(bytes) = self.bytes(&id, port) else {
+                    self.next_push(to);
                     continue;
                 };
                 let cost = bytes.len() + HEAD;
-                if used + cost > peer.max_message && !frame.is_empty() {
+                if used + cost > room && !frame.is_empty() {
                     break;
                 }
-                peer.push.pop_front();
+                self.next_push(to);
                 used += cost;
                 frame.push((id, hops, bytes));
             }
             if frame.is_empty() {
                 return;
             }
-            let items = frame.iter().map(|(_, hops, bytes)| (*hops, bytes.as_slice())).collect();
+            let items = frame.iter().map(|(_, hops, bytes)| (*hops, &**bytes)).collect();
             match port.send(to, &wire::encode(&Message::Push(items))) {
                 Ok(()) => {
                     self.stats.pushed += frame.len() as u64;
@@ -197,6 +207,12 @@ impl State {
                 }
                 Err(error) => return self.owe(to, frame.into_iter().map(|(id, ..)| id).collect(), error, now_ms),
             }
+        }
+    }
+
+    fn next_push(&mut self, to: PeerId) {
+        if let Some(peer) = self.peers.get_mut(&to) {
+            peer.push.pop_front();
         }
     }
 
@@ -218,6 +234,10 @@ impl State {
         while !peer.busy && (!peer.held.is_empty() || (!peer.have.is_empty() && peer.have_at_ms <= now_ms)) {
             let held = !peer.held.is_empty();
             let queue = if held { &mut peer.held } else { &mut peer.have };
+            if !peer.pace.ids.take(queue.len().min(most) as u64, now_ms) {
+                peer.have_at_ms = now_ms + AGAIN_MS;
+                return;
+            }
             let ids: Vec<_> = queue.drain(..queue.len().min(most)).collect();
             let message = if held { Message::Held(ids) } else { Message::Have(ids) };
             match port.send(to, &wire::encode(&message)) {

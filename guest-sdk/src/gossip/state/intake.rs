@@ -33,7 +33,13 @@ impl State {
                 self.duplicate(from, now_ms);
             } else {
                 let item = Incoming { id, bytes: Rc::from(*bytes), from, hops: hops.saturating_add(1) };
-                self.wait(Waiting { item, since_ms: now_ms, fetched: false });
+                if self.wait(Waiting { item, since_ms: now_ms, fetched: false }) {
+                    self.missing.handed(&id, now_ms + self.policy.pending_ms);
+                } else {
+                    let later = now_ms + u64::from(self.policy.want_timeout_ms);
+                    let most = (self.policy.missing, self.policy.announcers);
+                    self.missing.announce(id, from, later, false, most);
+                }
                 self.welcome(from, now_ms);
             }
         }
@@ -46,7 +52,8 @@ impl State {
     /// Puts an item where the plugin looks for it. False when there is no room.
     fn wait(&mut self, waiting: Waiting) -> bool {
         let (most, most_bytes) = (self.policy.pending, self.policy.pending_bytes);
-        let fits = self.pending.fits(waiting.item.bytes.len(), most, most_bytes);
+        let fits =
+            self.pending.fits(waiting.item.bytes.len(), most, most_bytes) && self.writes.len() < self.policy.unwritten;
         if fits {
             self.pending.push(waiting);
         } else {
@@ -58,9 +65,9 @@ impl State {
     /// A peer pushed something new: the link is good for the tree.
     fn welcome(&mut self, from: PeerId, now_ms: u64) {
         match self.peers.get_mut(&from) {
-            Some(peer) if peer.role == Role::Lazy => peer.role = Role::Eager,
-            Some(peer) if peer.role == Role::Aside => self.joined(from, false, now_ms),
-            _ => {}
+            Some(peer) if peer.in_view() => (peer.role, peer.late) = (Role::Eager, 0),
+            Some(_) => self.joined(from, false, now_ms),
+            None => {}
         }
     }
 
@@ -69,6 +76,10 @@ impl State {
         self.stats.duplicates += 1;
         let Some(peer) = self.peers.get_mut(&from) else { return };
         if peer.role == Role::Eager {
+            peer.late += 1;
+            if peer.late < self.policy.prune_after {
+                return;
+            }
             peer.role = Role::Lazy;
             peer.notices.prune = true;
             peer.pruned_at_ms = now_ms;
@@ -149,8 +160,10 @@ impl State {
             Decision::Accept => {
                 self.stats.accepted += 1;
                 self.missing.remove(id);
-                self.keep(*id, item.bytes, port);
-                self.pass_on(*id, item.hops, Some(item.from), fetched, now_ms);
+                let len = item.bytes.len();
+                let write = self.keep(*id, item.bytes, port);
+                self.writes.push_back(write);
+                self.pass_on((*id, item.hops), len, Some(item.from), fetched, now_ms);
             }
             Decision::Ignore => {
                 self.stats.ignored += 1;
@@ -178,20 +191,22 @@ impl State {
         self.stats.broadcast += 1;
         self.pending.remove(&id);
         self.missing.remove(&id);
-        self.keep(id, Rc::from(bytes), port);
-        self.pass_on(id, 0, None, false, now_ms);
+        let write = self.keep(id, Rc::from(bytes), port);
+        // Before those of others: what answers for it may be waiting for this turn's commit.
+        self.writes.push_front(write);
+        self.pass_on((id, 0), bytes.len(), None, false, now_ms);
         true
     }
 
-    fn keep(&mut self, id: ItemId, bytes: Rc<[u8]>, port: &impl Port) {
+    fn keep(&mut self, id: ItemId, bytes: Rc<[u8]>, port: &impl Port) -> Write {
         let place = Place { stamp: port.stamp(&bytes), id };
         self.hold(place);
         self.recent.insert(id, bytes.clone(), self.policy.recent_bytes);
-        self.writes.push(Write { place, bytes });
+        Write { place, bytes }
     }
 
     /// To the eager peers the item, to the lazy ones its name; what is not new is only announced.
-    fn pass_on(&mut self, id: ItemId, hops: u8, from: Option<PeerId>, old: bool, now_ms: u64) {
+    fn pass_on(&mut self, item: (ItemId, u8), len: usize, from: Option<PeerId>, old: bool, now_ms: u64) {
         let policy = &self.policy;
         for (peer_id, peer) in &mut self.peers {
             if Some(*peer_id) == from {
@@ -199,10 +214,10 @@ impl State {
             }
             match peer.role {
                 Role::Eager if !old => {
-                    let pushed = peer.queue_push(id, hops, policy, now_ms);
+                    let pushed = peer.queue_push(item, len, policy, now_ms);
                     self.stats.debts += u64::from(!pushed);
                 }
-                Role::Eager | Role::Lazy => peer.queue_have(id, policy, now_ms),
+                Role::Eager | Role::Lazy => peer.queue_have(item.0, policy, now_ms),
                 Role::Aside => {}
             }
         }

@@ -92,7 +92,10 @@ pub(super) struct State {
     round_at_ms: u64,
     shuffle_at_ms: u64,
     reports: Vec<(PeerId, Verdict, &'static str)>,
-    pub writes: Vec<Write>,
+    /// What the turn's end is to store, in order.
+    pub writes: VecDeque<Write>,
+    /// When a peer last had to give way to one that had nobody.
+    gave_way_ms: u64,
     pub stats: Stats,
 }
 
@@ -115,7 +118,8 @@ impl State {
             round_at_ms: now_ms + policy.reconcile_every_ms,
             shuffle_at_ms: now_ms + policy.shuffle_every_ms,
             reports: Vec::new(),
-            writes: Vec::new(),
+            writes: VecDeque::new(),
+            gave_way_ms: 0,
             stats: Stats::default(),
             policy,
         }
@@ -171,6 +175,13 @@ impl State {
         } else {
             self.seen.remove(id);
         }
+    }
+
+    /// The bytes of an item that is held.
+    fn bytes(&self, id: &ItemId, port: &impl Port) -> Option<Rc<[u8]>> {
+        let recent = self.recent.items.get(id).cloned();
+        let unwritten = || self.writes.iter().find(|write| write.place.id == *id).map(|write| write.bytes.clone());
+        recent.or_else(|| port.load(id).map(Rc::from)).or_else(unwritten)
     }
 
     /// The next item for the plugin to decide on.

@@ -21,7 +21,7 @@ impl State {
             Some(Message::Prune) => {
                 if let Some(peer) = self.peers.get_mut(&from).filter(|peer| peer.role == Role::Eager) {
                     peer.role = Role::Lazy;
-                    // What waits to be pushed is announced instead: it may be what the peer lacks.
+                    // It is announced instead: it may be what the peer lacks.
                     for (id, _) in std::mem::take(&mut peer.push) {
                         peer.queue_have(id, &self.policy, now_ms);
                     }
@@ -113,8 +113,7 @@ impl State {
             if !self.stamps.contains_key(id) && !self.seen.contains(id) {
                 continue;
             }
-            let recent = self.recent.items.get(id).map(|bytes| bytes.to_vec());
-            let Some(bytes) = recent.or_else(|| port.load(id)) else { continue };
+            let Some(bytes) = self.bytes(id, port) else { continue };
             let cost = bytes.len() + HEAD;
             let quota = self.peers.get_mut(&to).map(|peer| &mut peer.quotas.served);
             if used + cost > room || !quota.is_some_and(|quota| quota.take(cost as u64, now_ms)) {
@@ -128,7 +127,7 @@ impl State {
             return wire::encode(&Answer::Later);
         }
         self.stats.served += found.len() as u64;
-        wire::encode(&Answer::Items { more, items: found.iter().map(Vec::as_slice).collect() })
+        wire::encode(&Answer::Items { more, items: found.iter().map(|bytes| &**bytes).collect() })
     }
 
     /// The outcome of one of our asks. False when it was none of them.
@@ -163,7 +162,11 @@ impl State {
             Ok(Some(Answer::Later)) => {
                 let later = now_ms + u64::from(self.policy.want_timeout_ms) / 2;
                 wanted.iter().for_each(|id| self.missing.again(id, from, later));
-                self.strike(from, "it puts off what it announced", now_ms);
+                if let Some(peer) = self.peers.get_mut(&from).filter(|peer| now_ms >= peer.quiet_until_ms) {
+                    // Several may have been under way: they count once.
+                    peer.quiet_until_ms = later;
+                    self.strike(from, "it puts off what it announced", now_ms);
+                }
             }
             Ok(_) => {
                 self.malformed(from, now_ms);

@@ -4,6 +4,8 @@ use super::{Port, State};
 use crate::abi::PeerId;
 use crate::gossip::peer::{Peer, Role};
 
+/// How often a peer gives way to one that has nobody.
+const GIVES_WAY_MS: u64 = 10_000;
 /// How long a peer that had no place is not asked again.
 const REFUSED_MS: u64 = 30_000;
 
@@ -15,18 +17,23 @@ impl State {
     /// A peer has taken us into its view, or acts as if it had.
     pub(super) fn joined(&mut self, from: PeerId, urgent: bool, now_ms: u64) {
         let full = self.view_len() >= self.policy.view_most;
+        // Seldom, or a few that always have nobody would take the whole view.
+        let gives_way = urgent && now_ms >= self.gave_way_ms + GIVES_WAY_MS;
         let Some(peer) = self.peers.get_mut(&from).filter(|peer| !peer.in_view()) else { return };
-        if full && !(urgent && peer.is_trusted(now_ms)) {
+        if !peer.is_trusted(now_ms) || (full && !gives_way) {
             peer.notices.leave = true;
             return;
         }
         peer.role = Role::Eager;
         if full {
-            // Whoever has nobody else comes first. A lazy link costs the tree nothing.
-            let others = self.peers.iter().filter(|(id, _)| **id != from);
-            let lazy = others.clone().find(|(_, peer)| peer.role == Role::Lazy).map(|(id, _)| *id);
-            let gives_way = lazy.or_else(|| others.clone().find(|(_, peer)| peer.in_view()).map(|(id, _)| *id));
-            gives_way.into_iter().for_each(|id| self.part(id, now_ms));
+            self.gave_way_ms = now_ms;
+            // A lazy link costs the tree nothing.
+            let of = |role| self.peers.iter().filter(move |(id, peer)| peer.role == role && **id != from);
+            let role = if of(Role::Lazy).next().is_some() { Role::Lazy } else { Role::Eager };
+            let others: Vec<_> = of(role).map(|(id, _)| *id).collect();
+            if let Some(id) = others.get(now_ms as usize % others.len().max(1)) {
+                self.part(*id, now_ms);
+            }
         }
     }
 
@@ -59,7 +66,7 @@ impl State {
         let mut here = self.view_len();
         while here < self.policy.view {
             let Some(id) = self.candidate(here == 0, now_ms, port) else { break };
-            self.join(id, here == 0);
+            self.join(id, here == 0, now_ms);
             here += 1;
         }
         if now_ms < self.shuffle_at_ms {
@@ -71,15 +78,17 @@ impl State {
         let Some(out) = pick(&lazy, port) else { return };
         if let Some(id) = self.candidate(false, now_ms, port) {
             self.part(out, now_ms);
-            self.join(id, false);
+            self.join(id, false, now_ms);
         }
     }
 
-    fn join(&mut self, id: PeerId, urgent: bool) {
+    fn join(&mut self, id: PeerId, urgent: bool, now_ms: u64) {
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.role = Role::Eager;
             peer.notices.join = Some(urgent);
             peer.notices.leave = false;
+            // What was said while neither had the other in its view is announced to neither.
+            peer.reconcile_soon(&self.policy, now_ms);
         }
     }
 
