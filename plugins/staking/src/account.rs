@@ -105,7 +105,11 @@ impl Account {
 
     fn mature(&self, epoch: u64) -> Option<u128> {
         let mature: Vec<_> = self.unbonding.iter().filter(|(matures, _)| *matures <= epoch).collect();
-        if mature.is_empty() { None } else { mature.iter().try_fold(0u128, |sum, (_, amount)| sum.checked_add(*amount)) }
+        if mature.is_empty() {
+            None
+        } else {
+            mature.iter().try_fold(0u128, |sum, (_, amount)| sum.checked_add(*amount))
+        }
     }
 
     /// Makes one entry of all that is mature, so that there are never more than the unbonding epochs and two.

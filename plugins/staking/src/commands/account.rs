@@ -69,7 +69,10 @@ pub fn account<S: Ordered>(ledger: &Ledger, args: &AccountArgs, store: &S) -> Re
     let state = state.unwrap_or_else(|| Account::new(ledger.genesis().hash()));
     let (next, head, line) = ledger.line_of(account, store);
     let epoch = ledger.meta().closed.epoch;
-    let unbonding = state.unbonding.iter().map(|(matures_epoch, amount)| Unbonding { matures_epoch: *matures_epoch, amount: *amount });
+    let unbonding = state
+        .unbonding
+        .iter()
+        .map(|(matures_epoch, amount)| Unbonding { matures_epoch: *matures_epoch, amount: *amount });
     Ok(AccountAnswer {
         account,
         epoch,
@@ -89,7 +92,9 @@ pub fn account<S: Ordered>(ledger: &Ledger, args: &AccountArgs, store: &S) -> Re
 fn refused<S: Ordered>(account: Key, next: u64, store: &S) -> Vec<RefusedOperation> {
     let mut found = Vec::new();
     let mut end = layout::refusal(account, next);
-    while let Some((key, value)) = store.last(&layout::refusals_of(account), Some(&end)).filter(|_| found.len() < REFUSED) {
+    while let Some((key, value)) =
+        store.last(&layout::refusals_of(account), Some(&end)).filter(|_| found.len() < REFUSED)
+    {
         if let (Some(seq), Ok((epoch, reason))) = (layout::read_last_number(&key), weir_sdk::decode(&value)) {
             found.push(RefusedOperation { seq, epoch, reason });
         }

@@ -67,7 +67,14 @@ pub fn epochs<S: Ordered>(ledger: &Ledger, args: &EpochsArgs, store: &S) -> Resu
         let more_anchors = anchors.len() > INLINE;
         anchors.truncate(INLINE);
         let anchors = anchors.into_iter().map(|(_, id)| id).collect();
-        Some(EpochAnswer { epoch, id: record.id, root: record.root, total: record.totals.staked, anchors, more_anchors })
+        Some(EpochAnswer {
+            epoch,
+            id: record.id,
+            root: record.root,
+            total: record.totals.staked,
+            anchors,
+            more_anchors,
+        })
     });
     Ok(EpochsAnswer { genesis: ledger.genesis().hash(), closed, epochs: epochs.collect() })
 }

@@ -53,8 +53,9 @@ fn closed_epoch(ledger: &Ledger, epoch: Option<u64>) -> Result<u64, Error> {
     match epoch {
         None => Ok(last),
         Some(epoch) if epoch <= last => Ok(epoch),
-        Some(epoch) => {
-            Err(Error::new("epoch-not-closed", format!("epoch {epoch} is not closed here; the last one that is is {last}")))
-        }
+        Some(epoch) => Err(Error::new(
+            "epoch-not-closed",
+            format!("epoch {epoch} is not closed here; the last one that is is {last}"),
+        )),
     }
 }

@@ -145,12 +145,17 @@ pub fn top<S: Ordered>(ledger: &Ledger, args: &TopArgs, store: &S) -> Result<Top
     }
     let closed = ledger.meta().closed;
     let accounts = ranking::top(store, page(args.limit.or(Some(10)))?).into_iter();
-    let accounts = accounts.map(|(account, staked)| TopEntry { account, staked, millionths: millionths(staked, closed.totals.staked) });
+    let accounts = accounts.map(|(account, staked)| TopEntry {
+        account,
+        staked,
+        millionths: millionths(staked, closed.totals.staked),
+    });
     Ok(TopAnswer { epoch: closed.epoch, total: closed.totals.staked, accounts: accounts.collect() })
 }
 
 fn millionths(part: u128, whole: u128) -> u64 {
     // Where the product does not fit 128 bits, the whole is so large that dividing it first loses nothing that counts.
-    let share = part.checked_mul(1_000_000).map_or_else(|| part / (whole / 1_000_000).max(1), |product| product / whole.max(1));
+    let share =
+        part.checked_mul(1_000_000).map_or_else(|| part / (whole / 1_000_000).max(1), |product| product / whole.max(1));
     share.min(1_000_000) as u64
 }

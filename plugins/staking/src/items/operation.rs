@@ -53,7 +53,11 @@ impl Body for Operation {
             _ => return Err(DecodeError::Field("an account can stake, unstake and withdraw, nothing else")),
         };
         // The last number there is has no successor, and arithmetic on numbers would need care everywhere.
-        if seq == u64::MAX { Err(DecodeError::Field("the number is too large")) } else { Ok(Self { account, seq, before, action }) }
+        if seq == u64::MAX {
+            Err(DecodeError::Field("the number is too large"))
+        } else {
+            Ok(Self { account, seq, before, action })
+        }
     }
 
     fn encode(&self) -> Vec<u8> {

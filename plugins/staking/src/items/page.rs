@@ -74,7 +74,8 @@ impl Serialize for Topic {
 impl<'de> Deserialize<'de> for Topic {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        Self::new(&text).ok_or_else(|| de::Error::custom("a topic has 1 to 16 characters out of a to z, 0 to 9 and `-`"))
+        Self::new(&text)
+            .ok_or_else(|| de::Error::custom("a topic has 1 to 16 characters out of a to z, 0 to 9 and `-`"))
     }
 }
 
@@ -115,7 +116,8 @@ impl Page {
             other => return Err(DecodeError::Kind(other)),
         }
         let count = reader.count(INCLUDE)?;
-        let include = |reader: &mut Reader<'_>| Ok(Include { account: reader.key()?, seq: reader.u64()?, id: reader.id()? });
+        let include =
+            |reader: &mut Reader<'_>| Ok(Include { account: reader.key()?, seq: reader.u64()?, id: reader.id()? });
         let includes: Vec<_> = (0..count).map(|_| include(&mut reader)).collect::<Result<_, _>>()?;
         let count = reader.count(Proof::MIN)?;
         let proofs: Vec<_> = (0..count).map(|_| Proof::read(&mut reader)).collect::<Result<_, _>>()?;

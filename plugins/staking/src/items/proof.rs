@@ -3,9 +3,9 @@
 use weir_ledger::codec::{DecodeError, Reader};
 use weir_ledger::{Hash, Id, Key, Verify};
 
+use super::kind;
 use super::operation::Operation;
 use super::signed::{Body, Signed};
-use super::kind;
 
 /// Two different operations of one account with one number, the one with the smaller id first.
 #[derive(Debug, Clone, PartialEq, Eq)]

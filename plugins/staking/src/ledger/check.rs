@@ -125,7 +125,10 @@ impl Ledger {
         let last = &closing.last;
         let follows = page.includes.first().is_none_or(|next| last.include.is_none_or(|last| last < next.account))
             && page.proofs.first().is_none_or(|next| last.proof.is_none_or(|last| last < next.account()))
-            && page.anchors.first().is_none_or(|next| last.anchor.is_none_or(|last| last < (next.topic.bytes(), next.id)));
+            && page
+                .anchors
+                .first()
+                .is_none_or(|next| last.anchor.is_none_or(|last| last < (next.topic.bytes(), next.id)));
         if !follows {
             return Err("the entries of its pages do not ascend");
         }
@@ -158,7 +161,8 @@ impl Ledger {
     }
 
     fn log_of<S: Ordered>(&self, include: Include, store: &S) -> (u64, Id) {
-        self.account(include.account, store).map_or((0, self.genesis.hash()), |account| (account.next_seq, account.head))
+        self.account(include.account, store)
+            .map_or((0, self.genesis.hash()), |account| (account.next_seq, account.head))
     }
 
     /// The operations that an include adds, followed from the last one back to what is closed.

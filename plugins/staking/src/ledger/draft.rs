@@ -56,15 +56,15 @@ impl Ledger {
         if self.meta.fault.is_some() {
             return Err(DraftError::Fault);
         }
-        if self.meta.work != Work::Idle || self.meta.unsettled().is_some() || self.is_behind() {
+        if self.meta.work != Work::Idle || self.meta.unsettled().is_some() {
             return Err(DraftError::Behind);
         }
         let mut builder = PageBuilder::new(MAX_DRAFT_PAGES);
-        let mut complete = true;
         let mut anchors = anchors.to_vec();
         anchors.sort();
         anchors.dedup();
-        let anchored = anchors.into_iter().take_while(|anchor| builder.anchor(*anchor)).count() as u64;
+        let anchored = anchors.iter().take_while(|anchor| builder.anchor(**anchor)).count();
+        let mut complete = anchored == anchors.len();
         let mut proofs = 0;
         for proof in self.open_proofs(store) {
             if !builder.prove(proof) {
@@ -96,7 +96,7 @@ impl Ledger {
             Order::Epoch { number: self.meta.closed.epoch + 1, pages: pages.iter().map(|page| page.id()).collect() };
         let decree = Decree { key: tip.key, reign: tip.reign, seq: tip.seq, before: tip.before, order };
         let body = decree.encode();
-        Ok(Draft { decree, body, operations, accounts, proofs, anchors: anchored, complete })
+        Ok(Draft { decree, body, operations, accounts, proofs, anchors: anchored as u64, complete })
     }
 
     /// The last of an account's pending operations that follow each other without a gap, and how many they are.

@@ -27,7 +27,8 @@ impl Ledger {
     /// The same for all numbers of a reign that has just become the latest.
     pub(super) fn look_for_two_in<S: Ordered, V: Verify>(&mut self, reign: u64, desk: &mut Desk<'_, S, V>) {
         let found = desk.prefix(&layout::reign(reign), usize::MAX);
-        let numbers: Vec<_> = found.iter().filter_map(|(key, _)| layout::read_decree(key)).map(|(seq, _)| seq).collect();
+        let numbers: Vec<_> =
+            found.iter().filter_map(|(key, _)| layout::read_decree(key)).map(|(seq, _)| seq).collect();
         for pair in numbers.windows(2) {
             if pair[0] == pair[1] {
                 self.look_for_two(reign, pair[0], desk);
@@ -52,7 +53,8 @@ impl Ledger {
         }
         self.notice(Notice::IssuerFault { seq, epoch, what: fault.what.clone() });
         self.meta.fault = Some(fault);
-        let reached = self.meta.tip.seq > seq || matches!(&self.meta.work, Work::Closing(closing) if closing.seq >= seq);
+        let reached =
+            self.meta.tip.seq > seq || matches!(&self.meta.work, Work::Closing(closing) if closing.seq >= seq);
         if reached {
             self.begin_rewind(epoch);
         }

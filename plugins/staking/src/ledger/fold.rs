@@ -206,12 +206,7 @@ impl Ledger {
     }
 
     /// Hashes the next bucket in which something changed. None when there is no further one.
-    fn fold_buckets<S: Ordered, V: Verify>(
-        &mut self,
-        epoch: u64,
-        from: u16,
-        desk: &mut Desk<'_, S, V>,
-    ) -> Option<u16> {
+    fn fold_buckets<S: Ordered, V: Verify>(&mut self, epoch: u64, from: u16, desk: &mut Desk<'_, S, V>) -> Option<u16> {
         let (start, _) = Buckets::range(from);
         let start = [layout::changes(epoch).as_slice(), &start].concat();
         let end = layout::changes(epoch + 1);

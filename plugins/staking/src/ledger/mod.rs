@@ -19,9 +19,9 @@
 mod check;
 mod desk;
 mod draft;
+mod faults;
 mod fold;
 mod follow;
-mod faults;
 mod receive;
 mod rewind;
 mod rotation;
@@ -134,7 +134,9 @@ pub struct Ledger {
 
 /// The store belongs to another network.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the store holds the ledger of the network {stored}, the genesis is that of {configured}: use another node directory or the genesis of that network")]
+#[error(
+    "the store holds the ledger of the network {stored}, the genesis is that of {configured}: use another node directory or the genesis of that network"
+)]
 pub struct OtherGenesis {
     /// Whose ledger it is.
     pub stored: Id,

@@ -79,7 +79,9 @@ impl Ignored {
             Self::Equivocated => "the account signed two operations with one number and can do nothing any more",
             Self::TooFarAhead => "the account has 64 operations pending: wait for an epoch that includes them",
             Self::LogTooShort => "this node has not caught up with the issuer's log: try again in a while",
-            Self::OtherReign => "it is signed for another reign: the issuer's key was rotated, or this node has not heard of it yet",
+            Self::OtherReign => {
+                "it is signed for another reign: the issuer's key was rotated, or this node has not heard of it yet"
+            }
             Self::Enough => "two decrees with this number are known already",
             Self::Outdone => "a better rotation is known: sign one with a higher reign",
             Self::NotNamed => "no epoch names this page",
@@ -100,7 +102,9 @@ impl Rejected {
     /// A sentence for people.
     pub fn sentence(&self) -> String {
         match self {
-            Self::Malformed(what) => format!("these are not the bytes of an operation, a decree, a page or a proof: {what}"),
+            Self::Malformed(what) => {
+                format!("these are not the bytes of an operation, a decree, a page or a proof: {what}")
+            }
             Self::Signature => "the signature is not the signer's, or it was made for another network".to_owned(),
             Self::NotTheIssuer => "the key is not the issuer's (for a rotation: not the recovery key)".to_owned(),
         }
@@ -273,7 +277,10 @@ impl Ledger {
         if is_rotation && body.key != self.genesis.recovery() {
             return Verdict::Rejected(Rejected::NotTheIssuer);
         }
-        if !wanted && let Err(verdict) = if is_rotation { self.rotation_counts(decree) } else { self.decree_counts(body, desk) } {
+        if !wanted
+            && let Err(verdict) =
+                if is_rotation { self.rotation_counts(decree) } else { self.decree_counts(body, desk) }
+        {
             return verdict;
         }
         if !decree.is_genuine(self.genesis.hash(), desk) {

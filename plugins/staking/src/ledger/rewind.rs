@@ -20,6 +20,7 @@ impl Ledger {
             Work::Closing(_) | Work::Idle => (to, self.meta.closed.epoch),
         };
         self.missing.clear();
+        self.ahead = 0;
         self.page = None;
         self.meta.work = Work::Rewinding { to, from };
     }

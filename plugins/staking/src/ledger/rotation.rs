@@ -13,7 +13,10 @@ impl Ledger {
     /// Whether a rotation is better than the best one known.
     pub(super) fn rotation_counts(&self, decree: &Signed<Decree>) -> Result<(), Verdict> {
         match &self.meta.rotation {
-            Some(best) if (best.reign, std::cmp::Reverse(best.id)) >= (decree.body().reign, std::cmp::Reverse(decree.id())) => {
+            Some(best)
+                if (best.reign, std::cmp::Reverse(best.id))
+                    >= (decree.body().reign, std::cmp::Reverse(decree.id())) =>
+            {
                 // One more with the same reign is the proof that the recovery key is in two hands: worth a look, once.
                 if best.reign == decree.body().reign && self.meta.torn_recovery.is_none() {
                     return Ok(());
@@ -82,9 +85,9 @@ impl Ledger {
         }
         desk.put(&layout::forced(rotation.id, seq), &id.0);
         match seq.checked_sub(1) {
-            Some(seq) => self.set_walk(Walk::At(body.before, seq)),
+            Some(seq) if body.before != self.genesis.hash() => self.set_walk(Walk::At(body.before, seq)),
             None if body.before == self.genesis.hash() => self.meets(0),
-            None => self.nowhere(),
+            _ => self.nowhere(),
         }
         true
     }

@@ -92,8 +92,9 @@ impl Ledger {
         if ours.fault.is_some() || theirs.last == ours.last {
             return None;
         }
+        // The last peer's word, not the highest ever heard: one that lies is forgotten with the next honest one.
+        self.ahead = theirs.seq;
         if theirs.seq > ours.seq {
-            self.ahead = self.ahead.max(theirs.seq);
             return Some(Want::Log { from: self.first_unknown(store) });
         }
         // As long as ours or shorter, and not a part of it: two logs, and where they part is the proof.
@@ -125,7 +126,7 @@ impl Ledger {
         wants
     }
 
-    /// Whether a peer's log is known to be longer.
+    /// Whether the peer heard last says that its log is longer.
     pub fn is_behind(&self) -> bool {
         self.ahead > self.summary().seq && self.meta.fault.is_none()
     }
@@ -137,14 +138,14 @@ impl Ledger {
         match *want {
             Want::Item(id) => {
                 let item = store.get(&layout::item(id)).or_else(|| store.get(&layout::draft(id)));
-                item.into_iter().for_each(|item| drop(answer.add(item)));
+                item.map(|item| answer.add(item));
             }
             Want::Log { from } => self.serve_log(from, &mut answer, store),
             Want::Chain { id, from } => serve_chain(id, from, &mut answer, store),
             Want::Decrees { reign, seq } => {
                 for (key, _) in store.prefix(&layout::decrees(reign, seq), 4) {
                     let item = layout::read_decree(&key).and_then(|(_, id)| store.get(&layout::item(id)));
-                    item.into_iter().for_each(|item| drop(answer.add(item)));
+                    item.map(|item| answer.add(item));
                 }
             }
         }
