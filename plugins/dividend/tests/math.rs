@@ -145,5 +145,5 @@ fn a_million_declarations_on_a_million_accounts() {
     let elapsed = started.elapsed();
     let paid: u128 = positions.iter().map(|position| position.due(&accumulator)).sum();
     assert!(paid <= declared && declared - paid < count, "{declared} {paid}");
-    println!("{count} accounts and {count} declarations: {elapsed:?}, {} left in the pot", declared - paid);
+    eprintln!("{count} accounts and {count} declarations: {elapsed:?}, {} left in the pot", declared - paid);
 }

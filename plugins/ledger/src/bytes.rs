@@ -29,7 +29,7 @@ pub fn to_hex(bytes: &[u8]) -> String {
 /// Bytes from hexadecimal digits, at most `limit` of them; nothing is allocated for a longer text.
 pub fn from_hex(text: &str, limit: usize) -> Result<Vec<u8>, ParseHexError> {
     let digits = text.as_bytes();
-    if digits.len() % 2 != 0 || digits.len() / 2 > limit {
+    if !digits.len().is_multiple_of(2) || digits.len() / 2 > limit {
         return Err(ParseHexError::new(text, "an even number of digits within the limit,"));
     }
     let wrong = || ParseHexError::new(text, "bytes");

@@ -86,6 +86,7 @@ pub struct Fault {
 }
 
 /// What is under way.
+#[expect(clippy::large_enum_variant, reason = "there is one of it")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Work {
     /// Waiting for the next decree.

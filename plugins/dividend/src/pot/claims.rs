@@ -40,6 +40,7 @@ impl Pot {
     pub(super) fn keep_claim<S: Ordered>(&mut self, account: Key, epoch: u64, id: Id, bytes: &[u8], store: &mut S) {
         if let Some((_, before)) = self.claim_of(account, store) {
             store.remove(&layout::item(before));
+            self.retired.push(before);
         }
         store.put(&layout::item(id), bytes);
         store.put(&layout::claim(account), &[&epoch.to_be_bytes()[..], &id.0].concat());

@@ -131,6 +131,7 @@ impl Pot {
         }
         store.put_record(&layout::declared(epoch.epoch, id), &outcome);
         store.put_record(&layout::anchored(id), &epoch.epoch);
+        self.retired.push(id);
     }
 
     fn count<S: Ordered>(&mut self, payer: Key, number: u64, amount: u128, epoch: &Epoch, store: &mut S) -> Outcome {

@@ -113,6 +113,7 @@ pub struct Pot {
     next_page: Option<Option<String>>,
     missing: BTreeSet<Id>,
     went_back: u64,
+    retired: Vec<Id>,
 }
 
 /// The store belongs to another network.
@@ -142,7 +143,18 @@ impl Pot {
             }
         }
         let (plan, changes, missing) = (VecDeque::new(), VecDeque::new(), BTreeSet::new());
-        Ok(Self { genesis, meta, saved, claimed, plan, changes, next_page: None, missing, went_back: 0 })
+        Ok(Self {
+            genesis,
+            meta,
+            saved,
+            claimed,
+            plan,
+            changes,
+            next_page: None,
+            missing,
+            went_back: 0,
+            retired: Vec::new(),
+        })
     }
 
     fn save<S: Ordered>(&mut self, store: &mut S) {
@@ -182,6 +194,11 @@ impl Pot {
         hash.add(&meta.declared.to_be_bytes());
         [meta.counted, meta.voided].iter().for_each(|count| hash.add(&count.to_be_bytes()));
         hash.with(&self.claimed.root().0).id()
+    }
+
+    /// Items that are no longer a part of what is reconciled: claims that others outdid, declarations that an epoch anchored.
+    pub fn take_retired(&mut self) -> Vec<Id> {
+        std::mem::take(&mut self.retired)
     }
 
     /// Anchored declarations that are not here: to be asked for by id.

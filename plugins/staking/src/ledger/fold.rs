@@ -116,6 +116,7 @@ impl Ledger {
             let key = proof.account();
             let mut account = self.open_account(key, closing.epoch, &mut closing.totals, desk);
             account.frozen.get_or_insert(closing.epoch);
+            self.retired.push(proof.id());
             desk.put_record(&layout::account(key), &account);
             if !desk.has(&layout::proof(key)) {
                 let bytes = proof.encode();
@@ -169,6 +170,7 @@ impl Ledger {
         // Other branches as well: the one that was named counts for ever.
         let end = layout::pending_at(key, include.seq + 1);
         for (pending, _) in desk.range(&layout::pending_of(key), Some(&end), usize::MAX) {
+            self.retired.extend(layout::read_pending(&pending).map(|(_, _, id)| id));
             desk.remove(&pending);
         }
     }

@@ -130,6 +130,7 @@ pub struct Ledger {
     sources: VecDeque<(Id, Key)>,
     page: Option<Page>,
     notices: Vec<Notice>,
+    retired: Vec<Id>,
 }
 
 /// The store belongs to another network.
@@ -178,6 +179,7 @@ impl Ledger {
             sources: VecDeque::new(),
             page: None,
             notices: Vec::new(),
+            retired: Vec::new(),
         })
     }
 
@@ -212,6 +214,11 @@ impl Ledger {
     /// What happened since the last call.
     pub fn take_notices(&mut self) -> Vec<Notice> {
         std::mem::take(&mut self.notices)
+    }
+
+    /// Items that are no longer a part of what is reconciled: operations that an epoch included, proofs that one applied.
+    pub fn take_retired(&mut self) -> Vec<Id> {
+        std::mem::take(&mut self.retired)
     }
 
     /// The network.

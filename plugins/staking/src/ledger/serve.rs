@@ -166,8 +166,8 @@ impl Ledger {
         loop {
             let found = store.prefix(&layout::decrees(self.meta.tip.reign, seq), 4);
             let ids: Vec<_> = found.iter().filter_map(|(key, _)| layout::read_decree(key)).collect();
-            let items = ids.into_iter().filter_map(|(_, id)| store.get(&layout::item(id)));
-            if found.is_empty() || !items.fold(true, |room, item| room && answer.add(item)) {
+            let mut items = ids.into_iter().filter_map(|(_, id)| store.get(&layout::item(id)));
+            if found.is_empty() || !items.all(|item| answer.add(item)) {
                 return;
             }
             seq += 1;
