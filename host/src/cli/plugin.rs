@@ -1,5 +1,9 @@
 //! `weir plugin`: see, load, upgrade and unload plugins.
 
+mod dead_letters;
+mod faults;
+mod list;
+
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -7,7 +11,7 @@ use serde_json::Value;
 
 use super::client::{ask, segment};
 use super::failure::Failure;
-use super::output::{Output, cell, printable, rows, table};
+use super::output::{Output, cell, printable};
 use crate::admin::{AdminRequest, PLUGIN_CHANGE_TIMEOUT};
 use crate::config::{format_size, read_plugin_file};
 use crate::folder::Folder;
@@ -46,6 +50,14 @@ enum Command {
         #[arg(long)]
         save: bool,
     },
+    /// Show events that a plugin failed on, try one again or drop it
+    DeadLetters(dead_letters::DeadLetters),
+    /// Try a quarantined plugin now, before its time
+    Lift(faults::Lift),
+    /// Show peers of which a plugin takes nothing for a while
+    Muted(faults::Muted),
+    /// Hear a muted peer again
+    Unmute(faults::Unmute),
 }
 
 impl Plugin {
@@ -53,11 +65,11 @@ impl Plugin {
         match self.command {
             Command::List => {
                 let document = ask(folder, AdminRequest::get("/v1/plugins")).await?;
-                output.show(&document, render);
+                output.show(&document, list::render);
             }
             Command::Load { file, save } => {
                 let document = ask(folder, upload("/v1/plugins", &file, save)?).await?;
-                output.show(&document, |loaded| format!("loaded {}{}", name(&loaded["plugin"]), saved(loaded)));
+                output.show(&document, render_loaded);
             }
             Command::Unload { name } => {
                 let path = format!("/v1/plugins/{}", segment(&name));
@@ -69,6 +81,10 @@ impl Plugin {
                 let document = ask(folder, upload(&path, &file, save)?).await?;
                 output.show(&document, render_upgraded);
             }
+            Command::DeadLetters(command) => command.execute(folder, output).await?,
+            Command::Lift(command) => command.execute(folder, output).await?,
+            Command::Muted(command) => command.execute(folder, output).await?,
+            Command::Unmute(command) => command.execute(folder, output).await?,
         }
         Ok(())
     }
@@ -95,23 +111,19 @@ fn upload(path: &str, file: &Path, save: bool) -> Result<AdminRequest, Failure> 
     Ok(AdminRequest::post(query, bytes).wasm(settings).timeout(PLUGIN_CHANGE_TIMEOUT))
 }
 
-fn render(document: &Value) -> String {
-    let (plugins, failed) = (rows(document, "plugins"), rows(document, "failed"));
-    let keys = ["name", "version", "state", "revision", "protocols"];
-    let titles = ["NAME", "VERSION", "STATE", "REVISION", "PROTOCOLS"];
-    let mut text = match plugins {
-        [] => "no plugin is loaded; `weir plugin load FILE` loads one".to_owned(),
-        plugins => table(titles, plugins.iter().map(|plugin| keys.map(|key| cell(plugin, key)))),
-    };
-    for file in failed {
-        let (path, why) = (cell(file, "file"), cell(&file["error"], "message"));
-        text.push_str(&format!("\nnot loaded at start: {}: {}", printable(&path), printable(&why)));
-    }
-    text
-}
-
 fn name(plugin: &Value) -> String {
     printable(&format!("{} {}", cell(plugin, "name"), cell(plugin, "version"))).into_owned()
+}
+
+fn render_loaded(loaded: &Value) -> String {
+    let plugin = &loaded["plugin"];
+    let quarantined = if plugin["state"] == "quarantined" {
+        let name = printable(&cell(plugin, "name")).into_owned();
+        format!("; it is still quarantined for its crashes: `weir plugin lift {name}` tries it now")
+    } else {
+        String::new()
+    };
+    format!("loaded {}{}{quarantined}", name(plugin), saved(loaded))
 }
 
 fn saved(document: &Value) -> String {

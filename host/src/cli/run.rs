@@ -10,7 +10,8 @@ use super::failure::Failure;
 use super::output::Output;
 use crate::config::{Config, LogFormat};
 use crate::folder::{Folder, FolderError};
-use crate::node::RunningNode;
+use crate::host::Environment;
+use crate::node::{NodeMode, RunningNode};
 use crate::telemetry;
 
 #[derive(Debug, Args)]
@@ -21,6 +22,9 @@ pub(super) struct Run {
     /// Log one JSON object a line, whatever weir.toml says
     #[arg(long)]
     log_json: bool,
+    /// Load no plugin of the plugin folder; loading by hand works
+    #[arg(long)]
+    safe_mode: bool,
 }
 
 impl Run {
@@ -34,9 +38,10 @@ impl Run {
             config.log.format = LogFormat::Json;
         }
         telemetry::init(&config.log);
+        let mode = if self.safe_mode { NodeMode::Safe } else { NodeMode::Normal };
         let mut signals = Signals::new()?;
         let node = tokio::select! {
-            node = RunningNode::start(folder, config) => node?,
+            node = RunningNode::start_in(mode, folder, config, environment()) => node?,
             // Nothing is running yet that would have to end in order.
             _ = signals.next() => return Ok(()),
         };
@@ -52,6 +57,13 @@ impl Run {
         }
         Ok(())
     }
+}
+
+/// Plugins are compiled by this program, in processes of their own. On Linux it is named in a way that still means the
+/// same program when its file was replaced.
+fn environment() -> Environment {
+    let own = if cfg!(target_os = "linux") { Ok("/proc/self/exe".into()) } else { std::env::current_exe() };
+    Environment { compiler: own.ok(), ..Environment::default() }
 }
 
 /// The one line on stdout: whoever started us may go on.

@@ -9,8 +9,10 @@ use tokio::time::Instant;
 use super::calls::CallDesk;
 use super::info::{Counters, PluginInfo};
 use super::ledger::Ledger;
+use super::log_budget::LogBudget;
 use super::mailbox::Mailbox;
 use super::metrics::{Metric, MetricBoard};
+use super::poison::{Letters, Muting};
 use super::store::{Namespace, Store};
 use super::{PluginPolicy, Signer};
 use crate::protocol::Network;
@@ -21,6 +23,7 @@ use crate::runtime::Runtime;
 pub(super) struct Services {
     pub(super) network: Arc<dyn Network>,
     pub(super) runtime: Runtime,
+    /// The budgets of a plugin for which nothing else was set; [`Home::policy`] has those of one plugin.
     pub(super) policy: Arc<PluginPolicy>,
     pub(super) signer: Arc<dyn Signer>,
     pub(super) store: Store,
@@ -36,7 +39,12 @@ pub(super) struct Home {
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) namespace: Namespace,
     pub(super) counts: Counts,
+    /// Events that failed alone.
+    pub(super) letters: Letters,
     ledger: Mutex<Ledger>,
+    muting: Mutex<Muting<Instant>>,
+    policy: Mutex<Arc<PluginPolicy>>,
+    log_budget: Mutex<LogBudget<Instant>>,
     metrics: MetricBoard,
     info: Mutex<PluginInfo>,
 }
@@ -51,7 +59,13 @@ pub(super) struct Counts {
     pub(super) dropped: AtomicU64,
     pub(super) reports: AtomicU64,
     pub(super) log_lines_dropped: AtomicU64,
+    pub(super) slow_turns: AtomicU64,
     pub(super) memory: AtomicU64,
+    pub(super) starts: AtomicU64,
+    pub(super) replays: AtomicU64,
+    pub(super) trials: AtomicU64,
+    /// Events of a batch that the plugin's end cut off.
+    pub(super) given_up: AtomicU64,
 }
 
 /// Adds to a counter that nobody synchronises by.
@@ -60,10 +74,14 @@ pub(super) fn add(counter: &AtomicU64, by: u64) {
 }
 
 impl Home {
-    pub(super) fn new(services: Services, mailbox: Arc<Mailbox>, info: PluginInfo) -> Self {
+    pub(super) fn new(services: Services, policy: Arc<PluginPolicy>, mailbox: Arc<Mailbox>, info: PluginInfo) -> Self {
         Self {
             namespace: services.store.namespace(&info.name),
-            metrics: MetricBoard::new(services.policy.metrics),
+            letters: Letters::new(&services.store, &info.name),
+            muting: Mutex::new(Muting::new(policy.mute)),
+            metrics: MetricBoard::new(policy.metrics),
+            policy: Mutex::new(policy),
+            log_budget: Mutex::default(),
             name: info.name.clone(),
             counts: Counts::default(),
             ledger: Mutex::default(),
@@ -77,12 +95,28 @@ impl Home {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(super) fn muting(&self) -> MutexGuard<'_, Muting<Instant>> {
+        self.muting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn network(&self) -> &dyn Network {
         self.services.network.as_ref()
     }
 
-    pub(super) fn policy(&self) -> &PluginPolicy {
-        &self.services.policy
+    /// The plugin's own budgets, as its running revision was loaded with them.
+    pub(super) fn policy(&self) -> Arc<PluginPolicy> {
+        self.policy.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The budgets of the revision that runs from now on.
+    pub(super) fn set_policy(&self, policy: &Arc<PluginPolicy>) {
+        self.mailbox.set_bounds(policy);
+        self.metrics.set_most(policy.metrics);
+        self.policy.lock().unwrap_or_else(PoisonError::into_inner).clone_from(policy);
+    }
+
+    pub(super) fn log_budget(&self) -> MutexGuard<'_, LogBudget<Instant>> {
+        self.log_budget.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn metrics(&self) -> &MetricBoard {
@@ -107,12 +141,20 @@ impl Home {
             turns: read(&self.counts.turns),
             crashes: read(&self.counts.crashes),
             dropped: read(&self.counts.dropped),
-            purged: self.mailbox.purged(),
+            purged: self.mailbox.purged() + read(&self.counts.given_up),
+            starts: read(&self.counts.starts),
+            replays: read(&self.counts.replays),
+            trials: read(&self.counts.trials),
+            turned_away: self.mailbox.turned_away(),
+            dead_letters: self.letters.count(),
             reports: read(&self.counts.reports),
             log_lines_dropped: read(&self.counts.log_lines_dropped),
+            slow_turns: read(&self.counts.slow_turns),
             memory_bytes: read(&self.counts.memory),
             store_bytes: self.namespace.used(),
         };
+        info.muted = self.mutes();
+        info.budgets = self.usage(info.counters.memory_bytes);
         info
     }
 }

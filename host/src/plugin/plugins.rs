@@ -20,7 +20,7 @@ use super::mailbox::{Caller, Mailbox};
 use super::metrics::Metric;
 use super::revision::{PluginSettings, PluginSource, Revision};
 use super::store::Store;
-use super::{CallError, PluginError, PluginPolicy, Preemption, Signer, abi};
+use super::{CallError, CompilerConfig, PluginError, PluginPolicy, Preemption, Signer, abi};
 use crate::protocol::Network;
 use crate::runtime::Runtime;
 use crate::wire::Failure;
@@ -45,6 +45,8 @@ pub struct PluginsConfig {
     pub preemption: Preemption,
     /// The node's key.
     pub signer: Arc<dyn Signer>,
+    /// How files become code.
+    pub compiler: CompilerConfig,
 }
 
 struct Running {
@@ -82,7 +84,7 @@ impl Plugins {
             desk: Arc::default(),
             started: Instant::now(),
         };
-        let engine = Arc::new(WasmEngine::new(config.preemption)?);
+        let engine = Arc::new(WasmEngine::new(config.preemption, config.compiler, &*services.signer)?);
         let (running, lifecycle) = (Mutex::default(), tokio::sync::Mutex::default());
         Ok(Self(Arc::new(Inner { engine, services, revisions: AtomicU64::new(0), running, lifecycle })))
     }
@@ -98,7 +100,7 @@ impl Plugins {
     async fn prepare(
         &self,
         source: PluginSource,
-        named: impl FnOnce(&str, PluginSettings) -> PluginSettings,
+        named: impl FnOnce(&str, PluginSettings) -> Result<PluginSettings, PluginError>,
     ) -> Result<Arc<Revision>, PluginError> {
         let number = self.0.revisions.fetch_add(1, Ordering::Relaxed) + 1;
         Revision::prepare(&self.0.engine, &self.0.services.policy, source, named, number).await.map(Arc::new)
@@ -109,18 +111,18 @@ impl Plugins {
     /// # Errors
     /// Why it is not loaded. Nothing has changed then.
     pub async fn load(&self, source: PluginSource) -> Result<PluginInfo, PluginError> {
-        self.load_named(source, |_, settings| settings).await
+        self.load_named(source, |_, settings| Ok(settings)).await
     }
 
     /// [`Plugins::load`] with settings that depend on what the plugin calls itself: `named` is given that name and the
-    /// settings of the source, and returns those that count.
+    /// settings of the source, and returns those that count, or why there are none.
     ///
     /// # Errors
     /// As for [`Plugins::load`].
     pub async fn load_named(
         &self,
         source: PluginSource,
-        named: impl FnOnce(&str, PluginSettings) -> PluginSettings,
+        named: impl FnOnce(&str, PluginSettings) -> Result<PluginSettings, PluginError>,
     ) -> Result<PluginInfo, PluginError> {
         let revision = self.prepare(source, named).await?;
         let _alone = self.0.lifecycle.lock().await;
@@ -128,13 +130,21 @@ impl Plugins {
         if self.running().contains_key(&name) {
             return Err(PluginError::NameTaken { plugin: name });
         }
-        let mailbox = Arc::new(Mailbox::new(&self.0.services.policy));
-        let home = Arc::new(Home::new(self.0.services.clone(), mailbox.clone(), new_info(&revision)));
+        let mailbox = Arc::new(Mailbox::new(&revision.policy));
+        let services = self.0.services.clone();
+        let home = Arc::new(Home::new(services, revision.policy.clone(), mailbox.clone(), new_info(&revision)));
+        let unreadable =
+            |error: super::records::RecordError| PluginError::Store { plugin: name.clone(), reason: error.to_string() };
+        home.letters.open().await.map_err(unreadable)?;
         let data_version = revision.manifest.data_version;
         let mut actor = Actor::new(self.0.engine.clone(), home.clone(), revision);
-        let instance = self.instance(&home, &actor.revision).await?;
-        actor.first(instance, abi::Cause::Load).await?;
-        self.desk().enter(&name, mailbox);
+        // One that the node had to quarantine before it ended stays so until its time is over.
+        let quarantine = self.quarantine_of(&actor.revision)?;
+        if !quarantine.is_some_and(|quarantine| actor.restore_quarantine(quarantine)) {
+            let instance = self.instance(&home, &actor.revision).await?;
+            actor.first(instance, abi::Cause::Load).await?;
+            self.desk().enter(&name, mailbox);
+        }
         let (control, asked) = mpsc::channel(CONTROL_QUEUE);
         let task = tokio::spawn(actor.run(asked));
         let info = home.info();
@@ -145,21 +155,23 @@ impl Plugins {
     async fn instance(&self, home: &Arc<Home>, revision: &Arc<Revision>) -> Result<Instance, PluginError> {
         let now = self.0.services.runtime.clock.unix_ms();
         Instance::create(&self.0.engine, home, revision, now).await.map_err(|failure| {
-            let manifest = &revision.manifest;
-            let report = super::CrashReport {
-                plugin: manifest.name.clone(),
-                version: manifest.version.clone(),
-                revision: revision.number,
-                event: "instantiation".to_owned(),
-                position: None,
-                peer: None,
-                failure,
-            };
+            let report =
+                super::CrashReport::new(&revision.manifest, revision.number, "instantiation", None, None, failure);
             PluginError::Start { report: Box::new(report) }
         })
     }
 
-    fn find(&self, name: &str) -> Result<(Arc<Home>, mpsc::Sender<Control>, u32), PluginError> {
+    fn quarantine_of(&self, revision: &Revision) -> Result<Option<super::Quarantine>, PluginError> {
+        let (name, digest) = (&revision.manifest.name, &revision.digest);
+        let found = super::supervision::Quarantines::new(&self.0.services.store).of(name, digest);
+        found.map_err(|error| PluginError::Store { plugin: name.clone(), reason: error.to_string() })
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        &self.0.services.store
+    }
+
+    pub(super) fn find(&self, name: &str) -> Result<(Arc<Home>, mpsc::Sender<Control>, u32), PluginError> {
         let running = self.running();
         let found = running.get(name).ok_or_else(|| PluginError::Unknown { plugin: name.to_owned() })?;
         Ok((found.home.clone(), found.control.clone(), found.data_version))
@@ -172,7 +184,7 @@ impl Plugins {
     /// Why not. The old revision goes on then with nothing lost.
     pub async fn upgrade(&self, name: &str, source: PluginSource) -> Result<UpgradeReport, PluginError> {
         self.find(name)?;
-        let revision = self.prepare(source, |_, settings| settings).await?;
+        let revision = self.prepare(source, |_, settings| Ok(settings)).await?;
         let _alone = self.0.lifecycle.lock().await;
         let (home, control, running) = self.find(name)?;
         check_successor(name, &revision, running)?;
@@ -272,7 +284,10 @@ impl Plugins {
             None => Ok(()),
             Some(info) => {
                 let last = info.last_error.unwrap_or_default();
-                let message = format!("plugin {plugin} is quarantined; upgrade or unload it. Its last crash: {last}");
+                let message = format!(
+                    "plugin {plugin} is quarantined; upgrade or unload it, or `weir plugin lift {plugin}` tries it now. \
+                     Its last crash: {last}"
+                );
                 Err(CallError::Failed(Failure { code: "plugin-quarantined".to_owned(), message }))
             }
         }
@@ -301,7 +316,12 @@ fn new_info(revision: &Revision) -> PluginInfo {
         protocols: Vec::new(),
         revision: revision.number,
         grants: Vec::new(),
+        durability: revision.durability,
+        muted: Vec::new(),
+        quarantine: None,
+        code: revision.code,
         counters: Counters::default(),
+        budgets: BTreeMap::new(),
         last_error: None,
         last_crash: None,
     }
