@@ -26,7 +26,7 @@ use crate::limits::{self, Limit, Usage};
 use crate::metrics::{self, Metric, Observed};
 use crate::peer::{PeerAddr, PeerId};
 #[cfg(doc)]
-use crate::plugin::CompilerConfig;
+use crate::plugin::EngineConfig;
 use crate::plugin::store::{MemoryDisk, Store, StorePolicy};
 use crate::plugin::{Plugins, PluginsConfig, Preemption};
 use crate::protocol::{Network, PeerGroups, ProtocolManager, ProtocolPolicy, RegisteredProtocol};
@@ -66,7 +66,7 @@ pub struct Environment {
     pub io: Io,
     /// How plugins that take too long are stopped.
     pub preemption: Preemption,
-    /// The program that compiles plugins, as [`CompilerConfig::program`] has it; when there is none, this process does.
+    /// The program that compiles plugins, as [`EngineConfig::program`] has it; when there is none, this process does.
     pub compiler: Option<PathBuf>,
     /// Where the store lies: a disk in memory, or, when there is none, `store.redb` in the data folder.
     pub disk: Option<MemoryDisk>,
@@ -146,7 +146,7 @@ impl Host {
             policy: config.plugin_policy(),
             preemption: environment.preemption,
             signer: Arc::new(parts::Key(key)),
-            compiler: parts::compiler(&config, environment.compiler, environment.disk.is_none().then_some(&*data_dir)),
+            engine: parts::engine(&config, environment.compiler, environment.disk.is_none().then_some(&*data_dir)),
         })?;
         for peer in &config.peers {
             supervisor.add(peer.address, peer.necessary).await?;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use weir_host::plugin::store::{MemoryDisk, Store};
 use weir_host::plugin::{
-    CallError, Caller, CompilerConfig, PluginInfo, PluginPolicy, PluginSettings, PluginSource, PluginState, Plugins,
+    CallError, Caller, EngineConfig, PluginInfo, PluginPolicy, PluginSettings, PluginSource, PluginState, Plugins,
     PluginsConfig, Preemption, Signer, SupervisionPolicy,
 };
 use weir_host::runtime::Runtime;
@@ -45,7 +45,7 @@ impl Node {
             network: Arc::new(MockNetwork::default()),
             policy,
             preemption: Preemption::Epochs,
-            compiler: CompilerConfig::default(),
+            engine: EngineConfig::default(),
             signer: Arc::new(NoKey),
         };
         let node = Self(Plugins::start(config).expect("an engine"));

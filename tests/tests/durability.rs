@@ -7,8 +7,8 @@ use bytes::Bytes;
 use weir_host::peer::PeerId;
 use weir_host::plugin::store::{Durability, MemoryDisk, Store, StorePolicy};
 use weir_host::plugin::{
-    Caller, CompilerConfig, PluginPolicy, PluginSettings, PluginSource, PluginState, Plugins, PluginsConfig,
-    Preemption, Signer,
+    Caller, EngineConfig, PluginPolicy, PluginSettings, PluginSource, PluginState, Plugins, PluginsConfig, Preemption,
+    Signer,
 };
 use weir_host::protocol::ProtocolId;
 use weir_host::runtime::Runtime;
@@ -53,7 +53,7 @@ impl Node {
             network: network.clone(),
             policy: PluginPolicy::default(),
             preemption: Preemption::Fuel,
-            compiler: CompilerConfig::default(),
+            engine: EngineConfig::default(),
             signer: Arc::new(NoKey),
         };
         Self { network, plugins: Plugins::start(config).expect("an engine") }

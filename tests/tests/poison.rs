@@ -80,7 +80,7 @@ impl Node {
             network: network.clone(),
             policy,
             preemption: Preemption::Epochs,
-            compiler: weir_host::plugin::CompilerConfig::default(),
+            engine: weir_host::plugin::EngineConfig::default(),
             signer: Arc::new(NoKey),
         };
         Self { network, plugins: Plugins::start(config).expect("an engine"), store }

@@ -13,7 +13,7 @@ use serde_json::json;
 use weir_host::peer::PeerId;
 use weir_host::plugin::store::{Durability, Store, StorePolicy, WriteBatch};
 use weir_host::plugin::{
-    CompilerConfig, PluginPolicy, PluginSettings, PluginSource, Plugins, PluginsConfig, Preemption, Signer,
+    EngineConfig, PluginPolicy, PluginSettings, PluginSource, Plugins, PluginsConfig, Preemption, Signer,
 };
 use weir_host::protocol::ProtocolId;
 use weir_host::runtime::Runtime;
@@ -128,7 +128,7 @@ async fn one_plugins_store_load_stalls_another_by_a_bounded_time() {
         network: network.clone(),
         policy: PluginPolicy::default(),
         preemption: Preemption::Epochs,
-        compiler: CompilerConfig::default(),
+        engine: EngineConfig::default(),
         signer: Arc::new(NoKey),
     };
     let store = config.store.clone();

@@ -6,6 +6,7 @@ mod client;
 mod error;
 mod groups;
 mod guard;
+mod logs;
 mod peers;
 mod plugin_faults;
 mod plugins;

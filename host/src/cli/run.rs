@@ -76,6 +76,12 @@ fn announce(node: &RunningNode, output: &Output) {
     output.show(&document, |_| format!("ready {peer}@{address}"));
 }
 
+/// Waits for a signal that ends a command. Cancel safe.
+pub(super) async fn end_signal() -> Result<(), Failure> {
+    Signals::new()?.next().await;
+    Ok(())
+}
+
 /// The signals that end a node.
 struct Signals {
     interrupt: Signal,

@@ -26,6 +26,7 @@ pub struct MemoryTerm {
 
 /// What the transport's arithmetic does not know: it ends where a plugin's own memory begins.
 const PLUGIN_MEMORY: &str = "memory of plugins";
+const PLUGIN_LOGS: &str = "logs of plugins";
 /// What the host holds for the turns that run.
 const PLUGIN_TURNS: &str = "turns of plugins";
 
@@ -74,6 +75,7 @@ fn keys_of(term: &str) -> &'static [&'static str] {
         "outbound budgets" => &["limits.max_message", "plugins.max_plugins"],
         PLUGIN_MEMORY => &["plugins.max_memory", "plugins.NAME.memory", "plugins.max_plugins"],
         PLUGIN_TURNS => &["plugins.max_plugins", "plugins.NAME.host_call"],
+        PLUGIN_LOGS => &["plugins.max_plugins"],
         NATIVE => &["limits.native_handlers", "plugins.max_mailbox", "limits.max_message"],
         SETS => &["limits.max_peers", "limits.max_pending_handshakes"],
         BOOK => &["reconnect.remembered_peers"],
@@ -142,11 +144,12 @@ impl MemoryBound {
         let network = limits.streams().memory_bound(&demand);
         let mut terms: Vec<_> =
             network.terms.iter().map(|t| MemoryTerm { name: t.name, bytes: t.bytes, keys: keys_of(t.name) }).collect();
+        let logged = crate::plugin::most_logged(plugins.plugins);
         // A native handler has a mailbox and an outbound budget like a plugin, and no memory of its own.
         let native = mailbox.saturating_add(outbound).saturating_mul(limits.native_handlers.into());
         terms.push(MemoryTerm { name: NATIVE, bytes: native, keys: keys_of(NATIVE) });
         terms.extend(of_peers(limits, reconnect));
-        for (name, bytes) in [(PLUGIN_MEMORY, plugins.memory), (PLUGIN_TURNS, plugins.turns)] {
+        for (name, bytes) in [(PLUGIN_MEMORY, plugins.memory), (PLUGIN_TURNS, plugins.turns), (PLUGIN_LOGS, logged)] {
             terms.push(MemoryTerm { name, bytes, keys: keys_of(name) });
         }
         let bytes = terms.iter().fold(0_u64, |sum, term| sum.saturating_add(term.bytes));

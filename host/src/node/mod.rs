@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 pub use access::{ChangedAccess, ListedAccess, ListedEntry};
 pub use peers::RemovedPeer;
-pub use plugins::{FailedPlugin, MAX_PLUGIN_FILE, PluginRequest, Saved, Unloaded};
+pub use plugins::{FailedPlugin, LoadedOrUpgraded, MAX_PLUGIN_FILE, PluginRequest, Saved, Unloaded};
 
 use crate::config::{Config, ConfigError, MemoryBound};
 use crate::folder::{AccessBook, AccessList, Folder, FolderError, FolderLock, GroupBook, PeerBook};

@@ -14,7 +14,7 @@ use super::engine::WasmEngine;
 use super::events;
 use super::home::{Home, add};
 use super::info::PluginInfo;
-use super::instance::{Instance, TurnInput};
+use super::instance::{About, Instance, TurnInput};
 use super::ledger::Owed;
 use super::mailbox::{Batch, Item};
 use super::poison::{Pace, Rescue, Retry};
@@ -256,6 +256,7 @@ impl Actor {
             bodies: std::mem::take(&mut batch.bodies),
             now: self.now,
             replay,
+            about: About::batch(&batch),
             part: replay && batch.items.len() > 1,
         };
         let ((instance, outcome), _, bodies) = instance.handle(input).await;

@@ -89,6 +89,7 @@ fn home(network: Arc<Recorder>) -> Arc<Home> {
         signer: Arc::new(NoKey),
         store: Store::in_memory(&MemoryDisk::default()),
         desk: Arc::new(CallDesk::new()),
+        logs: Arc::default(),
         started: tokio::time::Instant::now(),
     };
     let info = PluginInfo {

@@ -10,11 +10,13 @@ use super::calls::CallDesk;
 use super::info::{Counters, PluginInfo};
 use super::ledger::Ledger;
 use super::log_budget::LogBudget;
+use super::logs::{LogEntry, LogLevel, Logs, PluginLog};
 use super::mailbox::Mailbox;
 use super::metrics::{Metric, MetricBoard};
 use super::poison::{Letters, Muting};
 use super::store::{Namespace, Store};
 use super::{CallError, PluginPolicy, Signer};
+use crate::peer::PeerId;
 use crate::protocol::Network;
 use crate::runtime::Runtime;
 use crate::wire::Failure;
@@ -29,6 +31,7 @@ pub(super) struct Services {
     pub(super) signer: Arc<dyn Signer>,
     pub(super) store: Store,
     pub(super) desk: Arc<CallDesk>,
+    pub(super) logs: Arc<Logs>,
     /// Where the plugins' stopwatch began.
     pub(super) started: Instant,
 }
@@ -40,6 +43,7 @@ pub(super) struct Home {
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) namespace: Namespace,
     pub(super) counts: Counts,
+    pub(super) log: Arc<PluginLog>,
     /// Events that failed alone.
     pub(super) letters: Letters,
     ledger: Mutex<Ledger>,
@@ -79,6 +83,7 @@ impl Home {
     pub(super) fn new(services: Services, policy: Arc<PluginPolicy>, mailbox: Arc<Mailbox>, info: PluginInfo) -> Self {
         Self {
             namespace: services.store.namespace(&info.name),
+            log: services.logs.open(&info.name, &policy),
             letters: Letters::new(&services.store, &info.name),
             muting: Mutex::new(Muting::new(policy.mute)),
             metrics: MetricBoard::new(policy.metrics),
@@ -119,6 +124,27 @@ impl Home {
 
     pub(super) fn log_budget(&self) -> MutexGuard<'_, LogBudget<Instant>> {
         self.log_budget.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes down what the node has to say of the plugin, where its own lines are.
+    pub(super) fn note(
+        &self,
+        level: LogLevel,
+        revision: u64,
+        event: Option<&str>,
+        peer: Option<PeerId>,
+        message: String,
+    ) {
+        self.log.push(LogEntry {
+            unix_ms: self.services.runtime.clock.unix_ms(),
+            level,
+            target: "weir".to_owned(),
+            revision,
+            event: event.map(str::to_owned),
+            peer,
+            replay: false,
+            message,
+        });
     }
 
     /// The plugin takes nothing more: what waits for it hears that it is gone.

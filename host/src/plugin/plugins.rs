@@ -16,12 +16,13 @@ use super::engine::WasmEngine;
 use super::home::{Home, Services};
 use super::info::{Counters, PluginInfo, PluginState, UpgradeReport};
 use super::instance::Instance;
+use super::logs::{LogLevel, LogPage, LogQuery, PluginLog};
 use super::mailbox::{Caller, Mailbox};
 use super::metrics::Metric;
 use super::revision::{PluginSettings, PluginSource, Revision};
 use super::store::Store;
 use super::transfer::MOST_TRANSFERS;
-use super::{CallError, CompilerConfig, PluginError, PluginPolicy, Preemption, Signer, abi};
+use super::{CallError, EngineConfig, PluginError, PluginPolicy, Preemption, Signer, abi};
 use crate::protocol::Network;
 use crate::runtime::Runtime;
 use crate::wire::Failure;
@@ -46,8 +47,8 @@ pub struct PluginsConfig {
     pub preemption: Preemption,
     /// The node's key.
     pub signer: Arc<dyn Signer>,
-    /// How files become code.
-    pub compiler: CompilerConfig,
+    /// How files become code, and where memory comes from.
+    pub engine: EngineConfig,
 }
 
 struct Running {
@@ -92,9 +93,10 @@ impl Plugins {
             signer: config.signer,
             store: config.store,
             desk,
+            logs: Arc::default(),
             started: Instant::now(),
         };
-        let engine = Arc::new(WasmEngine::new(config.preemption, config.compiler, &*services.signer)?);
+        let engine = Arc::new(WasmEngine::new(config.preemption, config.engine, &*services.signer)?);
         let (running, lifecycle) = (Mutex::default(), tokio::sync::Mutex::default());
         let transfers = Arc::new(Semaphore::new(MOST_TRANSFERS));
         Ok(Self(Arc::new(Inner { engine, services, revisions: AtomicU64::new(0), running, lifecycle, transfers })))
@@ -185,6 +187,7 @@ impl Plugins {
         let (control, asked) = mpsc::channel(CONTROL_QUEUE);
         let task = tokio::spawn(actor.run(asked));
         let info = home.info();
+        note(&home, &info, format!("version {} is loaded", info.version));
         self.running().insert(name, Running { home, control, task, data_version });
         Ok(info)
     }
@@ -232,6 +235,8 @@ impl Plugins {
             running.data_version = data_version;
         }
         let info = home.info();
+        let held = swap.pause.as_micros();
+        note(&home, &info, format!("upgraded from {from_version} to {}, held for {held} µs", info.version));
         let (pause, snapshot_bytes, snapshot_skipped) = (swap.pause, swap.snapshot_bytes, swap.snapshot_skipped);
         Ok(UpgradeReport { plugin: info, from_version, pause, snapshot_bytes, snapshot_skipped })
     }
@@ -265,12 +270,34 @@ impl Plugins {
             self.desk().leave(name);
             home.close_mailbox();
         }
-        Ok(home.info())
+        let info = home.info();
+        note(&home, &info, format!("version {} has ended", info.version));
+        Ok(info)
     }
 
     /// All plugins, by name.
     pub fn list(&self) -> Vec<PluginInfo> {
         self.running().values().map(|running| running.home.info()).collect()
+    }
+
+    /// The last lines of a plugin that runs or ran: its own, and what the node has to say of it.
+    ///
+    /// # Errors
+    /// When no plugin of that name ran.
+    pub fn logs(&self, name: &str, query: &LogQuery) -> Result<LogPage, PluginError> {
+        Ok(self.log_of(name)?.read(query))
+    }
+
+    /// The same; when there are none yet, waits for one until the deadline. Cancel safe.
+    ///
+    /// # Errors
+    /// As for [`Plugins::logs`].
+    pub async fn wait_for_logs(&self, name: &str, query: &LogQuery, deadline: Instant) -> Result<LogPage, PluginError> {
+        Ok(self.log_of(name)?.wait(query, deadline).await)
+    }
+
+    fn log_of(&self, name: &str) -> Result<Arc<PluginLog>, PluginError> {
+        self.0.services.logs.find(name).ok_or_else(|| PluginError::Unknown { plugin: name.to_owned() })
     }
 
     /// The metrics of all plugins, by plugin and name.
@@ -339,6 +366,11 @@ impl Plugins {
         }
         stopping.join_all().await;
     }
+}
+
+/// Writes down, among the lines of a plugin, what became of it.
+fn note(home: &Home, info: &PluginInfo, message: String) {
+    home.note(LogLevel::Info, info.revision, None, None, message);
 }
 
 fn new_info(revision: &Revision) -> PluginInfo {

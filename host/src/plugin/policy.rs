@@ -97,6 +97,10 @@ pub struct PluginPolicy {
     /// Lines a plugin may log in a second; as many may come at once after a silence, the rest is counted. 256 is more
     /// than a person reads, and a plugin that logs that much all day writes a gigabyte.
     pub log_lines: u32,
+    /// Lines of a plugin that can be read afterwards: some screens full.
+    pub log_kept_lines: usize,
+    /// Bytes of them, whatever they say.
+    pub log_kept_bytes: usize,
     /// Bytes that one call of an import, or one result, may make the host allocate before it can refuse. The largest
     /// message and a list of a thousand peers are a quarter of the default.
     pub host_call: usize,
@@ -139,6 +143,8 @@ impl Default for PluginPolicy {
             dead_letters: 256,
             dead_letter_bytes: 4 << 20,
             log_lines: 256,
+            log_kept_lines: 1_000,
+            log_kept_bytes: 256 << 10,
             host_call: 4 << 20,
             metrics: 256,
         }
