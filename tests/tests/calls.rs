@@ -132,7 +132,7 @@ async fn a_plugin_may_call_itself_and_nobody_is_told_as_unknown() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pair_has_so_many_open_and_no_more() {
-    let policy = PluginPolicy { pair_open_calls: 5, ..PluginPolicy::default() };
+    let policy = PluginPolicy { open_calls: 5, ..PluginPolicy::default() };
     let node = Node::start(policy).await;
     let many = json!({"to": B, "name": "hold", "n": 9});
     assert_eq!(node.call(A, "many", many.clone()).await, json!({"taken": 5, "refused": "busy"}));
@@ -149,7 +149,7 @@ async fn a_pair_has_so_many_open_and_no_more() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pair_calls_no_faster_than_its_rate() {
-    let policy = PluginPolicy { pair_calls_per_second: 20, ..PluginPolicy::default() };
+    let policy = PluginPolicy { calls_per_second: 20, ..PluginPolicy::default() };
     let node = Node::start(policy).await;
     let many = json!({"to": B, "name": "echo", "n": 100});
     let began = std::time::Instant::now();
@@ -310,7 +310,7 @@ async fn every_call_ends_once_whatever_happens() {
     let at_once = Duration::from_millis(1);
     let patient =
         SupervisionPolicy { crashes: usize::MAX, backoff: at_once, longest_backoff: at_once, ..Default::default() };
-    let policy = PluginPolicy { pair_open_calls: 16, supervision: patient, ..PluginPolicy::default() };
+    let policy = PluginPolicy { open_calls: 16, supervision: patient, ..PluginPolicy::default() };
     let node = Node::start(policy).await;
     let (mut dice, mut pending) = (seed, Vec::new());
     let (mut answers, mut failures) = (0, 0);

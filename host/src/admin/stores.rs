@@ -64,7 +64,7 @@ pub(super) async fn import(
     mut body: Body,
 ) -> Result<Json<Value>, ApiError> {
     let Query(ImportQuery { replace, other }) = query.map_err(|e| ApiError::bad_request(e.body_text()))?;
-    let options = ImportOptions { replace, other };
+    let options = ImportOptions { budgets: node.configured_budgets(&name), replace, other };
     let mut import = node.host().plugins().import_store(&name, options).await.map_err(OperateError::from)?;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|e| ApiError::bad_request(format!("the body cannot be read: {e}")))?;

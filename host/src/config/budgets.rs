@@ -36,7 +36,7 @@ fn narrow<T: TryFrom<u64>>(value: u64) -> Option<T> {
     T::try_from(value).ok()
 }
 
-const BUDGETS: [Budget; 20] = [
+const BUDGETS: [Budget; 22] = [
     Budget {
         name: "turn_time",
         kind: Time(RangeInclusive::new(MS, Duration::from_secs(60)), |b, v| b.turn_time = Some(v)),
@@ -60,6 +60,8 @@ const BUDGETS: [Budget; 20] = [
     Budget { name: "snapshot", kind: Size(0..=256 * MIB, |b, v| b.snapshot = narrow(v)) },
     Budget { name: "timers", kind: Count(0..=1_000_000, |b, v| b.timers = narrow(v)) },
     Budget { name: "open_asks", kind: Count(0..=65_536, |b, v| b.open_asks = narrow(v)) },
+    Budget { name: "open_calls", kind: Count(0..=65_536, |b, v| b.open_calls = narrow(v)) },
+    Budget { name: "calls_per_second", kind: Count(0..=1_000_000, |b, v| b.calls_per_second = narrow(v)) },
     Budget { name: "protocols", kind: Count(0..=1_024, |b, v| b.protocols = narrow(v)) },
     Budget { name: "log_lines", kind: Count(0..=100_000, |b, v| b.log_lines = narrow(v)) },
     Budget { name: "metrics", kind: Count(0..=4_096, |b, v| b.metrics = narrow(v)) },

@@ -45,6 +45,8 @@ pub(super) const PLUGIN: Shape = Table(&[
     ("snapshot", Value),
     ("timers", Value),
     ("open_asks", Value),
+    ("open_calls", Value),
+    ("calls_per_second", Value),
     ("protocols", Value),
     ("log_lines", Value),
     ("metrics", Value),

@@ -161,6 +161,8 @@ pub const TEMPLATE: &str = r#"# Configuration of a Weir node. Every key stands h
 # How many of each it may have.
 #timers = 4096
 #open_asks = 1024
+#open_calls = 256
+#calls_per_second = 10000
 #protocols = 64
 #metrics = 256
 # Lines it may log in a second.

@@ -12,7 +12,7 @@ use super::{Node, OperateError};
 use crate::config::{Config, PluginOverrides, format_size, read_plugin_file};
 use crate::folder::{FolderError, write_atomically};
 use crate::host::Host;
-use crate::plugin::{PluginError, PluginInfo, PluginSettings, PluginSource, UpgradeReport};
+use crate::plugin::{PluginBudgets, PluginError, PluginInfo, PluginSettings, PluginSource, UpgradeReport};
 
 /// Largest plugin file, in bytes. The largest real ones, whole Python interpreters, stay below 40 MiB.
 pub const MAX_PLUGIN_FILE: usize = 64 << 20;
@@ -255,6 +255,12 @@ impl Node {
     /// When no plugin has this name.
     pub async fn unload_plugin(&self, name: &str) -> Result<Unloaded, OperateError> {
         self.desk.unload(name).await
+    }
+
+    /// The budgets that the configuration sets for a plugin of this name, loaded or not.
+    pub fn configured_budgets(&self, name: &str) -> PluginBudgets {
+        // Budgets that cannot be were refused where they were read.
+        self.desk.configured_for(Some(name)).budgets.read().unwrap_or_default()
     }
 
     /// The files in the plugin folder that could not be loaded at start.

@@ -48,6 +48,10 @@ budgets! {
     turn_writes: usize,
     /// See [`PluginPolicy::open_asks`].
     open_asks: u32,
+    /// See [`PluginPolicy::open_calls`].
+    open_calls: u32,
+    /// See [`PluginPolicy::calls_per_second`].
+    calls_per_second: u32,
     /// See [`PluginPolicy::store_bytes`].
     store_bytes: u64,
     /// See [`PluginPolicy::timers`].

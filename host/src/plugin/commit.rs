@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::CallError;
-use super::calls::{Submission, Waiter};
+use super::calls::{PairLimits, Submission, Waiter};
 use super::home::{Home, add};
 use super::instance::InstanceState;
 use super::mailbox::Caller;
@@ -136,7 +136,8 @@ impl<'a> Leaving<'a> {
             Effect::Call { id, plugin, name, timeout, body } => {
                 home.ledger().calls.insert(id, Some(Instant::now() + timeout));
                 let timeout_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
-                let what = Submission { plugin, caller: Caller::Plugin(home.name.clone()), name, timeout_ms, body };
+                let (caller, limits) = (Caller::Plugin(home.name.clone()), Some(PairLimits::of(&home.policy())));
+                let what = Submission { plugin, caller, limits, name, timeout_ms, body };
                 let waiter = Waiter::Plugin { mailbox: home.mailbox.clone(), call: id };
                 home.services.desk.submit(id, what, waiter);
             }

@@ -88,7 +88,7 @@ fn home(network: Arc<Recorder>) -> Arc<Home> {
         policy: policy.clone(),
         signer: Arc::new(NoKey),
         store: Store::in_memory(&MemoryDisk::default()),
-        desk: Arc::new(CallDesk::new(&policy)),
+        desk: Arc::new(CallDesk::new()),
         logs: Arc::default(),
         started: tokio::time::Instant::now(),
     };

@@ -85,7 +85,7 @@ impl Plugins {
     /// # Errors
     /// When this machine cannot run WebAssembly or start threads.
     pub fn start(config: PluginsConfig) -> Result<Self, PluginError> {
-        let desk = Arc::new(CallDesk::new(&config.policy));
+        let desk = Arc::new(CallDesk::new());
         let services = Services {
             network: config.network,
             runtime: config.runtime,
@@ -324,7 +324,11 @@ impl Plugins {
         let id = self.desk().next();
         let timeout_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
         let (plugin, name) = (plugin.to_owned(), command.to_owned());
-        self.desk().submit(id, Submission { plugin, caller, name, timeout_ms, body }, Waiter::Operator(sender));
+        self.desk().submit(
+            id,
+            Submission { plugin, caller, limits: None, name, timeout_ms, body },
+            Waiter::Operator(sender),
+        );
         let _waiting = Waiting { desk: self.0.services.desk.clone(), id };
         let answered = async {
             let Answer { outcome, ticket } = receiver.await.map_err(|_| CallError::Gone)?;

@@ -60,10 +60,10 @@ pub struct PluginPolicy {
     pub open_asks: u32,
     /// Calls of one plugin to another that are open at once: a quarter of `mailbox_commands`, so that four plugins which
     /// call a fifth leave room for its operator.
-    pub pair_open_calls: u32,
+    pub open_calls: u32,
     /// Calls of one plugin to another in a second; as many may come at once after a second without. Far more than people
     /// and protocols need, and a tenth of what a plugin answers.
-    pub pair_calls_per_second: u32,
+    pub calls_per_second: u32,
     /// Longest time a call between plugins may take, whatever it asks for: what the admin API allows, too.
     pub call_timeout: Duration,
     /// Longest key of the store, in bytes.
@@ -126,8 +126,8 @@ impl Default for PluginPolicy {
             turn_bytes: 1 << 20,
             turn_writes: 4 << 20,
             open_asks: 1_024,
-            pair_open_calls: 256,
-            pair_calls_per_second: 10_000,
+            open_calls: 256,
+            calls_per_second: 10_000,
             call_timeout: Duration::from_secs(600),
             store_key: 1_024,
             store_value: 1 << 20,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
+use super::PluginBudgets;
 use super::manifest::check_name;
 use super::plugins::Plugins;
 use super::store::{
@@ -93,8 +94,10 @@ impl TransferError {
 }
 
 /// What an import may do.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ImportOptions {
+    /// What the plugin may use, where that is not what all plugins may: the file must keep its limits of the store.
+    pub budgets: PluginBudgets,
     /// Replace what is there.
     pub replace: bool,
     /// Take the store of a plugin with another name.
@@ -182,7 +185,7 @@ impl StoreImport {
         let Self { plugins, plugin, options, namespace, staging, reader, _permit } = self;
         let totals = reader.finish()?;
         let _alone = plugins.alone().await;
-        plugins.free_for_import(&plugin, &namespace, options)?;
+        plugins.free_for_import(&plugin, &namespace, &options)?;
         staging.replace(&namespace).await.map_err(failed(&plugin))?;
         Ok(totals)
     }
@@ -212,8 +215,8 @@ impl Plugins {
         let permit = permit(self.transfers())?;
         check_name(plugin).map_err(|reason| TransferError::BadName { reason })?;
         let namespace = self.store().namespace(plugin);
-        self.free_for_import(plugin, &namespace, options)?;
-        let policy = self.policy();
+        self.free_for_import(plugin, &namespace, &options)?;
+        let policy = options.budgets.apply(self.policy());
         let (key, value) = (policy.store_key, policy.store_value);
         let reader = ArchiveReader::new(ArchiveLimits { key, value, bytes: policy.store_bytes });
         let staging = Staging::begin(self.store()).await.map_err(failed(plugin))?;
@@ -247,7 +250,7 @@ impl Plugins {
         &self,
         plugin: &str,
         namespace: &Namespace,
-        options: ImportOptions,
+        options: &ImportOptions,
     ) -> Result<(), TransferError> {
         self.free(plugin, "there")?;
         match namespace.used() {

@@ -13,11 +13,18 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-pub(super) use self::state::PairRefused;
-use self::state::{DeskAction, DeskEvent, DeskState, End, PairLimits};
+use self::state::{DeskAction, DeskEvent, DeskState, End};
+pub(super) use self::state::{PairLimits, PairRefused};
 use super::mailbox::{Caller, CommandHead, Mailbox};
 use super::store::CommitTicket;
 use super::{CallError, PluginPolicy};
+
+impl PairLimits {
+    /// What the policy of a caller says.
+    pub(super) fn of(policy: &PluginPolicy) -> Self {
+        Self { open: policy.open_calls, per_second: policy.calls_per_second }
+    }
+}
 
 /// An outcome, and the commit that it must not be told before.
 pub(super) struct Answer {
@@ -52,6 +59,8 @@ impl Waiter {
 pub(super) struct Submission {
     pub(super) plugin: String,
     pub(super) caller: Caller,
+    /// The caller's, if it is a plugin.
+    pub(super) limits: Option<PairLimits>,
     pub(super) name: String,
     pub(super) timeout_ms: u32,
     pub(super) body: Bytes,
@@ -71,10 +80,8 @@ pub(super) struct CallDesk {
 }
 
 impl CallDesk {
-    pub(super) fn new(policy: &PluginPolicy) -> Self {
-        let limits = PairLimits { open: policy.pair_open_calls, per_second: policy.pair_calls_per_second };
-        let state = DeskState::new(limits);
-        let inner = Inner { state, directory: HashMap::new(), waiters: HashMap::new() };
+    pub(super) fn new() -> Self {
+        let inner = Inner { state: DeskState::default(), directory: HashMap::new(), waiters: HashMap::new() };
         Self { last: AtomicU64::new(0), began: Instant::now(), inner: Mutex::new(inner) }
     }
 
@@ -146,8 +153,14 @@ impl CallDesk {
     }
 
     /// Whether a plugin may call another now, beside `staged` calls to it that its turn has staged.
-    pub(super) fn may_call(&self, caller: &str, target: &str, staged: u32) -> Result<(), PairRefused> {
-        self.inner().state.may_call(caller, target, staged, self.began.elapsed())
+    pub(super) fn may_call(
+        &self,
+        caller: &str,
+        target: &str,
+        staged: u32,
+        limits: PairLimits,
+    ) -> Result<(), PairRefused> {
+        self.inner().state.may_call(caller, target, staged, limits, self.began.elapsed())
     }
 
     /// Puts a command into the plugin's mailbox. What cannot be put there is told to the waiter at once.
@@ -155,7 +168,7 @@ impl CallDesk {
         // Entered first: the plugin may answer before this function returns.
         self.inner().waiters.insert(id, waiter);
         let caller = match &what.caller {
-            Caller::Plugin(name) => Some(name.clone()),
+            Caller::Plugin(name) => what.limits.map(|limits| (name.clone(), limits)),
             Caller::Operator(_) => None,
         };
         let target = what.plugin;
@@ -195,7 +208,7 @@ mod tests {
     use super::*;
 
     fn desk() -> Arc<CallDesk> {
-        Arc::new(CallDesk::new(&PluginPolicy::default()))
+        Arc::new(CallDesk::new())
     }
 
     fn mailbox(policy: &PluginPolicy) -> Arc<Mailbox> {
@@ -204,7 +217,14 @@ mod tests {
 
     fn submission(plugin: &str) -> Submission {
         let caller = Caller::Operator("local".into());
-        Submission { plugin: plugin.into(), caller, name: "stats".into(), timeout_ms: 1, body: Bytes::new() }
+        Submission {
+            plugin: plugin.into(),
+            caller,
+            limits: None,
+            name: "stats".into(),
+            timeout_ms: 1,
+            body: Bytes::new(),
+        }
     }
 
     fn submit(desk: &CallDesk, plugin: &str) -> (u64, oneshot::Receiver<Answer>) {

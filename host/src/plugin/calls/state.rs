@@ -12,11 +12,11 @@ const ONE_CALL: u64 = 1_000_000;
 
 /// What one plugin may have of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct PairLimits {
+pub(in crate::plugin) struct PairLimits {
     /// Calls open at once.
-    pub(super) open: u32,
+    pub(in crate::plugin) open: u32,
     /// Calls in a second; as many may come at once after a second without.
-    pub(super) per_second: u32,
+    pub(in crate::plugin) per_second: u32,
 }
 
 /// Why a plugin may not call another now.
@@ -35,8 +35,8 @@ pub(super) enum DeskEvent {
     Entered { plugin: String },
     /// It takes none any more, and needs no outcome of its own.
     Left { plugin: String },
-    /// A command for a plugin: of another plugin, or of somebody beside the node.
-    Submitted { id: u64, caller: Option<String>, target: String },
+    /// A command for a plugin: of another plugin, which has these limits, or of somebody beside the node.
+    Submitted { id: u64, caller: Option<(String, PairLimits)>, target: String },
     /// The target's mailbox did not take it.
     NotTaken { id: u64 },
     /// The target answered.
@@ -100,9 +100,8 @@ impl Pair {
 }
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct DeskState {
-    limits: PairLimits,
     targets: BTreeSet<String>,
     open: BTreeMap<u64, Open>,
     /// By caller and target.
@@ -110,10 +109,6 @@ pub(super) struct DeskState {
 }
 
 impl DeskState {
-    pub(super) fn new(limits: PairLimits) -> Self {
-        Self { limits, targets: BTreeSet::new(), open: BTreeMap::new(), pairs: BTreeMap::new() }
-    }
-
     pub(super) fn handle(&mut self, event: DeskEvent, now: Duration) -> Vec<DeskAction> {
         match event {
             DeskEvent::Entered { plugin } => {
@@ -134,8 +129,14 @@ impl DeskState {
     }
 
     /// Whether a plugin may call another now, beside `staged` calls to it that it is about to make.
-    pub(super) fn may_call(&self, caller: &str, target: &str, staged: u32, now: Duration) -> Result<(), PairRefused> {
-        let PairLimits { open, per_second } = self.limits;
+    pub(super) fn may_call(
+        &self,
+        caller: &str,
+        target: &str,
+        staged: u32,
+        PairLimits { open, per_second }: PairLimits,
+        now: Duration,
+    ) -> Result<(), PairRefused> {
         let pair = self.pairs.get(&(caller.to_owned(), target.to_owned()));
         let (has, left) = pair.map_or((0, Pair::full(per_second)), |pair| (pair.open, pair.left(per_second, now)));
         if has.saturating_add(staged) >= open {
@@ -147,17 +148,23 @@ impl DeskState {
         Ok(())
     }
 
-    fn submitted(&mut self, id: u64, caller: Option<String>, target: String, now: Duration) -> Vec<DeskAction> {
-        if let Some(caller) = &caller {
-            self.count(caller.clone(), target.clone(), now);
-        }
+    fn submitted(
+        &mut self,
+        id: u64,
+        caller: Option<(String, PairLimits)>,
+        target: String,
+        now: Duration,
+    ) -> Vec<DeskAction> {
+        let caller = caller.map(|(caller, limits)| {
+            self.count(caller.clone(), target.clone(), limits.per_second, now);
+            caller
+        });
         let known = self.targets.contains(&target);
         self.open.insert(id, Open { caller, target: target.clone() });
         if known { vec![DeskAction::Deliver { id, target }] } else { self.end(id, End::Unknown) }
     }
 
-    fn count(&mut self, caller: String, target: String, now: Duration) {
-        let per_second = self.limits.per_second;
+    fn count(&mut self, caller: String, target: String, per_second: u32, now: Duration) {
         let new = || Pair { open: 0, left: Pair::full(per_second), at: now };
         let pair = self.pairs.entry((caller, target)).or_insert_with(new);
         (pair.left, pair.at) = (pair.left(per_second, now).saturating_sub(ONE_CALL), now);

@@ -13,11 +13,11 @@ const fn ms(n: u64) -> Duration {
 }
 
 fn submit(id: u64, caller: &str, target: &str) -> DeskEvent {
-    DeskEvent::Submitted { id, caller: Some(caller.to_owned()), target: target.to_owned() }
+    DeskEvent::Submitted { id, caller: Some((caller.to_owned(), LIMITS)), target: target.to_owned() }
 }
 
 fn entered(plugins: &[&str]) -> DeskState {
-    let mut state = DeskState::new(LIMITS);
+    let mut state = DeskState::default();
     for plugin in plugins {
         state.handle(DeskEvent::Entered { plugin: (*plugin).to_owned() }, ms(0));
     }
@@ -27,30 +27,33 @@ fn entered(plugins: &[&str]) -> DeskState {
 #[test]
 fn a_pair_has_so_many_open_and_no_other_pair_feels_it() {
     let mut state = entered(&["a", "b"]);
-    assert_eq!(state.may_call("a", "b", 2, ms(0)), Ok(()));
-    assert_eq!(state.may_call("a", "b", 3, ms(0)), Err(PairRefused::TooManyOpen));
+    assert_eq!(state.may_call("a", "b", 2, LIMITS, ms(0)), Ok(()));
+    assert_eq!(state.may_call("a", "b", 3, LIMITS, ms(0)), Err(PairRefused::TooManyOpen));
     for id in 0..3 {
         state.handle(submit(id, "a", "b"), ms(0));
     }
-    assert_eq!(state.may_call("a", "b", 0, ms(0)), Err(PairRefused::TooManyOpen));
-    assert_eq!((state.may_call("b", "a", 0, ms(0)), state.may_call("a", "a", 0, ms(0))), (Ok(()), Ok(())));
+    assert_eq!(state.may_call("a", "b", 0, LIMITS, ms(0)), Err(PairRefused::TooManyOpen));
+    assert_eq!(
+        (state.may_call("b", "a", 0, LIMITS, ms(0)), state.may_call("a", "a", 0, LIMITS, ms(0))),
+        (Ok(()), Ok(()))
+    );
     state.handle(DeskEvent::Answered { id: 1 }, ms(0));
-    assert_eq!(state.may_call("a", "b", 0, ms(0)), Ok(()));
+    assert_eq!(state.may_call("a", "b", 0, LIMITS, ms(0)), Ok(()));
 }
 
 #[test]
 fn a_pair_has_a_rate_and_a_second_of_it_at_once() {
     let mut state = entered(&["a", "b"]);
     for id in 0..10 {
-        assert_eq!(state.may_call("a", "b", 0, ms(0)), Ok(()), "{id}");
+        assert_eq!(state.may_call("a", "b", 0, LIMITS, ms(0)), Ok(()), "{id}");
         state.handle(submit(id, "a", "b"), ms(0));
         state.handle(DeskEvent::Answered { id }, ms(0));
     }
-    assert_eq!(state.may_call("a", "b", 0, ms(99)), Err(PairRefused::TooFast));
-    assert_eq!(state.may_call("a", "b", 0, ms(100)), Ok(()));
-    assert_eq!(state.may_call("a", "b", 1, ms(100)), Err(PairRefused::TooFast));
-    assert_eq!(state.may_call("a", "b", 2, ms(60_000)), Ok(()));
-    assert_eq!(state.may_call("b", "a", 0, ms(0)), Ok(()));
+    assert_eq!(state.may_call("a", "b", 0, LIMITS, ms(99)), Err(PairRefused::TooFast));
+    assert_eq!(state.may_call("a", "b", 0, LIMITS, ms(100)), Ok(()));
+    assert_eq!(state.may_call("a", "b", 1, LIMITS, ms(100)), Err(PairRefused::TooFast));
+    assert_eq!(state.may_call("a", "b", 2, LIMITS, ms(60_000)), Ok(()));
+    assert_eq!(state.may_call("b", "a", 0, LIMITS, ms(0)), Ok(()));
 }
 
 #[test]
@@ -136,7 +139,7 @@ proptest! {
     #[test]
     fn every_command_ends_exactly_once(steps in prop::collection::vec(step(), 0..200)) {
         let name = |at: usize| format!("p{at}");
-        let (mut state, mut walk, mut now) = (DeskState::new(LIMITS), Walk::default(), ms(0));
+        let (mut state, mut walk, mut now) = (DeskState::default(), Walk::default(), ms(0));
         let mut last = 0_u64;
         for step in steps {
             let some = |at: usize, last: u64| if last == 0 { 0 } else { at as u64 % last + 1 };
@@ -146,7 +149,7 @@ proptest! {
                 Step::Submit(caller, target) => {
                     let (caller, target) = (caller.map(name), name(target));
                     if let Some(caller) = &caller
-                        && state.may_call(caller, &target, 0, now).is_err()
+                        && state.may_call(caller, &target, 0, LIMITS, now).is_err()
                     {
                         continue;
                     }
@@ -155,7 +158,7 @@ proptest! {
                     if let Some(caller) = &caller {
                         *walk.pairs.entry((caller.clone(), target.clone())).or_default() += 1;
                     }
-                    DeskEvent::Submitted { id: last, caller, target }
+                    DeskEvent::Submitted { id: last, caller: caller.map(|caller| (caller, LIMITS)), target }
                 }
                 Step::NotTaken(at) => DeskEvent::NotTaken { id: some(at, last) },
                 Step::Answer(at) => DeskEvent::Answered { id: some(at, last) },

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::bounded;
 use crate::plugin::abi::types::Failure;
 use crate::plugin::abi::weir::plugin::calls::{CallRefused, Host};
-use crate::plugin::calls::PairRefused;
+use crate::plugin::calls::{PairLimits, PairRefused};
 use crate::plugin::home::add;
 use crate::plugin::instance::InstanceState;
 use crate::plugin::turn::Effect;
@@ -30,8 +30,8 @@ impl Host for InstanceState {
         if self.open_asks() >= self.policy.open_asks as usize {
             return Ok(Err(CallRefused::Busy));
         }
-        let staged = self.staged.calls_to(&plugin);
-        if let Err(refused) = self.home.services.desk.may_call(&self.home.name, &plugin, staged) {
+        let (staged, limits) = (self.staged.calls_to(&plugin), PairLimits::of(&self.home.policy()));
+        if let Err(refused) = self.home.services.desk.may_call(&self.home.name, &plugin, staged, limits) {
             add(&self.home.counts.calls_refused, 1);
             return Ok(Err(match refused {
                 PairRefused::TooManyOpen => CallRefused::Busy,
