@@ -1,6 +1,7 @@
 //! Tests that need more than one crate: real nodes, real plugins, misbehaving peers.
 
 pub mod guests;
+pub mod keeper;
 pub mod mock_network;
 pub mod node;
 pub mod plugins;
@@ -8,3 +9,5 @@ pub mod raw;
 pub mod relay;
 pub mod wasm;
 pub mod weir;
+
+include!(concat!(env!("OUT_DIR"), "/guests.rs"));

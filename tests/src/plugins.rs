@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use weir_host::plugin::store::{MemoryDisk, Store};
 use weir_host::plugin::{
-    Caller, EngineConfig, PluginError, PluginInfo, PluginPolicy, PluginSettings, PluginSource, Plugins, PluginsConfig,
+    Caller, CompilerConfig, PluginError, PluginInfo, PluginPolicy, PluginSettings, PluginSource, Plugins, PluginsConfig,
     Preemption, Signer,
 };
 use weir_host::runtime::Runtime;
@@ -37,7 +37,7 @@ pub struct Bench {
 
 impl Bench {
     /// Starts a runtime without plugins.
-    pub fn start(policy: PluginPolicy, engine: EngineConfig) -> Self {
+    pub fn start(policy: PluginPolicy, engine: CompilerConfig) -> Self {
         Self::start_with(policy, engine, Preemption::Epochs)
     }
 
@@ -45,7 +45,7 @@ impl Bench {
     ///
     /// # Panics
     /// When this machine cannot run WebAssembly.
-    pub fn start_with(policy: PluginPolicy, engine: EngineConfig, preemption: Preemption) -> Self {
+    pub fn start_with(policy: PluginPolicy, engine: CompilerConfig, preemption: Preemption) -> Self {
         let network = Arc::new(MockNetwork::default());
         let runtime = match Runtime::system() {
             Ok(runtime) => runtime,
@@ -58,7 +58,7 @@ impl Bench {
             policy,
             preemption,
             signer: Arc::new(TestKey(7)),
-            engine,
+            compiler: engine,
         };
         match Plugins::start(config) {
             Ok(plugins) => Self { network, plugins },

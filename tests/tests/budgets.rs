@@ -5,7 +5,7 @@
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 use weir_host::plugin::{
-    BudgetUnit, EngineConfig, PluginBudgets, PluginInfo, PluginPolicy, PluginSettings, PluginSource,
+    BudgetUnit, CompilerConfig, PluginBudgets, PluginInfo, PluginPolicy, PluginSettings, PluginSource,
 };
 use weir_tests::guests::guest;
 use weir_tests::node::{guest_path, until};
@@ -13,7 +13,7 @@ use weir_tests::plugins::Bench;
 use weir_tests::weir::Weir;
 
 fn bench() -> Bench {
-    Bench::start(PluginPolicy::default(), EngineConfig::default())
+    Bench::start(PluginPolicy::default(), CompilerConfig::default())
 }
 
 fn settings(budgets: PluginBudgets) -> PluginSettings {

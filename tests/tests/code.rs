@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
-use weir_host::plugin::{CacheConfig, EngineConfig, PluginInfo, PluginPolicy, PluginSettings};
+use weir_host::plugin::{CacheConfig, CompilerConfig, PluginInfo, PluginPolicy, PluginSettings};
 use weir_tests::guests::guest;
 use weir_tests::node::guest_path;
 use weir_tests::plugins::Bench;
@@ -19,19 +19,19 @@ use weir_tests::weir::Weir;
 /// What an entry of the cache has before its code.
 const HEAD: usize = 52;
 
-fn cached(folder: &Path) -> EngineConfig {
+fn cached(folder: &Path) -> CompilerConfig {
     let cache = CacheConfig { folder: folder.join("code"), max_bytes: 1 << 30 };
-    EngineConfig { cache: Some(cache), ..EngineConfig::default() }
+    CompilerConfig { cache: Some(cache), ..CompilerConfig::default() }
 }
 
 /// The program that compiles for a node.
-fn with_program() -> EngineConfig {
+fn with_program() -> CompilerConfig {
     let program = std::env::var_os("WEIR_BIN").map(PathBuf::from);
     assert!(program.is_some(), "WEIR_BIN is not set: run the tests with `cargo xtask test`");
-    EngineConfig { program, ..EngineConfig::default() }
+    CompilerConfig { program, ..CompilerConfig::default() }
 }
 
-async fn load(engine: &EngineConfig, bytes: Vec<u8>) -> (PluginInfo, Duration) {
+async fn load(engine: &CompilerConfig, bytes: Vec<u8>) -> (PluginInfo, Duration) {
     let bench = Bench::start(PluginPolicy::default(), engine.clone());
     let began = Instant::now();
     let info = bench.load(bytes, PluginSettings::default()).await.expect("loaded");
@@ -118,15 +118,15 @@ async fn a_process_compiles_and_is_held_to_its_limits() {
     let engine = with_program();
     let (info, _) = load(&engine, guest("counter")).await;
     assert!(!info.code.cached);
-    let refuse = async |engine: EngineConfig, bytes: Vec<u8>| {
+    let refuse = async |engine: CompilerConfig, bytes: Vec<u8>| {
         let bench = Bench::start(PluginPolicy::default(), engine);
         bench.load(bytes, PluginSettings::default()).await.expect_err("refused")
     };
     let large = inflated(&guest("counter"), 3 << 20);
-    let error = refuse(EngineConfig { time: Duration::from_secs(1), ..engine.clone() }, large.clone()).await;
+    let error = refuse(CompilerConfig { time: Duration::from_secs(1), ..engine.clone() }, large.clone()).await;
     assert_eq!(error.code(), "compile-limit");
     assert!(error.to_string().contains("more than 1 s of CPU time; raise plugins.compile_time"), "{error}");
-    let error = refuse(EngineConfig { memory: 96 << 20, ..engine.clone() }, large).await;
+    let error = refuse(CompilerConfig { memory: 96 << 20, ..engine.clone() }, large).await;
     assert_eq!(error.code(), "compile-limit", "{error}");
     assert!(error.to_string().contains("raise plugins.compile_memory"), "{error}");
     let mut broken = guest("counter");

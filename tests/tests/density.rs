@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
-use weir_host::plugin::{Allocator, CacheConfig, EngineConfig, PluginPolicy, PluginSettings};
+use weir_host::plugin::{Allocator, CacheConfig, CompilerConfig, PluginPolicy, PluginSettings};
 use weir_tests::guests::guest;
 use weir_tests::node::until;
 use weir_tests::plugins::{Bench, cpu_time, resident};
@@ -25,9 +25,9 @@ fn name(number: usize) -> String {
     format!("ping-{number}")
 }
 
-fn engine(folder: &Path, allocator: Allocator) -> EngineConfig {
+fn engine(folder: &Path, allocator: Allocator) -> CompilerConfig {
     let cache = CacheConfig { folder: folder.join("code"), max_bytes: 8 << 30 };
-    EngineConfig { cache: Some(cache), allocator, ..EngineConfig::default() }
+    CompilerConfig { cache: Some(cache), allocator, ..CompilerConfig::default() }
 }
 
 struct Figures {
@@ -37,7 +37,7 @@ struct Figures {
 }
 
 /// Loads all of them, and looks at what they take.
-async fn load_all(engine: EngineConfig, cached: bool) -> Result<(Bench, Figures)> {
+async fn load_all(engine: CompilerConfig, cached: bool) -> Result<(Bench, Figures)> {
     let plugin = guest("ping-renamable");
     let bench = Bench::start(PluginPolicy::default(), engine);
     let before = resident("self")?;
@@ -56,7 +56,7 @@ async fn load_all(engine: EngineConfig, cached: bool) -> Result<(Bench, Figures)
     Ok((bench, Figures { load, memory, idle }))
 }
 
-async fn run(what: &str, engine: EngineConfig, cached: bool) -> Result<Figures> {
+async fn run(what: &str, engine: CompilerConfig, cached: bool) -> Result<Figures> {
     let (bench, figures) = load_all(engine, cached).await?;
     let Figures { load, memory, idle } = figures;
     println!(

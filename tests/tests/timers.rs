@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use weir_host::plugin::{EngineConfig, PluginBudgets, PluginPolicy, PluginSettings, PluginSource};
+use weir_host::plugin::{CompilerConfig, PluginBudgets, PluginPolicy, PluginSettings, PluginSource};
 use weir_tests::guests::guest;
 use weir_tests::node::until;
 use weir_tests::plugins::Bench;
@@ -15,7 +15,7 @@ fn settings(timers: u32) -> PluginSettings {
 }
 
 async fn start(timers: u32) -> Result<Bench> {
-    let bench = Bench::start(PluginPolicy::default(), EngineConfig::default());
+    let bench = Bench::start(PluginPolicy::default(), CompilerConfig::default());
     bench.load(guest("timers"), settings(timers)).await?;
     Ok(bench)
 }

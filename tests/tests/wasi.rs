@@ -4,13 +4,13 @@
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
-use weir_host::plugin::{CrashKind, EngineConfig, PluginPolicy, PluginSettings};
+use weir_host::plugin::{CrashKind, CompilerConfig, PluginPolicy, PluginSettings};
 use weir_tests::guests::guest;
 use weir_tests::node::until;
 use weir_tests::plugins::Bench;
 
 async fn granted() -> Bench {
-    let bench = Bench::start(PluginPolicy::default(), EngineConfig::default());
+    let bench = Bench::start(PluginPolicy::default(), CompilerConfig::default());
     let settings = PluginSettings { grants: vec!["wasi".to_owned()], ..PluginSettings::default() };
     let info = bench.load(guest("wasi"), settings).await.expect("loaded");
     assert_eq!(info.grants, ["wasi"]);
@@ -20,7 +20,7 @@ async fn granted() -> Bench {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_the_grant_it_is_refused_with_the_line_to_add() {
-    let bench = Bench::start(PluginPolicy::default(), EngineConfig::default());
+    let bench = Bench::start(PluginPolicy::default(), CompilerConfig::default());
     let error = bench.load(guest("wasi"), PluginSettings::default()).await.expect_err("refused");
     assert_eq!(error.code(), "missing-grant");
     let text = error.to_string();

@@ -47,6 +47,7 @@ struct RawLimits {
     stream_window: Option<Size>,
     send_buffer: Option<Size>,
     max_message: Option<Size>,
+    native_handlers: Option<u32>,
     memory_limit: Option<Size>,
 }
 
@@ -56,6 +57,7 @@ struct RawTimeouts {
     idle: Option<Time>,
     keep_alive: Option<Time>,
     handshake: Option<Time>,
+    spare_connection: Option<Time>,
 }
 
 #[derive(Deserialize, Default)]
@@ -258,6 +260,12 @@ fn limits(check: &Check<'_>, raw: &RawLimits) -> Result<Limits, ConfigError> {
         )? as u32,
         max_message: check.size("limits.max_message", raw.max_message, default.max_message.into(), KIB..=16 * MIB)?
             as u32,
+        native_handlers: check.count(
+            "limits.native_handlers",
+            raw.native_handlers,
+            default.native_handlers,
+            0..=256,
+        )?,
         memory_limit: check.size(
             "limits.memory_limit",
             raw.memory_limit,
@@ -284,6 +292,12 @@ fn timeouts(check: &Check<'_>, raw: &RawTimeouts) -> Result<Timeouts, ConfigErro
     let idle = check.time("timeouts.idle", raw.idle, default.idle, second * 2..=most)?;
     let keep_alive = check.time("timeouts.keep_alive", raw.keep_alive, default.keep_alive, second..=most)?;
     let handshake = check.time("timeouts.handshake", raw.handshake, default.handshake, second..=second * 60)?;
+    let spare_connection = check.time(
+        "timeouts.spare_connection",
+        raw.spare_connection,
+        default.spare_connection,
+        second..=second * 3600,
+    )?;
     if keep_alive > idle / 2 {
         let (keep_alive, half) = (format_duration(keep_alive), format_duration(idle / 2));
         let problem = format!(
@@ -292,7 +306,7 @@ fn timeouts(check: &Check<'_>, raw: &RawTimeouts) -> Result<Timeouts, ConfigErro
         );
         return Err(check.0.wrong("timeouts.keep_alive", problem));
     }
-    Ok(Timeouts { idle, keep_alive, handshake })
+    Ok(Timeouts { idle, keep_alive, handshake, spare_connection })
 }
 
 fn access(check: &Check<'_>, RawAccess { allow, block }: RawAccess) -> Result<AccessLists, ConfigError> {

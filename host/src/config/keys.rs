@@ -26,6 +26,7 @@ use Shape::{Open, Table, Tables, Value};
 /// The keys of one plugin, in `weir.toml` and in the file beside the plugin.
 pub(super) const PLUGIN: Shape = Table(&[
     ("grants", Value),
+    ("durability", Value),
     ("config", Value),
     ("turn_time", Value),
     ("start_time", Value),
@@ -67,10 +68,11 @@ pub(super) const NODE: Shape = Table(&[
             ("stream_window", Value),
             ("send_buffer", Value),
             ("max_message", Value),
+            ("native_handlers", Value),
             ("memory_limit", Value),
         ]),
     ),
-    ("timeouts", Table(&[("idle", Value), ("keep_alive", Value), ("handshake", Value)])),
+    ("timeouts", Table(&[("idle", Value), ("keep_alive", Value), ("handshake", Value), ("spare_connection", Value)])),
     ("access", Table(&[("allow", Value), ("block", Value)])),
     (
         "reconnect",

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{BudgetKeys, BudgetProblem, ConfigError, keys};
 use crate::plugin::PluginSettings;
+use crate::plugin::store::Durability;
 
 /// What the operator says about one plugin; nothing said is told apart from something empty said.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -13,6 +14,9 @@ pub struct PluginOverrides {
     /// Capabilities it is granted beyond the default ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grants: Option<Vec<String>>,
+    /// When what it sends may leave: at once, or when what it wrote before is on the disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub durability: Option<Durability>,
     /// What it may use. Any key that is not another one's; [`BudgetKeys::read`] says which there are.
     #[serde(flatten)]
     pub budgets: BudgetKeys,
@@ -24,7 +28,7 @@ pub struct PluginOverrides {
 impl PluginOverrides {
     /// Nothing was said.
     pub fn is_empty(&self) -> bool {
-        self.grants.is_none() && self.config.is_none() && self.budgets.is_empty()
+        self.grants.is_none() && self.durability.is_none() && self.config.is_none() && self.budgets.is_empty()
     }
 
     /// What `self` does not say is taken from `other`.
@@ -32,6 +36,7 @@ impl PluginOverrides {
     pub fn or(self, other: &Self) -> Self {
         Self {
             grants: self.grants.or_else(|| other.grants.clone()),
+            durability: self.durability.or(other.durability),
             config: self.config.or_else(|| other.config.clone()),
             budgets: self.budgets.or(&other.budgets),
         }
@@ -54,8 +59,9 @@ impl From<PluginOverrides> for PluginSettings {
     /// Budgets that cannot be were refused where they were read.
     fn from(overrides: PluginOverrides) -> Self {
         let config = overrides.config.unwrap_or_else(|| serde_json::Value::Object(serde_json::Map::new()));
+        let (grants, durability) = (overrides.grants.unwrap_or_default(), overrides.durability);
         let budgets = overrides.budgets.read().unwrap_or_default();
-        Self { config, grants: overrides.grants.unwrap_or_default(), budgets }
+        Self { config, grants, durability, budgets }
     }
 }
 

@@ -56,6 +56,9 @@ pub const TEMPLATE: &str = r#"# Configuration of a Weir node. Every key stands h
 # Largest single message. Bulk data belongs into many messages.
 #max_message = "1 MiB"
 
+# Handlers written in Rust that a program which embeds the node may register besides plugins. `weir` itself has none.
+#native_handlers = 2
+
 # The node refuses to start when peers and plugins together could make it need more than this.
 #memory_limit = "4 GiB"
 
@@ -68,6 +71,9 @@ pub const TEMPLATE: &str = r#"# Configuration of a Weir node. Every key stands h
 
 # A new connection must be established within this time.
 #handshake = "10s"
+
+# A further connection to a peer that its load has not needed for this long is closed again.
+#spare_connection = "60s"
 
 [access]
 # Whom to let in; everybody when it is empty. PEER_ID, IP, IP/PREFIX, IP:PORT or [IPV6]:PORT.
@@ -126,6 +132,9 @@ pub const TEMPLATE: &str = r#"# Configuration of a Weir node. Every key stands h
 # The same keys may stand in NAME.toml beside the file; what stands here counts more.
 #[plugins.NAME]
 #grants = ["sign"]
+# When what the plugin sends may leave: "relaxed" at once, and a crash may lose its last 50 ms; "strict" when what it
+# wrote is on the disk.
+#durability = "relaxed"
 #config = { key = "value" }
 # CPU time of one batch of events, and of starting.
 #turn_time = "1s"

@@ -26,8 +26,9 @@ fn the_template_uncommented_is_the_defaults_too() {
     };
     let text = TEMPLATE.lines().map(uncomment).collect::<Vec<_>>().join("\n").replace("PEER_ID", &"0a".repeat(32));
     let config = parse(&text).expect("every commented key is right");
-    let PluginOverrides { grants, config: own, budgets } = &config.plugin_settings["NAME"];
+    let PluginOverrides { grants, durability, config: own, budgets } = &config.plugin_settings["NAME"];
     assert_eq!((grants, own), (&Some(vec!["sign".into()]), &Some(serde_json::json!({"key": "value"}))));
+    assert_eq!(*durability, Some(crate::plugin::store::Durability::Relaxed));
     let node = Config::default().plugin_policy();
     assert_eq!(budgets.read().expect("good").apply(&node), node, "the template shows the defaults");
     assert!(config.peers[0].necessary);
@@ -182,6 +183,22 @@ fn every_connection_of_a_peer_counts_for_the_memory_bound() {
     assert_eq!(connections("[limits]\nconnections_per_peer = 3"), 3 * connections(""));
     // One of eight may drain beside those that hold a place.
     assert_eq!(connections("[limits]\nmax_peers = 72"), connections("") / 72 * 81);
+}
+
+#[test]
+fn what_is_kept_of_peers_and_native_handlers_count_for_the_memory_bound() {
+    let term = |text: &str, name: &str| {
+        let bound = parse(text).expect("valid").memory_bound();
+        bound.terms.iter().find(|term| term.name == name).map(|term| term.bytes).expect("there")
+    };
+    assert_eq!(term("", "asks and requests"), (65_536 + 32_768) * 512);
+    // 64 places, an eighth that drains beside them, and 32 that wait to be admitted, of half a MiB each.
+    assert_eq!(term("", "protocol sets"), (64 + 8 + 32) * (512 << 10));
+    assert_eq!(term("[reconnect]\nremembered_peers = 0", "address book"), 4 << 20);
+    let (none, more) = ("[limits]\nnative_handlers = 0", "[limits]\nnative_handlers = 8");
+    // A mailbox of 4 MiB, and 16 MiB that were sent and not taken.
+    assert_eq!((term(none, "native handlers"), term(more, "native handlers")), (0, 8 * (20 << 20)));
+    assert!(parse("").expect("valid").memory_bound().terms.iter().all(|term| term.bytes > 0));
 }
 
 #[test]

@@ -88,7 +88,8 @@ fn home(network: Arc<Recorder>) -> Arc<Home> {
         policy: policy.clone(),
         signer: Arc::new(NoKey),
         store: Store::in_memory(&MemoryDisk::default()),
-        desk: Arc::new(CallDesk::default()),
+        desk: Arc::new(CallDesk::new(&policy)),
+        logs: Arc::default(),
         started: tokio::time::Instant::now(),
     };
     let info = PluginInfo {
@@ -99,6 +100,9 @@ fn home(network: Arc<Recorder>) -> Arc<Home> {
         protocols: Vec::new(),
         revision: 1,
         grants: Vec::new(),
+        durability: Durability::Relaxed,
+        muted: Vec::new(),
+        quarantine: None,
         code: CodeOrigin { cached: false, micros: 0, bytes: 0 },
         counters: Counters::default(),
         budgets: BTreeMap::new(),

@@ -13,7 +13,7 @@ use wasmtime::{Engine, Store, UpdateDeadline};
 
 use super::abi;
 use super::compiler::Compiler;
-use super::engine_config::{EngineConfig, configuration};
+use super::engine_config::{CompilerConfig, configuration};
 use super::instance::InstanceState;
 use super::limiter::Limited;
 use super::meter::{Meter, Metered};
@@ -44,7 +44,7 @@ pub(super) struct WasmEngine {
 impl WasmEngine {
     pub(super) fn new(
         preemption: Preemption,
-        mut config: EngineConfig,
+        mut config: CompilerConfig,
         signer: &dyn Signer,
     ) -> Result<Self, PluginError> {
         let failed = |reason: String| PluginError::Runtime { reason };

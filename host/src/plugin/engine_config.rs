@@ -21,7 +21,7 @@ const TABLE: usize = 32_768;
 
 /// How plugins are compiled, and where their memory comes from.
 #[derive(Debug, Clone)]
-pub struct EngineConfig {
+pub struct CompilerConfig {
     /// A program that compiles when it is started with the arguments `compile-plugin --cpu SECONDS --memory BYTES`: the
     /// `weir` binary of the same build does. Compiling then has limits of time and memory, and what is wrong with the
     /// compiler is wrong in another process. None compiles in this process, with the limits on what is compiled only.
@@ -37,7 +37,7 @@ pub struct EngineConfig {
     pub allocator: Allocator,
 }
 
-impl Default for EngineConfig {
+impl Default for CompilerConfig {
     fn default() -> Self {
         Self {
             program: None,

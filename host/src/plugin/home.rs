@@ -10,12 +10,16 @@ use super::calls::CallDesk;
 use super::info::{Counters, PluginInfo};
 use super::ledger::Ledger;
 use super::log_budget::LogBudget;
+use super::logs::{LogEntry, LogLevel, Logs, PluginLog};
 use super::mailbox::Mailbox;
 use super::metrics::{Metric, MetricBoard};
+use super::poison::{Letters, Muting};
 use super::store::{Namespace, Store};
-use super::{PluginPolicy, Signer};
+use super::{CallError, PluginPolicy, Signer};
+use crate::peer::PeerId;
 use crate::protocol::Network;
 use crate::runtime::Runtime;
+use crate::wire::Failure;
 
 /// The services all plugins of a node share.
 #[derive(Clone)]
@@ -27,6 +31,7 @@ pub(super) struct Services {
     pub(super) signer: Arc<dyn Signer>,
     pub(super) store: Store,
     pub(super) desk: Arc<CallDesk>,
+    pub(super) logs: Arc<Logs>,
     /// Where the plugins' stopwatch began.
     pub(super) started: Instant,
 }
@@ -38,8 +43,12 @@ pub(super) struct Home {
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) namespace: Namespace,
     pub(super) counts: Counts,
-    policy: Mutex<Arc<PluginPolicy>>,
+    pub(super) log: Arc<PluginLog>,
+    /// Events that failed alone.
+    pub(super) letters: Letters,
     ledger: Mutex<Ledger>,
+    muting: Mutex<Muting<Instant>>,
+    policy: Mutex<Arc<PluginPolicy>>,
     log_budget: Mutex<LogBudget<Instant>>,
     metrics: MetricBoard,
     info: Mutex<PluginInfo>,
@@ -56,7 +65,13 @@ pub(super) struct Counts {
     pub(super) reports: AtomicU64,
     pub(super) log_lines_dropped: AtomicU64,
     pub(super) slow_turns: AtomicU64,
+    pub(super) calls_refused: AtomicU64,
     pub(super) memory: AtomicU64,
+    pub(super) restarts: AtomicU64,
+    pub(super) replays: AtomicU64,
+    pub(super) trials: AtomicU64,
+    /// Events of a batch that the plugin's end cut off.
+    pub(super) given_up: AtomicU64,
 }
 
 /// Adds to a counter that nobody synchronises by.
@@ -68,6 +83,9 @@ impl Home {
     pub(super) fn new(services: Services, policy: Arc<PluginPolicy>, mailbox: Arc<Mailbox>, info: PluginInfo) -> Self {
         Self {
             namespace: services.store.namespace(&info.name),
+            log: services.logs.open(&info.name, &policy),
+            letters: Letters::new(&services.store, &info.name),
+            muting: Mutex::new(Muting::new(policy.mute)),
             metrics: MetricBoard::new(policy.metrics),
             policy: Mutex::new(policy),
             log_budget: Mutex::default(),
@@ -82,6 +100,10 @@ impl Home {
 
     pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn muting(&self) -> MutexGuard<'_, Muting<Instant>> {
+        self.muting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn network(&self) -> &dyn Network {
@@ -102,6 +124,41 @@ impl Home {
 
     pub(super) fn log_budget(&self) -> MutexGuard<'_, LogBudget<Instant>> {
         self.log_budget.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes down what the node has to say of the plugin, where its own lines are.
+    pub(super) fn note(
+        &self,
+        level: LogLevel,
+        revision: u64,
+        event: Option<&str>,
+        peer: Option<PeerId>,
+        message: String,
+    ) {
+        self.log.push(LogEntry {
+            unix_ms: self.services.runtime.clock.unix_ms(),
+            level,
+            target: "weir".to_owned(),
+            revision,
+            event: event.map(str::to_owned),
+            peer,
+            replay: false,
+            message,
+        });
+    }
+
+    /// The plugin takes nothing more: what waits for it hears that it is gone.
+    pub(super) fn close_mailbox(&self) {
+        let gone = "the plugin was restarted or unloaded before it answered";
+        let (requests, commands) = self.mailbox.close();
+        for token in requests {
+            let failure = Failure { code: "gone".to_owned(), message: gone.to_owned() };
+            self.network().respond(token, Err(failure));
+        }
+        for command in commands {
+            // It came in beside the farewell at the desk.
+            self.services.desk.answer(command, Err(CallError::Gone), None);
+        }
     }
 
     pub(super) fn metrics(&self) -> &MetricBoard {
@@ -126,13 +183,20 @@ impl Home {
             turns: read(&self.counts.turns),
             crashes: read(&self.counts.crashes),
             dropped: read(&self.counts.dropped),
-            purged: self.mailbox.purged(),
+            purged: self.mailbox.purged() + read(&self.counts.given_up),
+            restarts: read(&self.counts.restarts),
+            replays: read(&self.counts.replays),
+            trials: read(&self.counts.trials),
+            turned_away: self.mailbox.turned_away(),
+            dead_letters: self.letters.count(),
             reports: read(&self.counts.reports),
             log_lines_dropped: read(&self.counts.log_lines_dropped),
             slow_turns: read(&self.counts.slow_turns),
+            calls_refused: read(&self.counts.calls_refused),
             memory_bytes: read(&self.counts.memory),
             store_bytes: self.namespace.used(),
         };
+        info.muted = self.mutes();
         info.budgets = self.usage(info.counters.memory_bytes);
         info
     }

@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::poison::MutePolicy;
+use super::store::Durability;
+use super::supervision::SupervisionPolicy;
+
 /// How running code is stopped when it takes too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Preemption {
@@ -54,12 +58,24 @@ pub struct PluginPolicy {
     pub turn_writes: usize,
     /// Asks and calls open at once.
     pub open_asks: u32,
+    /// Calls of one plugin to another that are open at once: a quarter of `mailbox_commands`, so that four plugins which
+    /// call a fifth leave room for its operator.
+    pub pair_open_calls: u32,
+    /// Calls of one plugin to another in a second; as many may come at once after a second without. Far more than people
+    /// and protocols need, and a tenth of what a plugin answers.
+    pub pair_calls_per_second: u32,
+    /// Longest time a call between plugins may take, whatever it asks for: what the admin API allows, too.
+    pub call_timeout: Duration,
     /// Longest key of the store, in bytes.
     pub store_key: u32,
     /// Largest value of the store, in bytes.
     pub store_value: u32,
     /// Keys and values of the store together, in bytes.
     pub store_bytes: u64,
+    /// When what a turn sends, asks, answers and calls may leave: at once, or when its writes are on the disk. Relaxed,
+    /// because it is a hundred times faster and what a crash loses is 50 ms of turns, never a part of one; protocols
+    /// that must not forget what they told a peer are made strict by the operator.
+    pub durability: Durability,
     /// Timers set at once.
     pub timers: u32,
     /// Largest snapshot that is carried over an upgrade, in bytes. A larger one is left out; the store is the truth.
@@ -70,13 +86,21 @@ pub struct PluginPolicy {
     pub pause: Duration,
     /// Largest file that is looked at, in bytes.
     pub file: usize,
-    /// Crashes within `crash_window` after which the plugin is quarantined.
-    pub crash_budget: usize,
-    /// See `crash_budget`.
-    pub crash_window: Duration,
+    /// How many crashes quarantine it, and how long it waits before it is started again.
+    pub supervision: SupervisionPolicy,
+    /// When a peer is muted, and for how long.
+    pub mute: MutePolicy,
+    /// Dead letters that are kept; the oldest go. As many as a person looks through.
+    pub dead_letters: usize,
+    /// Bytes of their bodies; the oldest go. Four of the largest messages.
+    pub dead_letter_bytes: u64,
     /// Lines a plugin may log in a second; as many may come at once after a silence, the rest is counted. 256 is more
     /// than a person reads, and a plugin that logs that much all day writes a gigabyte.
     pub log_lines: u32,
+    /// Lines of a plugin that can be read afterwards: some screens full.
+    pub log_kept_lines: usize,
+    /// Bytes of them, whatever they say.
+    pub log_kept_bytes: usize,
     /// Bytes that one call of an import, or one result, may make the host allocate before it can refuse. The largest
     /// message and a list of a thousand peers are a quarter of the default.
     pub host_call: usize,
@@ -102,17 +126,25 @@ impl Default for PluginPolicy {
             turn_bytes: 1 << 20,
             turn_writes: 4 << 20,
             open_asks: 1_024,
+            pair_open_calls: 256,
+            pair_calls_per_second: 10_000,
+            call_timeout: Duration::from_secs(600),
             store_key: 1_024,
             store_value: 1 << 20,
             store_bytes: 256 << 20,
+            durability: Durability::Relaxed,
             timers: 4_096,
             snapshot: 16 << 20,
             protocols: 64,
             pause: Duration::from_secs(10),
             file: 64 << 20,
-            crash_budget: 5,
-            crash_window: Duration::from_secs(60),
+            supervision: SupervisionPolicy::default(),
+            mute: MutePolicy::default(),
+            dead_letters: 256,
+            dead_letter_bytes: 4 << 20,
             log_lines: 256,
+            log_kept_lines: 1_000,
+            log_kept_bytes: 256 << 10,
             host_call: 4 << 20,
             metrics: 256,
         }

@@ -13,6 +13,7 @@ use super::limiter::Limiter;
 use super::manifest::{Manifest, check_name};
 use super::meter::Meter;
 use super::wasi::{self, Sandbox};
+use super::store::Durability;
 use super::{CodeOrigin, PluginBudgets, PluginError, PluginPolicy, abi};
 
 /// The operator's part of a plugin.
@@ -22,6 +23,8 @@ pub struct PluginSettings {
     pub config: serde_json::Value,
     /// Capabilities it may have if it asks for them.
     pub grants: Vec<String>,
+    /// When its turns' effects may leave; what [`PluginPolicy::durability`] says when nothing is said.
+    pub durability: Option<Durability>,
     /// What it may use, where that is not what all plugins may.
     pub budgets: PluginBudgets,
 }
@@ -47,6 +50,8 @@ impl PluginSource {
 pub(super) struct Revision {
     /// Counts the revisions of all plugins.
     pub(super) number: u64,
+    /// The SHA-256 of the file.
+    pub(super) digest: String,
     pub(super) manifest: Manifest,
     pub(super) grants: Grants,
     /// Where its code came from.
@@ -55,6 +60,8 @@ pub(super) struct Revision {
     pub(super) policy: Arc<PluginPolicy>,
     /// The plugin's configuration as JSON text.
     pub(super) config: String,
+    /// When what its turns stage may leave.
+    pub(super) durability: Durability,
     pub(super) pre: abi::PluginPre<super::instance::InstanceState>,
 }
 
@@ -69,6 +76,7 @@ impl Revision {
     ) -> Result<Self, PluginError> {
         let file = source.file();
         let (settings, path) = (source.settings.clone(), source.path.clone());
+        let digest = super::digest::sha256(&source.bytes);
         let (component, code) = compile(engine, node, source).await?;
         // What is set for the plugin's name is not known before it has told its name.
         let raw = describe(engine, &Arc::new(settings.budgets.apply(node)), &file, &component).await?;
@@ -104,7 +112,8 @@ impl Revision {
             PluginError::OtherWorld { file: file.clone(), found }
         })?;
         let config = if settings.config.is_null() { "{}".to_owned() } else { settings.config.to_string() };
-        Ok(Self { number, manifest, grants, policy, code, config, pre })
+        let durability = settings.durability.unwrap_or(policy.durability);
+        Ok(Self { number, digest, manifest, grants, policy, code, config, durability, pre })
     }
 }
 

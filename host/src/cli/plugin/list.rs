@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::faults;
 use crate::cli::output::{cell, printable, rows, table};
 use crate::config::format_size;
 
@@ -30,6 +31,10 @@ pub(super) fn render(document: &Value) -> String {
         let (path, why) = (cell(file, "file"), cell(&file["error"], "message"));
         text.push_str(&format!("\nnot loaded at start: {}: {}", printable(&path), printable(&why)));
     }
+    if document["safe_mode"] == true {
+        text.push_str("\nthe node runs in safe mode: nothing in the plugin folder was loaded");
+    }
+    plugins.iter().for_each(|plugin| text.push_str(&faults::of(plugin)));
     text
 }
 

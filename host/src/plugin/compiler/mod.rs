@@ -14,7 +14,7 @@ use wasmtime::component::Component;
 use self::child::Child;
 pub use self::program::{CompileRefused, compile_program};
 use super::cache::{CacheConfig, CodeCache, Found, Name};
-use super::{EngineConfig, PluginError, Signer, inspect};
+use super::{CompilerConfig, PluginError, Signer, inspect};
 
 /// Where the code of a revision came from, and how long that took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -38,7 +38,7 @@ pub(super) struct Compiler {
 
 impl Compiler {
     /// A cache that cannot be used is reported and done without.
-    pub(super) fn new(engine: &Engine, config: EngineConfig, signer: &dyn Signer) -> Self {
+    pub(super) fn new(engine: &Engine, config: CompilerConfig, signer: &dyn Signer) -> Self {
         let open = |cache: CacheConfig| match CodeCache::open(&cache, signer, engine.precompile_compatibility_hash()) {
             Ok(opened) => Some(opened),
             Err(error) => {

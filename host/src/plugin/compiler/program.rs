@@ -42,7 +42,7 @@ impl fmt::Display for CompileRefused {
     }
 }
 
-/// What the program that a [`EngineConfig`](crate::plugin::EngineConfig) names has to do: takes its limits of CPU time in seconds and address
+/// What the program that a [`CompilerConfig`](crate::plugin::CompilerConfig) names has to do: takes its limits of CPU time in seconds and address
 /// space in bytes, reads a component from stdin and writes code to stdout. The process should end then.
 ///
 /// # Errors
