@@ -9,8 +9,19 @@ use super::scene::{Scene, file};
 /// Damaged files that are tried: `WEIR_DAMAGED` says how many in the long form.
 const DAMAGED: u64 = 60;
 /// What a file may be refused with that was a plugin once.
-const REFUSALS: [&str; 7] =
-    ["not-wasm", "malformed", "other-world", "other-abi-version", "unlinkable", "bad-manifest", "start-failed"];
+const REFUSALS: [&str; 11] = [
+    "not-wasm",
+    "malformed",
+    "other-world",
+    "other-abi-version",
+    "unlinkable",
+    "bad-manifest",
+    "start-failed",
+    "too-complex",
+    "compile-limit",
+    "over-memory-limit",
+    "protocol-refused",
+];
 
 /// Numbers that are the same in every run (SplitMix64).
 struct Noise(u64);

@@ -19,7 +19,7 @@ use weir_guest_build::{GuestBuild, PackageInstall, Progress, Search, Toolchain};
 use super::super::client::{ask, segment};
 use super::super::failure::Failure;
 use super::super::output::{Output, cell, printable};
-use super::logs::{Follower, print};
+use super::logs::{Begin, Follower, print};
 use super::sources::Sources;
 use super::upload_as;
 use crate::admin::AdminRequest;
@@ -29,7 +29,7 @@ use crate::folder::Folder;
 const LOOK: Duration = Duration::from_millis(200);
 /// How long a build that was told to stop may take until it has.
 const LAST_BUILD: Duration = Duration::from_secs(5);
-/// Before a node that cannot be reached is asked for its log again.
+/// Before a node that cannot be reached is asked for its log again; also how long a first question for it may be under way.
 const PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
@@ -197,8 +197,9 @@ impl Session<'_> {
         };
         let took = began.elapsed().as_millis() as u64;
         self.say("built", json!({"file": file, "took_ms": took}), |_| format!("built in {:.1} s", took as f64 / 1e3));
+        let began = Instant::now();
         match self.put(&file).await {
-            Ok(document) => self.put_in(&document),
+            Ok(document) => self.put_in(&document, began),
             Err(failure) => self.failed("not-loaded", &failure.code, &failure.message),
         }
     }
@@ -219,7 +220,7 @@ impl Session<'_> {
         ask(self.folder, request("/v1/plugins", "&replace=true")?).await
     }
 
-    fn put_in(&mut self, document: &Value) {
+    fn put_in(&mut self, document: &Value, began: Instant) {
         let plugin = &document["plugin"];
         let held = document["pause_us"].as_u64();
         let what = if held.is_some() { "upgraded" } else { "loaded" };
@@ -228,14 +229,15 @@ impl Session<'_> {
             format!("{what} {}{held}", revision(&document["plugin"]))
         });
         if self.running.as_ref().is_none_or(|before| before["name"] != plugin["name"]) {
-            self.follow(plugin["name"].as_str().unwrap_or_default());
+            self.follow(plugin["name"].as_str().unwrap_or_default(), began);
         }
         self.running = Some(plugin.clone());
     }
 
-    /// Shows what the plugin logs, and what the node says of it, crashes among it, from now on.
-    fn follow(&mut self, name: &str) {
-        let (folder, output, mut follower) = (self.folder.clone(), self.output, Follower::new(name, 0, None));
+    /// Shows what the plugin logs, and what the node says of it, crashes among it, from the moment on when it was put in.
+    fn follow(&mut self, name: &str, began: Instant) {
+        let mut follower = Follower::new(name, Begin::Since(began.elapsed() + PAUSE), None);
+        let (folder, output) = (self.folder.clone(), self.output);
         self.follower = Some(AbortOnDropHandle::new(tokio::spawn(async move {
             loop {
                 match follower.next(&folder).await {

@@ -1,5 +1,7 @@
 //! `weir plugin logs`: what a plugin logged last, and with `--follow` what it logs from now on.
 
+use std::time::Duration;
+
 use clap::Args;
 use serde_json::Value;
 
@@ -38,7 +40,8 @@ impl Logs {
             return Ok(());
         }
         print(output, &document);
-        let mut follower = Follower::new(&self.name, document["next"].as_u64().unwrap_or(0), self.level);
+        let begin = Begin::After(document["next"].as_u64().unwrap_or(0));
+        let mut follower = Follower::new(&self.name, begin, self.level);
         loop {
             print(output, &follower.next(folder).await?);
         }
@@ -55,23 +58,36 @@ impl Logs {
     }
 }
 
+/// Where a reader begins.
+pub(super) enum Begin {
+    /// With the line after this one.
+    After(u64),
+    /// With the lines that are not older than this.
+    Since(Duration),
+}
+
 /// Reads the lines of one plugin as they come.
 pub(super) struct Follower {
     path: String,
-    after: u64,
+    begin: Begin,
 }
 
 impl Follower {
-    /// From the line after this one on.
-    pub(super) fn new(plugin: &str, after: u64, level: Option<String>) -> Self {
+    pub(super) fn new(plugin: &str, begin: Begin, level: Option<String>) -> Self {
         let level = level.map(|level| format!("&level={}", segment(&level))).unwrap_or_default();
-        Self { path: format!("/v1/plugins/{}/logs?lines=1000&wait={WAIT}{level}", segment(plugin)), after }
+        Self { path: format!("/v1/plugins/{}/logs?lines=1000{level}", segment(plugin)), begin }
     }
 
     /// The next lines, or none after a while. Cancel safe: what was not returned comes again.
     pub(super) async fn next(&mut self, folder: &Folder) -> Result<Value, Failure> {
-        let document = ask(folder, AdminRequest::get(format!("{}&after={}", self.path, self.after))).await?;
-        self.after = document["next"].as_u64().unwrap_or(self.after);
+        let begin = match self.begin {
+            Begin::After(number) => format!("&wait={WAIT}&after={number}"),
+            Begin::Since(since) => format!("&since={}ms", since.as_millis()),
+        };
+        let document = ask(folder, AdminRequest::get(format!("{}{begin}", self.path))).await?;
+        if let Some(next) = document["next"].as_u64() {
+            self.begin = Begin::After(next);
+        }
         Ok(document)
     }
 }
