@@ -1,4 +1,5 @@
 //! Gossip on many nodes: everybody gets everything, whatever happens to the network and whoever is in it.
+#![expect(clippy::print_stdout, reason = "figures for people")]
 
 mod common;
 
@@ -277,9 +278,31 @@ fn flooders_are_reported_and_cost_little() {
             assert!(reports.iter().all(|report| report.0 == flooder), "{how}: {reports:?}");
             assert!(reports.iter().any(|report| report.2 == Verdict::Abusive), "{how}: node {node} noticed nothing");
             let stats = stats(&net, node);
-            assert!(stats.received < 3_000, "{how}: {stats:?}");
+            // What it may push before it is noticed, and in the two seconds in which it may not have heard.
+            assert!(stats.received < 8_000, "{how}: {stats:?}");
         }
     }
+}
+
+#[test]
+fn a_burst_far_above_the_quotas_is_paced_and_nobody_is_blamed() {
+    let mut net = TestNet::new(Network { nodes: 10, seed: 47, ..Network::default() });
+    net.install::<News>(Config::default());
+    net.full_mesh();
+    net.run_ms(3_000);
+    for round in 0..10 {
+        net.submit(round % 3, "many", &json!([round * 1_200, 1_200]));
+        net.run_ms(100);
+    }
+    let begun = net.now_ms();
+    assert!(net.run_until(120_000, |net| all_have(net, 12_000)), "{:?}", stats(&net, 7));
+    let received: u64 = net.nodes().map(|node| stats(&net, node).received).sum();
+    let copies = received as f64 / (9.0 * 12_000.0);
+    println!("12,000 items in a second are everywhere {} ms later, {copies:.2} copies", net.now_ms() - begun);
+    for node in net.nodes() {
+        assert_eq!(net.reports(node), [], "node {node}: {:?}", stats(&net, node));
+    }
+    assert!(copies < 4.0);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! How gossip grows: the same mesh with ten times the nodes. The table goes into `docs/gossip.md`.
 //!
 //! `cargo test -p weir-sdk --release --test gossip_scale -- --ignored --nocapture`
+#![expect(clippy::print_stdout, reason = "a table for people")]
 
 mod common;
 
