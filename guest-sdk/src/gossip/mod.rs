@@ -98,6 +98,7 @@ pub use self::pending::Incoming;
 pub use self::policy::Policy;
 pub use self::shell::{Gossip, TIMER};
 pub use self::stats::Stats;
+pub use self::wire::FIRST_OWN_BYTE;
 
 /// What a plugin decides about an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,7 +117,7 @@ pub enum Decision {
 /// gossip; one that has messages or timers of its own writes these methods itself.
 #[macro_export]
 macro_rules! gossip_events {
-    ($gossip:ident, $judge:ident) => {
+    ($gossip:tt, $judge:ident) => {
         fn on_message(&mut self, message: $crate::Message<'_>, ctx: &$crate::Context) -> $crate::Result {
             self.$gossip.on_message(&message, ctx);
             self.$judge(ctx)

@@ -125,7 +125,8 @@ impl<I: Items> Gossip<I> {
         act(&mut self.state, ctx.now_ms(), &mut port)
     }
 
-    /// Takes a message. False when it is the plugin's own: of another protocol, or beginning with a byte from 16 on.
+    /// Takes a message. False when it is the plugin's own: of another protocol, or beginning with
+    /// [`super::FIRST_OWN_BYTE`] or more.
     pub fn on_message(&mut self, message: &Message<'_>, ctx: &Context) -> bool {
         let ours = self.owns(message.protocol, message.body);
         if ours {
@@ -148,7 +149,7 @@ impl<I: Items> Gossip<I> {
     }
 
     fn owns(&self, protocol: ProtocolKey, body: &[u8]) -> bool {
-        protocol == self.protocol && body.first().is_none_or(|first| *first < wire::FOREIGN)
+        protocol == self.protocol && body.first().is_none_or(|first| *first < wire::FIRST_OWN_BYTE)
     }
 
     /// Takes a response. False when the plugin itself asked.

@@ -31,6 +31,11 @@ impl State {
             self.stats.received += 1;
             let id = port.id(bytes);
             if self.knows(&id) || self.was_rejected(bytes) {
+                if self.pending.contains(&id) {
+                    // Its bytes may be better than those that wait, where an id covers only a part of them.
+                    let most = (self.policy.missing, self.policy.announcers);
+                    self.missing.announce(id, from, now_ms + self.policy.pending_ms, true, most);
+                }
                 self.duplicate(from, now_ms);
             } else {
                 let item = Incoming { id, bytes: Rc::from(*bytes), from, hops: hops.saturating_add(1) };
