@@ -1,8 +1,13 @@
 //! Tests that need more than one crate: real nodes, real plugins, misbehaving peers.
 
 pub mod guests;
+pub mod keeper;
 pub mod mock_network;
 pub mod node;
+pub mod plugins;
 pub mod raw;
 pub mod relay;
+pub mod wasm;
 pub mod weir;
+
+include!(concat!(env!("OUT_DIR"), "/guests.rs"));

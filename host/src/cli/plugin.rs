@@ -1,5 +1,13 @@
 //! `weir plugin`: see, load, upgrade and unload plugins.
 
+mod dead_letters;
+mod dev;
+mod faults;
+mod list;
+mod logs;
+mod sources;
+mod store;
+
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -7,7 +15,7 @@ use serde_json::Value;
 
 use super::client::{ask, segment};
 use super::failure::Failure;
-use super::output::{Output, cell, printable, rows, table};
+use super::output::{Output, cell, printable};
 use crate::admin::{AdminRequest, PLUGIN_CHANGE_TIMEOUT};
 use crate::config::{format_size, read_plugin_file};
 use crate::folder::Folder;
@@ -36,6 +44,10 @@ enum Command {
         /// Its name
         name: String,
     },
+    /// Show what a plugin logged last
+    Logs(logs::Logs),
+    /// Build a plugin whenever its source is saved, and put it into the running node
+    Dev(dev::Dev),
     /// Replace a running plugin without losing a message
     Upgrade {
         /// Its name
@@ -46,6 +58,16 @@ enum Command {
         #[arg(long)]
         save: bool,
     },
+    /// Show events that a plugin failed on, try one again or drop it
+    DeadLetters(dead_letters::DeadLetters),
+    /// Try a quarantined plugin now, before its time
+    Lift(faults::Lift),
+    /// Show peers of which a plugin takes nothing for a while
+    Muted(faults::Muted),
+    /// Hear a muted peer again
+    Unmute(faults::Unmute),
+    /// Export, import or purge what a plugin keeps
+    Store(store::Store),
 }
 
 impl Plugin {
@@ -53,22 +75,29 @@ impl Plugin {
         match self.command {
             Command::List => {
                 let document = ask(folder, AdminRequest::get("/v1/plugins")).await?;
-                output.show(&document, render);
+                output.show(&document, list::render);
             }
             Command::Load { file, save } => {
                 let document = ask(folder, upload("/v1/plugins", &file, save)?).await?;
-                output.show(&document, |loaded| format!("loaded {}{}", name(&loaded["plugin"]), saved(loaded)));
+                output.show(&document, render_loaded);
             }
             Command::Unload { name } => {
                 let path = format!("/v1/plugins/{}", segment(&name));
                 let document = ask(folder, AdminRequest::delete(path)).await?;
                 output.show(&document, render_unloaded);
             }
+            Command::Logs(command) => return command.execute(folder, output).await,
+            Command::Dev(command) => return command.execute(folder, output).await,
             Command::Upgrade { name, file, save } => {
                 let path = format!("/v1/plugins/{}/upgrade", segment(&name));
                 let document = ask(folder, upload(&path, &file, save)?).await?;
                 output.show(&document, render_upgraded);
             }
+            Command::DeadLetters(command) => command.execute(folder, output).await?,
+            Command::Lift(command) => command.execute(folder, output).await?,
+            Command::Muted(command) => command.execute(folder, output).await?,
+            Command::Unmute(command) => command.execute(folder, output).await?,
+            Command::Store(command) => command.execute(folder, output).await?,
         }
         Ok(())
     }
@@ -76,6 +105,11 @@ impl Plugin {
 
 /// The file and the settings beside it. Read here, because the node may not be allowed to read where we are.
 fn upload(path: &str, file: &Path, save: bool) -> Result<AdminRequest, Failure> {
+    upload_as(path, file, file, &format!("&save={save}"))
+}
+
+/// The same for a file that is called otherwise, with the settings beside that, and with more in the query.
+fn upload_as(path: &str, file: &Path, called: &Path, more: &str) -> Result<AdminRequest, Failure> {
     let unreadable =
         |e: std::io::Error| Failure::new("plugin-unreadable", format!("cannot read {}: {e}", file.display()));
     let size = std::fs::metadata(file).map_err(unreadable)?.len();
@@ -88,30 +122,26 @@ fn upload(path: &str, file: &Path, save: bool) -> Result<AdminRequest, Failure> 
     if bytes.is_empty() {
         return Err(Failure::new("not-wasm", format!("{} is empty: build the plugin again", file.display())));
     }
-    let settings = read_plugin_file(file)?.map(|settings| serde_json::to_string(&settings)).transpose();
+    let settings = read_plugin_file(called)?.map(|settings| serde_json::to_string(&settings)).transpose();
     let settings = settings.map_err(|e| Failure::new("config-value", e.to_string()))?;
     let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
-    let query = format!("{path}?file={}&save={save}", segment(&absolute.to_string_lossy()));
+    let query = format!("{path}?file={}{more}", segment(&absolute.to_string_lossy()));
     Ok(AdminRequest::post(query, bytes).wasm(settings).timeout(PLUGIN_CHANGE_TIMEOUT))
-}
-
-fn render(document: &Value) -> String {
-    let (plugins, failed) = (rows(document, "plugins"), rows(document, "failed"));
-    let keys = ["name", "version", "state", "revision", "protocols"];
-    let titles = ["NAME", "VERSION", "STATE", "REVISION", "PROTOCOLS"];
-    let mut text = match plugins {
-        [] => "no plugin is loaded; `weir plugin load FILE` loads one".to_owned(),
-        plugins => table(titles, plugins.iter().map(|plugin| keys.map(|key| cell(plugin, key)))),
-    };
-    for file in failed {
-        let (path, why) = (cell(file, "file"), cell(&file["error"], "message"));
-        text.push_str(&format!("\nnot loaded at start: {}: {}", printable(&path), printable(&why)));
-    }
-    text
 }
 
 fn name(plugin: &Value) -> String {
     printable(&format!("{} {}", cell(plugin, "name"), cell(plugin, "version"))).into_owned()
+}
+
+fn render_loaded(loaded: &Value) -> String {
+    let plugin = &loaded["plugin"];
+    let quarantined = if plugin["state"] == "quarantined" {
+        let name = printable(&cell(plugin, "name")).into_owned();
+        format!("; it is still quarantined for its crashes: `weir plugin lift {name}` tries it now")
+    } else {
+        String::new()
+    };
+    format!("loaded {}{}{quarantined}", name(plugin), saved(loaded))
 }
 
 fn saved(document: &Value) -> String {

@@ -1,7 +1,6 @@
 //! The actor of one plugin: it alone calls its instance, one turn after the other.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,13 +9,17 @@ use tokio::time::Instant;
 
 use super::PluginError;
 use super::commit::{Registered, commit};
-use super::crash::{CallFailure, CrashBudget, CrashKind};
+use super::crash::{CallFailure, CrashKind};
 use super::engine::WasmEngine;
 use super::events;
 use super::home::{Home, add};
-use super::instance::{Instance, TurnInput};
+use super::info::PluginInfo;
+use super::instance::{About, Instance, TurnInput};
+use super::ledger::Owed;
 use super::mailbox::{Batch, Item};
+use super::poison::{Pace, Rescue, Retry};
 use super::revision::Revision;
+use super::supervision::{CrashCause, Supervision};
 use super::upgrade::Swap;
 use crate::peer::PeerId;
 use crate::protocol::{News, ProtocolId};
@@ -24,8 +27,19 @@ use crate::wire::Failure;
 
 /// What the handle asks of the actor between two turns.
 pub(super) enum Control {
-    Upgrade { revision: Arc<Revision>, instance: Box<Instance>, reply: oneshot::Sender<Result<Swap, PluginError>> },
-    Stop { deadline: Instant, reply: oneshot::Sender<()> },
+    Upgrade {
+        revision: Arc<Revision>,
+        instance: Box<Instance>,
+        reply: oneshot::Sender<Result<Swap, PluginError>>,
+    },
+    Stop {
+        deadline: Instant,
+        reply: oneshot::Sender<()>,
+    },
+    /// A dead letter once more.
+    Retry(Retry),
+    /// The end of a quarantine.
+    Lift(oneshot::Sender<Result<PluginInfo, PluginError>>),
 }
 
 /// How long a plugin that ends waits for its peers to take what it sent.
@@ -36,14 +50,19 @@ pub(super) struct Actor {
     pub(super) engine: Arc<WasmEngine>,
     pub(super) home: Arc<Home>,
     pub(super) revision: Arc<Revision>,
-    /// None while quarantined.
+    /// None between a crash and the next start, and while quarantined.
     pub(super) instance: Option<Instance>,
     pub(super) registered: Registered,
     /// Who is there, as the plugin was told in committed turns.
     pub(super) told: BTreeMap<(PeerId, ProtocolId), u32>,
     /// What a fresh instance has not been told yet. It comes before anything else.
     pub(super) retell: VecDeque<News>,
-    pub(super) budget: CrashBudget<Instant>,
+    pub(super) supervision: Supervision<Instant>,
+    /// A batch that is handled in parts. It comes before new events.
+    pub(super) rescue: Option<Rescue>,
+    pub(super) pace: Pace,
+    /// The instance has handled nothing but who is there.
+    pub(super) fresh: bool,
     /// The date of the last turn.
     pub(super) now: u64,
 }
@@ -55,9 +74,23 @@ enum Next {
 
 impl Actor {
     pub(super) fn new(engine: Arc<WasmEngine>, home: Arc<Home>, revision: Arc<Revision>) -> Self {
-        let budget = CrashBudget::new(home.policy().crash_budget, home.policy().crash_window);
+        let supervision = Supervision::new(home.policy().supervision);
+        let pace = Pace::new(home.policy().batch_events);
         let (registered, told, retell) = (Registered::new(), BTreeMap::new(), VecDeque::new());
-        Self { engine, home, revision, instance: None, registered, told, retell, budget, now: 0 }
+        Self {
+            engine,
+            home,
+            revision,
+            instance: None,
+            registered,
+            told,
+            retell,
+            supervision,
+            rescue: None,
+            pace,
+            fresh: true,
+            now: 0,
+        }
     }
 
     /// Runs until it is told to stop.
@@ -74,6 +107,8 @@ impl Actor {
                     let _ = reply.send(());
                     return;
                 }
+                Next::Control(Some(Control::Retry(retry))) => self.retry(retry).await,
+                Next::Control(Some(Control::Lift(reply))) => self.lift(reply).await,
                 Next::Control(None) => return self.stop(Instant::now()).await,
             }
         }
@@ -81,10 +116,22 @@ impl Actor {
 
     async fn next(&self, control: &mut mpsc::Receiver<Control>) -> Next {
         if self.instance.is_none() {
-            return Next::Control(control.recv().await);
+            let wake = self.supervision.wake().unwrap_or_else(Instant::now);
+            return tokio::select! {
+                biased;
+                asked = control.recv() => Next::Control(asked),
+                () = tokio::time::sleep_until(wake) => Next::Work,
+            };
         }
         if !self.retell.is_empty() {
             return Next::Work;
+        }
+        if self.is_rescuing() {
+            return tokio::select! {
+                biased;
+                asked = control.recv() => Next::Control(asked),
+                () = std::future::ready(()) => Next::Work,
+            };
         }
         let due = self.home.ledger().next_due();
         let timer = async {
@@ -101,24 +148,36 @@ impl Actor {
         }
     }
 
-    async fn work(&mut self) {
+    /// One step: a start, a turn, or a part of a batch that failed.
+    pub(super) async fn work(&mut self) {
+        if self.instance.is_none() {
+            return self.revive().await;
+        }
         if !self.retell.is_empty() {
             if let Err(failure) = self.tell_all().await {
-                self.report("peer-supported", None, None, failure);
-                self.abandon(&Batch::default());
-                // Whether it lives or is quarantined, the operator sees it in the list.
-                let _ = self.restart().await;
+                let report = self.report("peer-supported", None, None, failure);
+                self.abandon(&self.left_to_rescue());
+                self.crashed(&report, CrashCause::Start, None).await;
             }
             return;
         }
+        if let Some(rescue) = self.rescue.take() {
+            return self.rescue_step(rescue).await;
+        }
         self.tick();
         let batch = self.gather();
-        if batch.items.is_empty() {
+        let events = batch.items.len();
+        if events == 0 {
+            return;
+        }
+        if events > self.pace.events() {
+            self.rescue = Some(Rescue::paced(batch, self.pace.events()));
             return;
         }
         let (batch, outcome) = self.turn(batch, false).await;
-        if let Err(failure) = outcome {
-            self.recover(batch, failure).await;
+        match outcome {
+            Ok(()) => self.pace.went(events),
+            Err(failure) => self.rescue(batch, failure).await,
         }
     }
 
@@ -132,9 +191,10 @@ impl Actor {
         let now = Instant::now();
         let overdue = self.home.ledger().take_overdue_calls(now);
         for call in overdue {
-            // The waiter is this plugin itself, so the outcome is put into its own mailbox here.
-            self.home.services.desk.withdraw(call);
-            self.home.mailbox.called(call, Err(super::CallError::TimedOut));
+            // The waiter is this plugin itself, so the outcome is put into its own mailbox here, unless one is there.
+            if self.home.services.desk.withdraw(call) {
+                self.home.mailbox.called(call, Err(super::CallError::TimedOut));
+            }
         }
         let mut batch = self.home.mailbox.take();
         let room = self.home.policy().batch_events.saturating_sub(batch.items.len()).max(1);
@@ -151,15 +211,11 @@ impl Actor {
         // An overdue call may have its answer in the mailbox beside the timeout: the first of them counts.
         let mut seen = std::collections::BTreeSet::new();
         let items = std::mem::take(&mut batch.items);
-        let (mut kept, mut refused) = (Vec::with_capacity(items.len()), Vec::new());
+        let (mut kept, mut foreign) = (Vec::with_capacity(items.len()), Vec::new());
         for item in items {
             let twice = matches!(item, Item::Called { call, .. } if !seen.insert(call));
             if twice || !events::concerns(&item, batch, &ledger, instance.state()) {
-                match &item {
-                    Item::Request { token, .. } => refused.push(*token),
-                    Item::News(news) => forget_gone(&mut self.told, news),
-                    _ => {}
-                }
+                foreign.push(item);
                 continue;
             }
             match &item {
@@ -173,20 +229,35 @@ impl Actor {
         }
         batch.items = kept;
         drop(ledger);
-        for token in refused {
-            let message = "the protocol is no longer served".to_owned();
-            self.home.network().respond(token, Err(Failure { code: "unsupported".to_owned(), message }));
+        foreign.iter().for_each(|item| self.pass_by(item));
+    }
+
+    /// Settles what the instance does not hear of.
+    pub(super) fn pass_by(&mut self, item: &Item) {
+        match item {
+            Item::Request { token, .. } => {
+                self.home.ledger().requests.remove(token);
+                let message = "the protocol is no longer served".to_owned();
+                self.home.network().respond(*token, Err(Failure { code: "unsupported".to_owned(), message }));
+            }
+            Item::News(news) => forget_gone(&mut self.told, news),
+            _ => {}
         }
     }
 
     /// One turn and its commit. On a failure the instance is gone and nothing has left.
     pub(super) async fn turn(&mut self, mut batch: Batch, replay: bool) -> (Batch, Result<(), CallFailure>) {
-        let Some(instance) = self.instance.take() else { return (batch, Ok(())) };
+        let Some(mut instance) = self.instance.take() else { return (batch, Ok(())) };
+        if batch.items.iter().any(Item::tells_of_others) {
+            instance.state_mut().settled = false;
+        }
         let input = TurnInput {
             events: events::write(&batch, instance.state()),
             bodies: std::mem::take(&mut batch.bodies),
             now: self.now,
             replay,
+            about: About::batch(&batch),
+            part: replay && batch.items.len() > 1,
         };
         let ((instance, outcome), _, bodies) = instance.handle(input).await;
         batch.bodies = bodies;
@@ -198,6 +269,7 @@ impl Actor {
         let outcome = outcome.map_err(|error| commit_failed(&error.to_string()));
         if outcome.is_ok() {
             self.instance = Some(instance);
+            self.fresh = false;
             self.settle(&batch);
         } else {
             add(&self.home.counts.crashes, 1);
@@ -226,6 +298,7 @@ impl Actor {
             }
         }
         drop(ledger);
+        self.note_success(batch);
         add(&self.home.counts.messages, messages);
         add(&self.home.counts.events, batch.items.len() as u64);
     }
@@ -249,8 +322,11 @@ impl Actor {
     async fn work_off(&mut self, deadline: Instant) {
         let now = Instant::now();
         let until = now + deadline.saturating_duration_since(now) / 2;
-        for _ in 0..self.home.mailbox.turns() {
-            if self.instance.is_none() || Instant::now() >= until {
+        let parts = self.rescue.as_ref().map_or(0, Rescue::steps);
+        for _ in 0..self.home.mailbox.turns() + parts {
+            // Between two runs of a failed batch there is none for a moment.
+            let stands = self.instance.is_none() && (self.rescue.is_none() || self.supervision.wake().is_some());
+            if stands || Instant::now() >= until {
                 return;
             }
             // A turn that is cut off at the deadline takes its instance with it.
@@ -272,6 +348,7 @@ impl Actor {
             self.last_words(deadline).await;
         }
         self.instance = None;
+        self.give_up_rescue();
         self.leave();
         self.home.update_info(|info| info.state = super::PluginState::Stopped);
     }
@@ -293,10 +370,7 @@ impl Actor {
         }
         self.abandon(&Batch::default());
         self.home.services.desk.leave(&self.home.name);
-        let (requests, _) = self.home.mailbox.close();
-        for token in requests {
-            self.home.network().respond(token, Err(gone()));
-        }
+        self.home.close_mailbox();
         self.told.clear();
         self.retell.clear();
         self.home.update_info(|info| info.protocols.clear());
@@ -305,31 +379,35 @@ impl Actor {
     /// Ends what a dead instance had open, except what the batch holds, which will be heard again.
     pub(super) fn abandon(&mut self, batch: &Batch) {
         self.home.mailbox.resume_all();
-        let (requests, commands, asks, calls) = {
-            let mut ledger = self.home.ledger();
-            let mut kept = (std::collections::BTreeSet::new(), std::collections::BTreeSet::new());
-            for item in &batch.items {
-                match item {
-                    Item::Request { token, .. } => drop(kept.0.insert(*token)),
-                    Item::Command(head, _) => drop(kept.1.insert(head.id)),
-                    _ => {}
-                }
+        self.end(self.owed_beside(batch));
+    }
+
+    /// All that is open now, except what the batch holds.
+    pub(super) fn owed_beside(&self, batch: &Batch) -> Owed {
+        let mut owed = self.home.ledger().owed();
+        for item in &batch.items {
+            match item {
+                Item::Request { token, .. } => drop(owed.requests.remove(token)),
+                Item::Command(head, _) => drop(owed.commands.remove(&head.id)),
+                _ => {}
             }
-            let requests: Vec<_> = ledger.requests.difference(&kept.0).copied().collect();
-            let commands: Vec<_> = ledger.commands.difference(&kept.1).copied().collect();
-            (ledger.requests, ledger.commands) = kept;
-            (requests, commands, std::mem::take(&mut ledger.asks), std::mem::take(&mut ledger.calls))
-        };
-        for ask in asks {
+        }
+        owed
+    }
+
+    /// Ends what of these is still open: nobody will answer it, and nobody hears its outcome.
+    pub(super) fn end(&self, owed: Owed) {
+        let owed = self.home.ledger().close(owed);
+        for ask in owed.asks {
             self.home.network().cancel(ask);
         }
-        for call in calls.into_keys() {
+        for call in owed.calls {
             self.home.services.desk.withdraw(call);
         }
-        for token in requests {
+        for token in owed.requests {
             self.home.network().respond(token, Err(gone()));
         }
-        for command in commands {
+        for command in owed.commands {
             self.home.services.desk.answer(command, Err(super::CallError::Gone), None);
         }
     }
@@ -344,19 +422,10 @@ fn forget_gone(told: &mut BTreeMap<(PeerId, ProtocolId), u32>, news: &News) {
 }
 
 fn commit_failed(reason: &str) -> CallFailure {
-    CallFailure {
-        kind: CrashKind::Commit,
-        reason: format!("its writes were not committed: {reason}"),
-        panic: None,
-        refused_memory: None,
-        backtrace: Vec::new(),
-    }
+    CallFailure::new(CrashKind::Commit, format!("its writes were not committed: {reason}"))
 }
 
 fn gone() -> Failure {
     let message = "the plugin was restarted or unloaded before it answered".to_owned();
     Failure { code: "gone".to_owned(), message }
 }
-
-/// Whether to go on.
-pub(super) type Flow = ControlFlow<()>;

@@ -51,7 +51,7 @@ pub enum PluginError {
     /// Imports or exports that this node cannot link.
     #[error(
         "{file} needs what this node does not have: {reason}. A plugin may import only the interfaces of \
-             weir:plugin@0.1; build it without WASI, for target wasm32-unknown-unknown"
+             weir:plugin@0.1, and of WASI 0.2 with the grant `wasi`; build it for target wasm32-unknown-unknown"
     )]
     Unlinkable {
         /// The file as it was named.
@@ -68,6 +68,37 @@ pub enum PluginError {
         size: usize,
         /// The limit in bytes.
         limit: usize,
+    },
+    /// It is compiled code, of this engine or of another one.
+    #[error(
+        "{file} is compiled code. A node compiles plugins itself and never runs code that somebody else compiled, \
+             because nobody can look at what it does: give the .wasm file that it was made from"
+    )]
+    Precompiled {
+        /// The file as it was named.
+        file: String,
+    },
+    /// Made so that compiling it would take too much, whatever its size.
+    #[error("{file} has {found} {what}; a plugin may have {limit}. Split what it does into smaller pieces")]
+    TooComplex {
+        /// The file as it was named.
+        file: String,
+        /// What there is too much of.
+        what: &'static str,
+        /// How much was found, or counted before the rest was looked at.
+        found: u64,
+        /// How much there may be.
+        limit: u64,
+    },
+    /// Compiling it took more than it may.
+    #[error("compiling {file} needs more than {limit}; raise {key} in weir.toml if it is meant to be that large")]
+    CompileLimit {
+        /// The file as it was named.
+        file: String,
+        /// The limit, with its unit.
+        limit: String,
+        /// The key that sets it.
+        key: &'static str,
     },
     /// `describe` failed or its manifest breaks a rule.
     #[error("the manifest of {file} is refused: {reason}")]
@@ -95,6 +126,14 @@ pub enum PluginError {
         missing: Vec<String>,
         /// All it asks for: what the line must say.
         all: Vec<String>,
+    },
+    /// With what it may use, the node could need more memory than it may.
+    #[error("plugin {plugin} is not loaded with these budgets: {reason}")]
+    OverMemoryLimit {
+        /// The plugin.
+        plugin: String,
+        /// How much, of what, and what to change.
+        reason: String,
     },
     /// A plugin of this name runs.
     #[error(
@@ -156,6 +195,38 @@ pub enum PluginError {
         /// What the store says.
         reason: String,
     },
+    /// No dead letter of that id.
+    #[error("plugin {plugin} has no dead letter {id}; `weir plugin dead-letters {plugin}` shows those that there are")]
+    UnknownLetter {
+        /// The plugin.
+        plugin: String,
+        /// The id.
+        id: u64,
+    },
+    /// A dead letter cannot be tried now.
+    #[error("dead letter {id} of plugin {plugin} was not tried again: {reason}")]
+    NotRetried {
+        /// The plugin.
+        plugin: String,
+        /// The id.
+        id: u64,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// A dead letter failed again.
+    #[error("dead letter {id} failed again and stays: {report}")]
+    RetryFailed {
+        /// The id.
+        id: u64,
+        /// What happened.
+        report: Box<CrashReport>,
+    },
+    /// There is no quarantine to lift.
+    #[error("plugin {plugin} is not quarantined; `weir plugin list` shows what it is doing")]
+    NotQuarantined {
+        /// The plugin.
+        plugin: String,
+    },
     /// No plugin of that name.
     #[error("no plugin named {plugin} is loaded; `weir plugin list` shows what is")]
     Unknown {
@@ -180,16 +251,69 @@ impl PluginError {
             Self::OtherVersion { .. } => "other-abi-version",
             Self::Unlinkable { .. } => "unlinkable",
             Self::TooLarge { .. } => "file-too-large",
+            Self::Precompiled { .. } => "compiled-code",
+            Self::TooComplex { .. } => "too-complex",
+            Self::CompileLimit { .. } => "compile-limit",
             Self::Manifest { .. } => "bad-manifest",
             Self::MissingGrant { .. } => "missing-grant",
+            Self::OverMemoryLimit { .. } => "over-memory-limit",
             Self::NameTaken { .. } => "name-taken",
             Self::NameMismatch { .. } => "name-mismatch",
             Self::Protocol { .. } => "protocol-refused",
             Self::DataVersion { .. } => "data-version",
             Self::Start { .. } => "start-failed",
             Self::Store { .. } => "store-failed",
+            Self::UnknownLetter { .. } => "unknown-dead-letter",
+            Self::NotRetried { .. } => "not-retried",
+            Self::RetryFailed { .. } => "retry-failed",
+            Self::NotQuarantined { .. } => "not-quarantined",
             Self::Unknown { .. } => "unknown-plugin",
             Self::Runtime { .. } => "runtime-unavailable",
+        }
+    }
+}
+
+impl PluginError {
+    /// What an operator or author does next, in one sentence.
+    pub fn next_step(&self) -> String {
+        match self {
+            Self::NotWasm { .. } | Self::OtherWorld { .. } => {
+                "give the .wasm file that the build of a plugin made".into()
+            }
+            Self::Malformed { .. } => "copy or build the file again and compare the sizes".into(),
+            Self::OtherVersion { served, .. } => format!("build it with an SDK of version {served}"),
+            Self::Unlinkable { .. } => "build it without WASI, for target wasm32-unknown-unknown".into(),
+            Self::TooLarge { .. } => "strip it: `strip = true` in the release profile".into(),
+            Self::Precompiled { .. } => "give the .wasm file it was compiled from".into(),
+            Self::TooComplex { .. } => "split what the plugin does, or leave out what it does not use".into(),
+            Self::CompileLimit { .. } => {
+                "give it a higher limit in [plugins] of weir.toml if you trust the file".into()
+            }
+            Self::OverMemoryLimit { .. } => "lower its budgets or raise limits.memory_limit in weir.toml".into(),
+            Self::Manifest { .. } => "mend the manifest in the plugin's source and build it again".into(),
+            Self::MissingGrant { settings, all, .. } => {
+                format!("add grants = [{}] to [plugins.{}] in weir.toml", quoted(all, ", "), key(settings))
+            }
+            Self::NameTaken { plugin } => format!("run `weir plugin upgrade {plugin} FILE`"),
+            Self::NameMismatch { .. } => "run `weir plugin load FILE`".into(),
+            Self::Protocol { .. } => "unload the handler that has the protocol".into(),
+            Self::DataVersion { running, .. } => format!("upgrade to a revision that reads layout {running}"),
+            Self::Start { report } | Self::RetryFailed { report, .. } => report.next_step.clone(),
+            Self::Store { .. } => "look at the node's disk and its log, then restart the node".into(),
+            Self::UnknownLetter { plugin, .. } => format!("run `weir plugin dead-letters {plugin}`"),
+            Self::NotRetried { plugin, id, .. } => {
+                format!("run `weir plugin dead-letters {plugin} retry {id}` when that has changed")
+            }
+            Self::NotQuarantined { .. } | Self::Unknown { .. } => "run `weir plugin list`".into(),
+            Self::Runtime { .. } => "start the node again".into(),
+        }
+    }
+
+    /// The crash behind it, in parts.
+    pub fn report(&self) -> Option<&CrashReport> {
+        match self {
+            Self::Start { report } | Self::RetryFailed { report, .. } => Some(report),
+            _ => None,
         }
     }
 }

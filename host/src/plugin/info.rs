@@ -1,10 +1,16 @@
 //! A plugin as an operator sees it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
 
+use super::compiler::CodeOrigin;
 use super::crash::CrashReport;
+use super::store::Durability;
+use super::supervision::Quarantine;
+use super::usage::BudgetUse;
+use crate::peer::PeerId;
 use crate::protocol::ProtocolId;
 
 /// What a plugin is doing.
@@ -15,7 +21,9 @@ pub enum PluginState {
     Starting,
     /// It handles events.
     Active,
-    /// It crashed too often: unregistered, until an upgrade or an unload.
+    /// It crashed, and waits a little before it is started again. Its messages wait, too.
+    BackingOff,
+    /// It crashed too often: unregistered, until it is tried again, lifted by hand, upgraded or unloaded.
     Quarantined,
     /// It is gone.
     Stopped,
@@ -38,9 +46,23 @@ pub struct Counters {
     pub purged: u64,
     /// Verdicts on peers.
     pub reports: u64,
-    /// Log lines beyond the limit of a turn.
+    /// Log lines beyond what it may log in a second.
     pub log_lines_dropped: u64,
-    /// Linear memory of the instance, in bytes.
+    /// How often it was started again after a crash.
+    pub restarts: u64,
+    /// Calls to another plugin that were refused: too many were open, or they came too fast.
+    pub calls_refused: u64,
+    /// Turns of events that had failed before, whether they went well or not.
+    pub replays: u64,
+    /// Culprits that were run again on an empty store, to see whose fault it is.
+    pub trials: u64,
+    /// Messages and requests of muted peers that were turned away.
+    pub turned_away: u64,
+    /// Dead letters that are kept.
+    pub dead_letters: u64,
+    /// Calls into it that took longer than a tick and were moved away from the network's threads.
+    pub slow_turns: u64,
+    /// Memories and tables of the instance, in bytes.
     pub memory_bytes: u64,
     /// Keys and values in the store, in bytes.
     pub store_bytes: u64,
@@ -63,12 +85,37 @@ pub struct PluginInfo {
     pub revision: u64,
     /// What it was granted beyond the defaults.
     pub grants: Vec<String>,
+    /// When what its turns stage may leave.
+    pub durability: Durability,
+    /// Peers of which it takes nothing for a while.
+    pub muted: Vec<MutedPeer>,
+    /// While it is quarantined: why, and until when.
+    pub quarantine: Option<Quarantine>,
+    /// Where the code of the running revision came from.
+    pub code: CodeOrigin,
     /// What it did.
     pub counters: Counters,
+    /// What it uses of its budgets, by the names that the budgets have in the configuration.
+    pub budgets: BTreeMap<&'static str, BudgetUse>,
     /// The last crash in a sentence.
     pub last_error: Option<String>,
     /// The last crash in parts.
     pub last_crash: Option<CrashReport>,
+}
+
+/// A peer of which nothing is taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MutedPeer {
+    /// Who.
+    pub peer: PeerId,
+    /// By which protocol.
+    pub protocol: ProtocolId,
+    /// For how long from now on, in seconds.
+    pub seconds_left: u64,
+    /// For the how manieth time; each lasts twice as long.
+    pub times: u32,
+    /// `poison: ` and the place where its events failed, or `called abusive by the plugin`.
+    pub reason: String,
 }
 
 /// What an upgrade did.

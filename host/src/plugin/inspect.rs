@@ -10,12 +10,16 @@ use super::abi;
 /// The interface every plugin exports, without its version.
 const HANDLER: &str = "weir:plugin/handler@";
 
+/// Raised when what is accepted, or what is made of it, changes: code that was made of a file before is not used then.
+pub(super) const GENERATION: u32 = 1;
+
 /// Turns the bytes of a file into a component of this ABI version, or says what they are instead.
 ///
 /// `file` names it in errors.
 pub(super) fn component<'a>(file: &str, bytes: &'a [u8], limit: usize) -> Result<Cow<'a, [u8]>, PluginError> {
-    if bytes.len() > limit {
-        return Err(PluginError::TooLarge { file: file.to_owned(), size: bytes.len(), limit });
+    check_size(file, bytes, limit)?;
+    if wasmtime::Engine::detect_precompiled(bytes).is_some() {
+        return Err(PluginError::Precompiled { file: file.to_owned() });
     }
     if !bytes.starts_with(b"\0asm") {
         return Err(PluginError::NotWasm { file: file.to_owned(), found: describe_bytes(bytes) });
@@ -31,6 +35,14 @@ pub(super) fn component<'a>(file: &str, bytes: &'a [u8], limit: usize) -> Result
     };
     check_version(file, &component)?;
     Ok(component)
+}
+
+/// Refuses a file that is not looked at, because it is too large.
+pub(super) fn check_size(file: &str, bytes: &[u8], limit: usize) -> Result<(), PluginError> {
+    if bytes.len() > limit {
+        return Err(PluginError::TooLarge { file: file.to_owned(), size: bytes.len(), limit });
+    }
+    Ok(())
 }
 
 /// What the outermost layer of a WebAssembly file shows.
@@ -113,9 +125,7 @@ fn describe_bytes(bytes: &[u8]) -> String {
                 text.lines().find(|line| !line.trim().is_empty()).unwrap_or("").chars().take(40).collect();
             format!("it is a text file that begins with `{line}`")
         }
-        None if bytes.starts_with(b"\x7fELF") => {
-            "it is a compiled program or compiled code of another engine".to_owned()
-        }
+        None if bytes.starts_with(b"\x7fELF") => "it is a compiled program".to_owned(),
         None => "it does not begin with the bytes of a WebAssembly file".to_owned(),
     }
 }

@@ -33,6 +33,20 @@ pub(super) struct Manifest {
 }
 
 impl Manifest {
+    /// One with nothing but a name, for tests of what only passes it on.
+    #[cfg(test)]
+    pub(super) fn for_tests(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            version: "0.1.0".to_owned(),
+            description: String::new(),
+            data_version: 1,
+            reads_data_from: 1,
+            protocols: Vec::new(),
+            capabilities: Vec::new(),
+        }
+    }
+
     /// Checks every rule; the error names the rule and what was found.
     pub(super) fn check(raw: abi::Manifest, most_protocols: usize) -> Result<Self, String> {
         check_name(&raw.name)?;
@@ -88,7 +102,7 @@ pub(super) fn check_protocol(raw: &abi::types::Protocol) -> Result<KeyedProtocol
 }
 
 /// Lowercase words of letters and digits with one `-` between them.
-fn check_name(name: &str) -> Result<(), String> {
+pub(super) fn check_name(name: &str) -> Result<(), String> {
     let word = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     let begins = name.starts_with(|c: char| c.is_ascii_lowercase());
     if name.len() <= MAX_NAME && begins && name.split('-').all(word) {

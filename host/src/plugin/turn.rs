@@ -47,7 +47,10 @@ pub(super) enum Effect {
         protocol: ProtocolId,
         paused: bool,
     },
-    Report,
+    /// A verdict on a peer; named where it is muted for it if that happens too often.
+    Report {
+        abusive: Option<Box<(PeerId, ProtocolId)>>,
+    },
     /// An accepted call that changes nothing: `keep` counts it all the same.
     Nothing,
     /// A write of the store, and the moment before it.
@@ -149,6 +152,8 @@ pub(super) struct Staged {
     answered: BTreeSet<RequestToken>,
     answered_commands: BTreeSet<u64>,
     open: usize,
+    /// Calls by the plugin they are for.
+    calls_to: BTreeMap<String, u32>,
 }
 
 /// What a turn staged, taken out to be carried out.
@@ -178,6 +183,7 @@ impl Staged {
             answered: BTreeSet::new(),
             answered_commands: BTreeSet::new(),
             open: 0,
+            calls_to: BTreeMap::new(),
         }
     }
 
@@ -266,7 +272,10 @@ impl Staged {
                 self.use_lane(*lane, body.len(), true);
                 self.open += 1;
             }
-            Effect::Call { .. } => self.open += 1,
+            Effect::Call { plugin, .. } => {
+                self.open += 1;
+                *self.calls_to.entry(plugin.clone()).or_default() += 1;
+            }
             Effect::Respond { token, .. } => drop(self.answered.insert(*token)),
             Effect::Answer { command, .. } => drop(self.answered_commands.insert(*command)),
             Effect::Register { key, spec, .. } => {
@@ -283,7 +292,7 @@ impl Staged {
             Effect::Messages { .. }
             | Effect::Cancel(_)
             | Effect::Pause { .. }
-            | Effect::Report
+            | Effect::Report { .. }
             | Effect::Nothing
             | Effect::Write(_) => {}
         }
@@ -322,7 +331,12 @@ impl Staged {
                 self.use_lane(lane, body.len(), false);
                 self.open -= 1;
             }
-            Effect::Call { .. } => self.open -= 1,
+            Effect::Call { plugin, .. } => {
+                self.open -= 1;
+                if let Some(calls) = self.calls_to.get_mut(&plugin) {
+                    *calls -= 1;
+                }
+            }
             Effect::Respond { token, .. } => drop(self.answered.remove(&token)),
             Effect::Answer { command, .. } => drop(self.answered_commands.remove(&command)),
             Effect::Register { key, before, .. } | Effect::Unregister { key, before, .. } => {
@@ -333,7 +347,7 @@ impl Staged {
                 put_back(&mut self.timers, id, before);
             }
             Effect::Write(mark) => self.writes.rewind(mark),
-            Effect::Cancel(_) | Effect::Pause { .. } | Effect::Report | Effect::Nothing => {}
+            Effect::Cancel(_) | Effect::Pause { .. } | Effect::Report { .. } | Effect::Nothing => {}
         }
     }
 
@@ -377,11 +391,17 @@ impl Staged {
         self.open
     }
 
+    /// Calls to a plugin that the turn opened.
+    pub(super) fn calls_to(&self, plugin: &str) -> u32 {
+        self.calls_to.get(plugin).copied().unwrap_or(0)
+    }
+
     /// Takes everything but the writes; the next turn begins with nothing.
     pub(super) fn take(&mut self) -> Commit {
         self.bytes = 0;
         self.sent = 0;
         self.open = 0;
+        self.calls_to.clear();
         self.lane_of.clear();
         self.last_lane = None;
         self.rekeyed = false;
@@ -459,8 +479,8 @@ mod tests {
         assert_eq!(message(&mut staged, lane, b"abc"), Ok(()));
         assert_eq!(message(&mut staged, lane, b"def"), Err(OverBudget));
         assert_eq!(message(&mut staged, lane, b"de"), Ok(()));
-        assert_eq!(staged.push(Effect::Report), Ok(()));
-        assert_eq!(staged.push(Effect::Report), Err(OverBudget));
+        assert_eq!(staged.push(Effect::Report { abusive: None }), Ok(()));
+        assert_eq!(staged.push(Effect::Report { abusive: None }), Err(OverBudget));
     }
 
     #[test]

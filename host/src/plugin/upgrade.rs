@@ -8,7 +8,6 @@ use super::actor::Actor;
 use super::commit::commit;
 use super::crash::{CallFailure, CrashKind};
 use super::instance::Instance;
-use super::mailbox::Batch;
 use super::revision::Revision;
 use super::{PluginError, PluginState};
 use crate::protocol::{Handler, News};
@@ -32,7 +31,7 @@ impl Actor {
         cause: abi::Cause,
         predecessor: Option<abi::Predecessor>,
     ) -> abi::Init {
-        let policy = self.home.policy();
+        let policy = &revision.policy;
         abi::Init {
             node: (&self.home.network().node()).into(),
             cause,
@@ -97,6 +96,7 @@ impl Actor {
             max_message: *max_message,
         };
         self.retell = self.told.iter().map(hear).collect();
+        self.home.set_policy(&revision.policy);
         self.instance = Some(instance);
         self.revision = revision;
         self.show();
@@ -111,7 +111,9 @@ impl Actor {
             info.state = PluginState::Active;
             info.protocols = registered;
             info.revision = self.revision.number;
+            info.code = self.revision.code;
             info.grants = self.revision.grants.iter().map(str::to_owned).collect();
+            info.durability = self.revision.durability;
         });
     }
 
@@ -148,7 +150,7 @@ impl Actor {
     pub(super) async fn upgrade(&mut self, revision: Arc<Revision>, new: Instance) -> Result<Swap, PluginError> {
         let held = Instant::now();
         self.tick();
-        let quarantined = self.instance.is_none();
+        let quarantined = self.is_quarantined();
         let (old, snapshot, snapshot_skipped) = self.snapshot().await;
         let snapshot_bytes = snapshot.as_ref().map(Vec::len);
         let predecessor = abi::Predecessor {
@@ -160,6 +162,8 @@ impl Actor {
             self.home.mailbox.reopen();
         }
         let init = self.init(&revision, abi::Cause::Upgrade, Some(predecessor));
+        // What `start` opens is the new instance's own and stays.
+        let before = self.owed_beside(&self.left_to_rescue());
         if let Err(why) = self.activate(revision.clone(), new, init).await {
             let error = self.refused(&revision, *why);
             self.go_on(old, quarantined).await;
@@ -167,35 +171,34 @@ impl Actor {
         }
         drop(old);
         if snapshot_bytes.is_none() {
-            self.abandon(&Batch::default());
+            self.home.mailbox.resume_all();
+            self.end(before);
         }
-        if quarantined {
-            self.home.services.desk.enter(&self.home.name, self.home.mailbox.clone());
-        }
-        self.budget.forget();
+        self.begin_anew().await;
         Ok(Swap { pause: held.elapsed(), snapshot_bytes, snapshot_skipped })
     }
 
     /// After a failed upgrade: the old instance, or one made anew from its store.
     async fn go_on(&mut self, old: Option<Instance>, quarantined: bool) {
         if quarantined {
-            self.home.mailbox.close();
+            self.home.close_mailbox();
             return;
         }
         self.instance = old;
         if self.instance.is_none() {
-            self.abandon(&Batch::default());
+            self.abandon(&self.left_to_rescue());
             // Whether it lives or is quarantined, the operator sees it in the list.
-            let _ = self.restart().await;
+            self.revive().await;
         }
     }
 
     /// Asks the running instance for its memory. A failure costs the instance, not the upgrade.
     async fn snapshot(&mut self) -> (Option<Instance>, Option<Vec<u8>>, Option<String>) {
         let Some(old) = self.instance.take() else {
-            return (None, None, Some("the plugin was quarantined".to_owned()));
+            let state = if self.is_quarantined() { "quarantined" } else { "waiting to be started again" };
+            return (None, None, Some(format!("the plugin was {state}")));
         };
-        let most = self.home.policy().snapshot;
+        let most = self.revision.policy.snapshot;
         match old.snapshot().await {
             (old, Ok(bytes)) if bytes.len() <= most => (old, Some(bytes), None),
             (old, Ok(bytes)) => (old, None, Some(format!("it has {} bytes; the limit is {most}", bytes.len()))),
@@ -208,5 +211,5 @@ impl Actor {
 }
 
 fn not_called(kind: CrashKind, reason: &str) -> CallFailure {
-    CallFailure { kind, reason: reason.to_owned(), panic: None, refused_memory: None, backtrace: Vec::new() }
+    CallFailure::new(kind, reason)
 }

@@ -11,9 +11,9 @@ use tracing::debug;
 use super::manager::{Inner, lock};
 use super::outbound::LONGEST_ASK;
 use super::pairs::{Pair, PeerPairs};
-use super::requests::{Asker, MAX_REQUESTS};
+use super::requests::{Asker, NotOpened};
 use super::state::belongs;
-use super::{AskError, AskId, HandlerGone, InBatch, Inbound, News};
+use super::{AskError, AskId, InBatch, Inbound, News, NotTaken};
 use crate::peer::PeerId;
 use crate::stream::{Delivery, Inlet, Opening, OutFrame, Outlet};
 use crate::wire::{Failure, Frame, FrameKind, StopCode, StreamHeader};
@@ -164,14 +164,32 @@ impl Door {
                 biased;
                 () = self.pair.closed.cancelled() => return Err(StopCode::Unregistered),
                 // What waits for room at one handler goes to the one that replaces it.
-                () = served.over.cancelled() => Err(HandlerGone),
+                () = served.over.cancelled() => Err(NotTaken::Gone),
                 taken = served.handler.deliver(batch.clone()) => taken,
             };
             match taken {
                 Ok(()) => return Ok(()),
-                Err(HandlerGone) if served.over.is_cancelled() => served = self.pair.registration.served(),
-                Err(HandlerGone) if self.pair.closed.is_cancelled() => return Err(StopCode::Unregistered),
-                Err(HandlerGone) => return Err(StopCode::HandlerGone),
+                Err(_) if served.over.is_cancelled() => served = self.pair.registration.served(),
+                Err(NotTaken::Muted(time)) => {
+                    self.refuse_muted(&batch, time);
+                    return Err(StopCode::Muted);
+                }
+                Err(NotTaken::Gone) if self.pair.closed.is_cancelled() => return Err(StopCode::Unregistered),
+                Err(NotTaken::Gone) => return Err(StopCode::HandlerGone),
+            }
+        }
+    }
+
+    /// Whoever asks is told at once; a stream that is stopped tells only of messages.
+    fn refuse_muted(&self, batch: &InBatch, time: Duration) {
+        // Rounded up, so that who waits for so long is heard.
+        let message = format!("muted for {} for another {} s", batch.protocol, time.as_secs() + 1);
+        for item in &batch.items {
+            let Inbound::Request { token, .. } = item else { continue };
+            let taken = lock(&self.node.requests).take(*token);
+            if let Some((_, id)) = taken {
+                let failure = Failure { code: "muted".into(), message: message.clone() };
+                self.pair.lane.push(vec![OutFrame::Refusal { id, failure }]);
             }
         }
     }
@@ -180,13 +198,20 @@ impl Door {
         // As long as an ask of this node may take; a longer one would hold its place for weeks.
         let timeout = Duration::from_millis(timeout_ms.into()).min(LONGEST_ASK);
         let deadline = Instant::now().into_std() + timeout;
-        let token = lock(&self.node.requests).open(&self.asker, id, deadline);
-        if token.is_none() {
-            let message = format!("{MAX_REQUESTS} requests of {} are open, the most", self.asker.protocol);
-            let failure = Failure { code: "busy".into(), message };
-            self.pair.lane.push(vec![OutFrame::Refusal { id, failure }]);
-        }
-        token.map(|token| Inbound::Request { token, timeout, body })
+        let opened = lock(&self.node.requests).open(&self.asker, id, deadline);
+        let message = match opened {
+            Ok(token) => return Some(Inbound::Request { token, timeout, body }),
+            Err(NotOpened::Twice) => format!("a request with the id {id} is open already"),
+            Err(NotOpened::Full(full)) => {
+                let Asker { peer, protocol } = &self.asker;
+                let (scope, limit, value, taken) = (full.scope.name(), full.what, full.limit, full.taken);
+                debug!(%peer, %protocol, scope, limit, value, taken, "refused a request of the peer");
+                full.to_string()
+            }
+        };
+        let failure = Failure { code: "busy".into(), message };
+        self.pair.lane.push(vec![OutFrame::Refusal { id, failure }]);
+        None
     }
 
     fn withdraw(&self, id: u64, items: &mut Vec<Inbound>) {

@@ -1,5 +1,6 @@
 //! What is played: each scenario is a list of steps with parameters drawn from the seed.
 
+mod busy;
 mod churn;
 mod crash;
 mod cuts;
@@ -7,7 +8,9 @@ mod dials;
 mod isolation;
 mod links;
 mod mixed;
+mod places;
 mod plugin;
+mod poison;
 mod storm;
 
 pub use plugin::available as plugins_are_built;
@@ -42,9 +45,12 @@ pub static SCENARIOS: &[Scenario] = &[
     dials::SIMULTANEOUS,
     crash::CLOCK,
     churn::CHURN,
+    busy::BUSY,
+    places::CROWDED,
     isolation::STALLED,
     storm::STORM,
     plugin::UPGRADE,
+    poison::POISON,
     mixed::MIXED,
 ];
 

@@ -23,6 +23,15 @@ pub(in crate::plugin) struct Bounds {
     pub(in crate::plugin) commands: usize,
 }
 
+/// What waits for a plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::plugin) struct Waiting {
+    pub(in crate::plugin) events: usize,
+    /// Of bodies.
+    pub(in crate::plugin) bytes: usize,
+    pub(in crate::plugin) commands: usize,
+}
+
 /// Names one stay of a peer on a protocol; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Stay(u64);
@@ -113,6 +122,21 @@ impl MailboxState {
     /// Messages and requests that were not handled because their peer went or the plugin ended.
     pub(in crate::plugin) fn purged(&self) -> u64 {
         self.purged
+    }
+
+    /// What waits, with what was purged and is still held.
+    pub(super) fn waiting(&self) -> Waiting {
+        Waiting {
+            events: self.queue.iter().map(|segment| segment.entries.len()).sum::<usize>() + self.news.len(),
+            bytes: self.queue.iter().map(|segment| segment.bodies.len()).sum(),
+            commands: self.waiting_commands.len() + self.void_commands,
+        }
+    }
+
+    /// Bounds for whatever comes from now on: the room there was, and the room there is.
+    pub(super) fn set_bounds(&mut self, bounds: Bounds) -> (u32, u32) {
+        let before = std::mem::replace(&mut self.bounds, bounds).room;
+        (before, bounds.room)
     }
 
     /// Whether a turn would find something.
@@ -247,6 +271,28 @@ impl MailboxState {
             self.news.missed(name.clone(), messages);
         }
         self.news.unsupported(name, told);
+    }
+
+    /// Forgets what waits of a peer that is muted from now on, and tells its messages as missed: the requests among it.
+    pub(super) fn mute(&mut self, name: &(PeerId, ProtocolId)) -> Vec<RequestToken> {
+        let Some(stay) = self.lanes.get(name).and_then(|lane| lane.stay) else { return Vec::new() };
+        let (mut messages, mut requests) = (0, Vec::new());
+        for entry in self.queue.iter_mut().flat_map(|segment| &mut segment.entries) {
+            match entry.what {
+                What::Message(of) if of == stay => messages += 1,
+                What::Request(of, token, _) if of == stay => requests.push(token),
+                _ => continue,
+            }
+            entry.what = What::Nothing;
+        }
+        for token in &requests {
+            self.waiting_requests.remove(token);
+        }
+        self.purged += messages + requests.len() as u64;
+        if messages > 0 {
+            self.news.missed(name.clone(), messages);
+        }
+        requests
     }
 
     /// Another handler serves the protocol: everybody is gone from it, and what waits of it is told as missed.

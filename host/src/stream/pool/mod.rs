@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 pub use lease::Lease;
 pub use policy::PoolPolicy;
@@ -24,7 +25,7 @@ pub use stats::{PoolCounters, PoolStats};
 use super::LaneId;
 use crate::connection::{ConnectionHandle, ConnectionId};
 use crate::peer::PeerId;
-use crate::transport::SendStream;
+use crate::transport::{Direction, SendStream};
 use crate::wire::{Control, StreamOutcome};
 
 /// Why no stream was lent.
@@ -124,7 +125,8 @@ impl SendStreamPool {
         let (changed, drained) = (Notify::new(), Notify::new());
         let shared = Arc::new(Shared { connection, inner: Mutex::new(inner), changed, drained });
         shared.handle(Event::Start);
-        (Self(Arc::clone(&shared)), opener::keep_filled(shared, link))
+        let span = shared.connection.span.clone();
+        (Self(Arc::clone(&shared)), opener::keep_filled(shared, link).instrument(span))
     }
 
     /// Whose connection.
@@ -167,7 +169,9 @@ impl SendStreamPool {
         let outcome = outcome.await.unwrap_or(Err(BorrowError::Closed));
         if outcome.is_ok() {
             let (peer, connection, waited) = (self.peer(), self.connection().0, since.elapsed());
-            tracing::debug!(%peer, connection, lane = lane.0, ?waited, "a stream was lent late");
+            self.0.connection.span.in_scope(|| {
+                tracing::debug!(%peer, connection, lane = lane.0, ?waited, "a stream was lent late");
+            });
         }
         outcome
     }
@@ -208,6 +212,26 @@ impl SendStreamPool {
             }
             drained.await;
         }
+    }
+
+    /// Begins to drain, without waiting for its end.
+    pub(super) fn retire(&self) {
+        self.0.handle(Event::Drain);
+    }
+
+    /// Lends again after a drain that is wanted no more.
+    pub(super) fn resume(&self) {
+        self.0.handle(Event::Resume);
+    }
+
+    /// Whether nothing of it is under way: nothing is lent, and the peer has reported the end of all that was.
+    pub(super) fn is_drained(&self) -> bool {
+        self.0.lock().state.is_drained()
+    }
+
+    /// Whether this node dialed the connection.
+    pub(super) fn is_dialed(&self) -> bool {
+        self.0.connection.direction == Direction::Outbound
     }
 
     /// The connection is gone: denies every waiter, drops every stream and tells every borrower. Idempotent.

@@ -8,6 +8,7 @@ mod slot;
 mod state;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::runtime::Handle;
@@ -15,6 +16,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 use counts::Counts;
 pub use counts::RefusedBy;
@@ -73,6 +75,8 @@ struct Connection {
     gone: CancellationToken,
     assembly: Arc<Assembly>,
     streams: HashMap<u64, StopSignal>,
+    /// Streams of which something was read that its handler does not have yet.
+    handing: Arc<AtomicUsize>,
     /// Highest stream id that was accepted; QUIC hands them out in order.
     accepted: Option<u64>,
     /// Given up by the peer before they were accepted.
@@ -102,13 +106,14 @@ impl ReceiveStreamManager {
             gone: gone.clone(),
             assembly,
             streams: HashMap::new(),
+            handing: Arc::default(),
             accepted: None,
             abandoned: BTreeSet::new(),
         };
         self.0.lock().connections.insert(connection.id, entry);
-        let shared = Arc::clone(&self.0);
+        let (shared, span) = (Arc::clone(&self.0), connection.span.clone());
         let task = accept(shared, connection, acceptor, incarnation, gone);
-        self.0.tasks.spawn_on(task, &self.0.runtime);
+        self.0.tasks.spawn_on(task.instrument(span), &self.0.runtime);
     }
 
     /// The connection is gone: its readers end. With a peer's last connection the order of its lanes is forgotten.
@@ -133,6 +138,13 @@ impl ReceiveStreamManager {
         }
     }
 
+    /// Whether something of a connection was read that its handler does not have yet.
+    pub fn is_busy(&self, connection: ConnectionId) -> bool {
+        let inner = self.0.lock();
+        let open = inner.connections.get(&connection);
+        open.is_some_and(|open| open.handing.load(Ordering::Relaxed) > 0 || open.assembly.incomplete() > 0)
+    }
+
     /// What is open.
     pub fn stats(&self) -> ReceiveStats {
         let inner = self.0.lock();
@@ -146,6 +158,13 @@ impl ReceiveStreamManager {
             incomplete: inner.connections.values().map(|connection| connection.assembly.incomplete()).sum(),
         }
     }
+}
+
+/// What a stream that was let in shares with others of its connection.
+struct Admitted {
+    signal: StopSignal,
+    assembly: Arc<Assembly>,
+    handing: Arc<AtomicUsize>,
 }
 
 /// Takes the streams of one connection until it is gone.
@@ -164,10 +183,11 @@ async fn accept(
         };
         let Ok(Some(mut stream)) = accepted else { return };
         match shared.admit(&connection, &stream) {
-            Ok((signal, assembly)) => {
-                let slot = Slot::new(Arc::clone(&shared), connection.clone(), stream.id());
+            Ok(Admitted { signal, assembly, handing }) => {
+                let slot = Slot::new(Arc::clone(&shared), connection.clone(), stream.id(), handing);
                 let reader = Reader::new(slot, stream, signal, assembly, incarnation);
-                shared.tasks.spawn_on(reader.run(gone.clone()), &shared.runtime);
+                let span = connection.span.clone();
+                shared.tasks.spawn_on(reader.run(gone.clone()).instrument(span), &shared.runtime);
             }
             Err(code) => {
                 stream.stop(code);
@@ -184,11 +204,7 @@ impl Shared {
     }
 
     /// Counts a new stream, or says why it is refused.
-    fn admit(
-        &self,
-        connection: &ConnectionHandle,
-        stream: &ReceiveStream,
-    ) -> Result<(StopSignal, Arc<Assembly>), StopCode> {
+    fn admit(&self, connection: &ConnectionHandle, stream: &ReceiveStream) -> Result<Admitted, StopCode> {
         let mut inner = self.lock();
         let inner = &mut *inner;
         let Some(entry) = inner.connections.get_mut(&connection.id) else { return Err(StopCode::Closing) };
@@ -196,14 +212,16 @@ impl Shared {
         if entry.abandoned.remove(&stream.id()) {
             return Err(StopCode::Abandoned);
         }
-        if let Err(bound) = inner.counts.take(connection.peer, connection.id, &self.policy) {
+        if let Err(full) = inner.counts.take(connection.peer, connection.id, &self.policy) {
             let (peer, connection, stream) = (connection.peer, connection.id.0, stream.id());
-            tracing::debug!(%peer, connection, stream, ?bound, "refused a stream of the peer");
+            let (scope, limit, value, taken) = (full.scope.name(), full.what, full.limit, full.taken);
+            tracing::debug!(%peer, connection, stream, scope, limit, value, taken, "refused a stream of the peer");
             return Err(StopCode::TooManyStreams);
         }
         let signal = StopSignal::default();
         entry.streams.insert(stream.id(), signal.clone());
-        Ok((signal, Arc::clone(&entry.assembly)))
+        let (assembly, handing) = (Arc::clone(&entry.assembly), Arc::clone(&entry.handing));
+        Ok(Admitted { signal, assembly, handing })
     }
 
     /// Puts a stream whose header has come in its lane's order; ready when it is its turn.
