@@ -1,4 +1,5 @@
 //! Gossip on many nodes: everybody gets everything, whatever happens to the network and whoever is in it.
+#![expect(clippy::print_stdout, reason = "figures for people")]
 
 mod common;
 
@@ -8,8 +9,8 @@ use common::{Config, Flooder, KEY, Liar, News, Wire, count, stats, wire};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use weir_sdk::abi::{AskError, Verdict};
-use weir_sdk::gossip::ItemId;
-use weir_sdk::prelude::PeerId;
+use weir_sdk::gossip::{Decision, Gossip, Incoming, ItemId, Items, Place, Policy, StoreItems};
+use weir_sdk::prelude::*;
 use weir_sdk::testing::{Faults, LinkSpec, Native, Network, Random, Scenario, Step, TestHost, TestNet, TraceMode};
 
 /// The long form: `WEIR_GOSSIP_SEEDS=1000 cargo test -p weir-sdk --release --test gossip`.
@@ -277,19 +278,43 @@ fn flooders_are_reported_and_cost_little() {
             assert!(reports.iter().all(|report| report.0 == flooder), "{how}: {reports:?}");
             assert!(reports.iter().any(|report| report.2 == Verdict::Abusive), "{how}: node {node} noticed nothing");
             let stats = stats(&net, node);
-            assert!(stats.received < 3_000, "{how}: {stats:?}");
+            // What it may push before it is noticed, and in the two seconds in which it may not have heard.
+            assert!(stats.received < 8_000, "{how}: {stats:?}");
         }
     }
 }
 
 #[test]
+fn a_burst_far_above_the_quotas_is_paced_and_nobody_is_blamed() {
+    let mut net = TestNet::new(Network { nodes: 10, seed: 47, ..Network::default() });
+    net.install::<News>(Config::default());
+    net.full_mesh();
+    net.run_ms(3_000);
+    for round in 0..10 {
+        net.submit(round % 3, "many", &json!([round * 1_200, 1_200]));
+        net.run_ms(100);
+    }
+    let begun = net.now_ms();
+    assert!(net.run_until(120_000, |net| all_have(net, 12_000)), "{:?}", stats(&net, 7));
+    let received: u64 = net.nodes().map(|node| stats(&net, node).received).sum();
+    let copies = received as f64 / (9.0 * 12_000.0);
+    println!("12,000 items in a second are everywhere {} ms later, {copies:.2} copies", net.now_ms() - begun);
+    for node in net.nodes() {
+        assert_eq!(net.reports(node), [], "node {node}: {:?}", stats(&net, node));
+    }
+    assert!(copies < 4.0);
+}
+
+#[test]
 fn a_crash_in_the_middle_of_everything_costs_nothing_but_time() {
     let mut net = mesh(10, 4, 37, Config::default());
+    let revision = net.revision::<News>();
     for round in 0..20 {
         net.submit(round % 10, "say", &json!(format!("item {round}")));
         net.run_ms(30);
         net.step(Step::Crash { node: (round + 3) % 10, plugin: 0 });
         net.run_ms(30);
+        net.step(Step::Upgrade { node: (round + 7) % 10, plugin: 0, revision });
     }
     assert!(net.run_until(60_000, |net| all_have(net, 20)));
 }
@@ -362,6 +387,76 @@ proptest! {
         prop_assert!(host.crashes().is_empty());
         prop_assert_eq!(host.command("count", Value::Null).expect("alive"), json!(20));
     }
+}
+
+/// Items whose names cover only what stands before a bar.
+struct Named(StoreItems);
+
+impl Items for Named {
+    fn id(&self, bytes: &[u8]) -> ItemId {
+        ItemId::of(bytes.split(|byte| *byte == b'|').next().unwrap_or_default())
+    }
+    fn get(&self, id: &ItemId, ctx: &Context) -> Option<Vec<u8>> {
+        self.0.get(id, ctx)
+    }
+    fn put(&mut self, place: Place, bytes: &[u8], ctx: &Context) -> Result<Vec<ItemId>> {
+        self.0.put(place, bytes, ctx)
+    }
+    fn load(&mut self, each: &mut dyn FnMut(Place) -> bool, ctx: &Context) -> Result {
+        self.0.load(each, ctx)
+    }
+}
+
+/// Takes what is signed `good`; decides when it is told to.
+struct Signed(Gossip<Named>, Vec<Incoming>);
+
+impl Plugin for Signed {
+    fn manifest() -> Manifest {
+        News::manifest()
+    }
+    fn start(init: Init, ctx: &Context) -> Result<Self> {
+        let items = Named(StoreItems::new("item/", 100));
+        Ok(Self(Gossip::start(KEY, Policy::default(), items, &init, ctx)?, Vec::new()))
+    }
+    fn on_command(&mut self, command: Command<'_>, ctx: &Context) -> Result {
+        for item in std::mem::take(&mut self.1) {
+            let decision = if item.bytes.ends_with(b"|good") { Decision::Accept } else { Decision::Reject };
+            self.0.decide(&item.id, decision, ctx);
+        }
+        command.answer(ctx, &self.0.len())
+    }
+    weir_sdk::gossip_events!(0, collect);
+}
+
+impl Signed {
+    fn collect(&mut self, _: &Context) -> Result {
+        self.1.extend(std::iter::from_fn(|| self.0.next()));
+        Ok(())
+    }
+}
+
+#[test]
+fn bad_bytes_under_a_good_name_keep_nothing_back() {
+    let push = |text: &str| wire(&Wire::Push(vec![(0, text.as_bytes().to_vec())]));
+    let decide = |host: &mut TestHost| host.command("decide", Value::Null).expect("decided");
+    let mut host = TestHost::new::<Signed>(());
+    let (bad, good) = (host.peer(1), host.peer(2));
+
+    host.message(bad, KEY, &push("one|bad"));
+    assert_eq!(decide(&mut host), json!(0));
+    host.message(good, KEY, &push("one|good"));
+    assert_eq!(decide(&mut host), json!(1));
+
+    // The good ones come while the bad ones still wait: whoever sent them is asked for them again.
+    host.message(bad, KEY, &push("two|bad"));
+    host.message(good, KEY, &push("two|good"));
+    assert_eq!(decide(&mut host), json!(1));
+    host.advance(10);
+    let ask = host.asks().into_iter().find(|ask| ask.to == good && ask.body.len() > 32).expect("asked again");
+    let items = weir_sdk::encode(&(0_u8, false, vec![b"two|good".to_vec()])).expect("bytes");
+    host.respond(ask.id, Ok(&[&[1], &items[..]].concat()));
+    assert_eq!(decide(&mut host), json!(2));
+    assert!(host.reports().iter().all(|report| report.0 == bad && report.2 == Verdict::Invalid));
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! The network under `TestNet`: what arrives, what is lost and told, what a crash leaves.
+#![expect(clippy::print_stdout, reason = "figures for people")]
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -105,6 +106,7 @@ impl Plugin for Teller {
                 ctx.set_timer(7, 100)?;
                 return Ok(());
             }
+            "pause" => ctx.pause(KEY, command.args()?),
             "panic" => panic!("as told"),
             _ => return Err(command.unknown(&["tell", "fill", "ask"])),
         }
@@ -242,6 +244,22 @@ fn a_full_lane_is_busy_until_it_is_relieved() {
     net.plugin::<Teller, _>(0, |teller| assert_eq!(teller.pressure, ["congested"]));
     net.run_ms(100);
     net.plugin::<Teller, _>(0, |teller| assert_eq!(teller.pressure, ["congested", "relieved"]));
+}
+
+#[test]
+fn a_pause_holds_messages_back_and_ends_by_itself() {
+    let mut net = pair();
+    net.command(1, "pause", &json!(true)).expect("paused");
+    net.command(0, "tell", &json!(3)).expect("told");
+    net.run_ms(5_000);
+    assert!(heard(&net, 1, 0).is_empty());
+    net.command(1, "pause", &json!(false)).expect("goes on");
+    net.run_ms(100);
+    assert_eq!(heard(&net, 1, 0), [0, 1, 2]);
+    net.command(1, "pause", &json!(true)).expect("paused");
+    net.command(0, "tell", &json!(1)).expect("told");
+    net.run_ms(11_000);
+    assert_eq!(heard(&net, 1, 0).len(), 4);
 }
 
 #[test]

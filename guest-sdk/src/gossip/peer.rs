@@ -69,8 +69,9 @@ pub(super) struct Peer {
     pub quiet_until_ms: u64,
     /// Items in a row that it pushed too late.
     pub late: u32,
-    /// When it was last told to stop pushing.
+    /// When its link was taken out of the tree, and when it was last told again.
     pub pruned_at_ms: u64,
+    pub reminded_at_ms: u64,
 }
 
 /// Small messages that wait.
@@ -117,7 +118,8 @@ impl Peer {
             },
             quiet_until_ms: 0,
             late: 0,
-            pruned_at_ms: 0,
+            pruned_at_ms: now_ms,
+            reminded_at_ms: 0,
         }
     }
 

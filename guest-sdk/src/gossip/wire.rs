@@ -8,8 +8,8 @@ use super::item::{ItemId, Place};
 /// The first byte of every body. Bodies that begin with 16 or more are never gossip's, so a plugin may use them for
 /// messages of its own on the same protocol.
 pub(super) const VERSION: u8 = 1;
-/// The first byte that is a plugin's own.
-pub(super) const FOREIGN: u8 = 16;
+/// Bodies that begin with this byte or a higher one are never gossip's: a plugin may speak them on the same protocol.
+pub const FIRST_OWN_BYTE: u8 = 16;
 /// The most that the head of a message and the head of one item take.
 pub(super) const HEAD: usize = 16;
 

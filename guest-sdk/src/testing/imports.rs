@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use ed25519_dalek::{Signature, Signer, VerifyingKey};
 
-use super::Effect;
-use super::node::{LogLine, Node};
+use super::node::Node;
+use super::{Effect, LogLine};
 use crate::abi::{
     CallRefused, Failure, Level, Page, PeerId, Protocol, ProtocolKey, Range, RegisterError, SendError, Verdict,
     WriteError,

@@ -9,6 +9,7 @@ mod imports;
 mod net;
 mod node;
 mod random;
+mod records;
 mod revision;
 mod seat;
 mod store;
@@ -21,7 +22,7 @@ pub use net::{
 };
 #[cfg(test)]
 pub(crate) use node::Node;
-pub use node::{Asked, CallMade, LogLine, Sent};
 pub use random::Random;
+pub use records::{Asked, CallMade, LogLine, Sent};
 pub use revision::{Fault, Native, Revision, Running};
 pub use seat::Crash;

@@ -22,8 +22,8 @@ pub(crate) enum Happening {
     Started { cause: Cause, version: String, effects: Vec<Effect> },
     /// A turn was committed.
     Turned { events: Vec<Event>, bodies: Rc<[u8]>, effects: Vec<Effect> },
-    /// A turn and its instance were thrown away, and these requests and commands will not be answered.
-    Crashed { crash: Crash, gone: Vec<u64> },
+    /// An instance is gone, by a crash where there is one, and these requests and commands will not be answered.
+    Lost { crash: Option<Crash>, gone: Vec<u64> },
 }
 
 /// See the module.
@@ -150,7 +150,7 @@ impl Seat {
         let waiting = events.iter().enumerate().filter(|(position, _)| Some(*position) != culprit);
         let waiting: Vec<_> = waiting.filter_map(|(_, event)| awaited(event)).collect();
         self.imports.node().open.retain(|id| !waiting.contains(id));
-        self.restart(Crash { event: fault.event, message: fault.message }, out);
+        self.restart(Some(Crash { event: fault.event, message: fault.message }), out);
         self.imports.node().open.extend(waiting);
     }
 
@@ -158,10 +158,10 @@ impl Seat {
     ///
     /// # Panics
     /// When the new instance does not start.
-    pub(crate) fn restart(&mut self, crash: Crash, out: &mut Vec<Happening>) {
+    pub(crate) fn restart(&mut self, crash: Option<Crash>, out: &mut Vec<Happening>) {
         self.instance = None;
         let gone = self.imports.node().forget_instance();
-        out.push(Happening::Crashed { crash, gone });
+        out.push(Happening::Lost { crash, gone });
         let predecessor = Predecessor { snapshot: None, ..self.predecessor() };
         let started = self.begin(Cause::Crash, Some(predecessor));
         out.push(started.unwrap_or_else(|fault| panic!("the plugin does not restart: {}", fault.message)));
@@ -200,8 +200,7 @@ impl Seat {
             Ok(started) => {
                 if !carried {
                     let gone = self.imports.node().forget_instance();
-                    let message = "an upgrade without a snapshot".to_owned();
-                    out.push(Happening::Crashed { crash: Crash { event: None, message }, gone });
+                    out.push(Happening::Lost { crash: None, gone });
                 }
                 out.push(started);
                 let kept = &self.manifest.protocols;

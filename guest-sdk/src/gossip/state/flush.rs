@@ -212,7 +212,9 @@ impl State {
                     self.stats.pushed += frame.len() as u64;
                     self.stats.pushed_bytes += used as u64;
                 }
-                Err(error) => return self.owe(to, frame.into_iter().map(|(id, hops, _)| (hops, id)).collect(), error, now_ms),
+                Err(error) => {
+                    return self.owe(to, frame.into_iter().map(|(id, hops, _)| (hops, id)).collect(), error, now_ms);
+                }
             }
         }
     }

@@ -9,8 +9,9 @@ use crate::gossip::item::{ItemId, Place};
 use crate::gossip::peer::Role;
 use crate::gossip::pending::{Incoming, Waiting};
 
-/// Time for a peer to hear that it shall stop pushing, before it is told again.
-const PRUNE_AGAIN_MS: u64 = 2_000;
+/// Time for a peer to hear that it shall stop pushing, before it is told again and what it pushes is held against it:
+/// a burst may have been on its way.
+const PRUNED_MS: u64 = 2_000;
 
 impl State {
     /// Items that a peer pushed.
@@ -30,6 +31,11 @@ impl State {
             self.stats.received += 1;
             let id = port.id(bytes);
             if self.knows(&id) || self.was_rejected(bytes) {
+                if self.pending.contains(&id) {
+                    // Its bytes may be better than those that wait, where an id covers only a part of them.
+                    let most = (self.policy.missing, self.policy.announcers);
+                    self.missing.announce(id, from, now_ms + self.policy.pending_ms, true, most);
+                }
                 self.duplicate(from, now_ms);
             } else {
                 let item = Incoming { id, bytes: Rc::from(*bytes), from, hops: hops.saturating_add(1) };
@@ -82,14 +88,17 @@ impl State {
             }
             peer.role = Role::Lazy;
             peer.notices.prune = true;
-            peer.pruned_at_ms = now_ms;
+            (peer.pruned_at_ms, peer.reminded_at_ms) = (now_ms, now_ms);
             self.stats.prunes += 1;
             return;
         }
-        if now_ms >= peer.pruned_at_ms + PRUNE_AGAIN_MS {
+        if now_ms < peer.pruned_at_ms + PRUNED_MS {
+            return;
+        }
+        if now_ms >= peer.reminded_at_ms + PRUNED_MS {
             let aside = peer.role == Role::Aside;
             (peer.notices.leave, peer.notices.prune) = (aside, !aside);
-            peer.pruned_at_ms = now_ms;
+            peer.reminded_at_ms = now_ms;
         }
         if !peer.quotas.unwanted.take(1, now_ms) {
             self.stats.over_quota += 1;
@@ -99,7 +108,7 @@ impl State {
 
     /// A peer announces an item that has come another way. Where that way was much longer, the two links swap: the tree
     /// stays a tree, because an item that is so much nearer to its sender there did not come through here.
-    pub(super) fn shorten(&mut self, id: &ItemId, hops: u8, from: PeerId) {
+    pub(super) fn shorten(&mut self, id: &ItemId, hops: u8, from: PeerId, now_ms: u64) {
         let Some(Recently { hops: made, from: Some(parent), .. }) = self.recent.items.get(id) else { return };
         let (parent, shorter) = (*parent, hops.saturating_add(1).saturating_add(self.policy.shorten_by) < *made);
         let eager = |peer: &Self, id| peer.peers.get(id).map(|peer| peer.role == Role::Eager);
@@ -110,7 +119,7 @@ impl State {
             (peer.role, peer.late, peer.notices.graft) = (Role::Eager, 0, true);
             self.stats.shortened += 1;
             if let Some(peer) = self.peers.get_mut(&parent) {
-                (peer.role, peer.notices.prune) = (Role::Lazy, true);
+                (peer.role, peer.notices.prune, peer.pruned_at_ms) = (Role::Lazy, true, now_ms);
             }
         }
     }
@@ -179,7 +188,8 @@ impl State {
                 self.stats.accepted += 1;
                 self.missing.remove(id);
                 let len = item.bytes.len();
-                let write = self.keep(*id, Recently { bytes: item.bytes, hops: item.hops, from: Some(item.from) }, port);
+                let write =
+                    self.keep(*id, Recently { bytes: item.bytes, hops: item.hops, from: Some(item.from) }, port);
                 self.writes.push_back(write);
                 self.pass_on((*id, item.hops), len, Some(item.from), fetched, now_ms);
             }

@@ -18,7 +18,7 @@ impl State {
             Some(Message::Push(items)) => self.pushed(from, &items, now_ms, port),
             Some(Message::Have(items)) => {
                 for (hops, id) in &items {
-                    self.shorten(id, *hops, from);
+                    self.shorten(id, *hops, from, now_ms);
                 }
                 self.announced(from, items.into_iter().map(|(_, id)| id), true, now_ms);
             }

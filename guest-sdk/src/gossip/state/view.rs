@@ -41,6 +41,7 @@ impl State {
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.role = Role::Aside;
             peer.notices.leave = true;
+            peer.pruned_at_ms = now_ms;
             peer.refused_until_ms = now_ms + REFUSED_MS;
         }
     }
@@ -49,6 +50,7 @@ impl State {
     pub(super) fn left(&mut self, from: PeerId, now_ms: u64) {
         if let Some(peer) = self.peers.get_mut(&from) {
             peer.role = Role::Aside;
+            peer.pruned_at_ms = now_ms;
             peer.refused_until_ms = now_ms + REFUSED_MS;
         }
     }

@@ -73,8 +73,8 @@ impl TestNet {
         let spec = self.links[link].spec;
         let jitter = self.random.within(0..spec.jitter_us + 1);
         let busy = &mut self.links[link].busy_us[direction];
-        if spec.bytes_per_ms > 0 {
-            *busy = (*busy).max(now_us) + parcel.body.len() as u64 * 1_000 / spec.bytes_per_ms;
+        if let Some(takes_us) = (parcel.body.len() as u64 * 1_000).checked_div(spec.bytes_per_ms) {
+            *busy = (*busy).max(now_us) + takes_us;
         }
         let arrives = (*busy).max(now_us) + spec.latency_us + jitter;
         let wire = &mut self.wires[number];

@@ -68,7 +68,7 @@ impl TestNet {
         }
         let mut out = Vec::new();
         let crash = Crash { event: None, message: "told to".to_owned() };
-        self.slot(place).seat.restart(crash, &mut out);
+        self.slot(place).seat.restart(Some(crash), &mut out);
         self.carry_out(place, out);
     }
 

@@ -113,10 +113,12 @@ impl TestNet {
                     }
                     self.let_out(place, effects);
                 }
-                Happening::Crashed { crash, gone } => {
-                    self.totals.crashes += 1;
-                    let event = crash.event.map(u64::from);
-                    self.note(place, || Note { number: event, text: crash.message, ..Note::of("crash") });
+                Happening::Lost { crash, gone } => {
+                    if let Some(crash) = crash {
+                        self.totals.crashes += 1;
+                        let number = crash.event.map(u64::from);
+                        self.note(place, || Note { number, text: crash.message, ..Note::of("crash") });
+                    }
                     self.instance_gone(place, &gone);
                 }
             }
