@@ -29,6 +29,8 @@ const TICK_MS: u64 = 1_000;
 /// Ticks after which a plan that does not get on is made anew: staking may have gone back meanwhile.
 const STUCK: u32 = 10;
 const CALL_MS: u32 = 10_000;
+/// Items that one turn takes, four writes each; the rest waits for the next turn.
+const MAX_ITEMS: usize = 200;
 /// Writes of one turn: a quarter of the effects it may stage.
 const PIECE: usize = 1_000;
 const COMMANDS: [&str; 5] = ["submit", "list", "entitlement", "entitlements", "root"];
@@ -43,6 +45,8 @@ pub struct Dividend {
     /// Whether to ask for news: at the beginning, and with every tick.
     ask_news: bool,
     stuck: u32,
+    /// Items that this turn has taken.
+    taken: usize,
 }
 
 impl Plugin for Dividend {
@@ -59,7 +63,7 @@ impl Plugin for Dividend {
         let pot = Pot::open(genesis, &store).map_err(|error| Error::new("other-genesis", error.to_string()))?;
         let gossip = Gossip::start(PROTOCOL, Policy::default(), PotItems::new(&pot), &init, ctx)?;
         ctx.set_timer(TICK, 0)?;
-        Ok(Self { pot, gossip, asking: Asking::default(), call: None, ask_news: true, stuck: 0 })
+        Ok(Self { pot, gossip, asking: Asking::default(), call: None, ask_news: true, stuck: 0, taken: 0 })
     }
 
     fn on_message(&mut self, message: Message<'_>, ctx: &Context) -> Result {
@@ -164,6 +168,8 @@ impl Plugin for Dividend {
     }
 
     fn on_turn_end(&mut self, ctx: &Context) -> Result {
+        self.judge(ctx)?;
+        self.taken = 0;
         let before = self.pot.meta().epoch;
         let mut store = PluginStore::new(ctx);
         let more = self.pot.step(&mut store, PIECE);
@@ -171,7 +177,7 @@ impl Plugin for Dividend {
         if self.pot.meta().epoch != before {
             self.stuck = 0;
         }
-        if more {
+        if more || self.gossip.waiting().1 > 0 {
             ctx.set_timer(WORK, 0)?;
         }
         self.ask_staking(ctx);
@@ -212,7 +218,8 @@ impl Dividend {
     /// Decides on what the gossip brought.
     fn judge(&mut self, ctx: &Context) -> Result {
         let mut store = PluginStore::new(ctx);
-        while let Some(incoming) = self.gossip.next() {
+        while let Some(incoming) = if self.taken < MAX_ITEMS { self.gossip.next() } else { None } {
+            self.taken += 1;
             let verdict = self.pot.receive(&incoming.bytes, &mut store, ctx).verdict;
             let decision = match &verdict {
                 Verdict::Accepted => Decision::Accept,

@@ -1,7 +1,8 @@
 //! Catch-up beside the gossip: summaries, and requests for what is missing by name or by height.
 //!
-//! On the wire, beside the gossip's own bytes: a message `16 ‖ postcard(Summary)`, a request `17 ‖ postcard(Want)`, and its
-//! answer `postcard(sequence of byte strings)`: items.
+//! On the wire, beside the gossip's own bytes: a message `16 ‖ postcard(Summary)`; a request
+//! `17 ‖ postcard(sequence of Want)`, at most 128 of them; its answer `postcard(sequence of byte strings)`, items as far as they
+//! fit.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,6 +20,10 @@ const ANSWER: usize = 256 * 1024;
 const TIMEOUT_MS: u32 = 5_000;
 /// Requests open at once: enough to fill a link, few enough that answers fit the mailbox.
 const MAX_OPEN: usize = 8;
+/// Wants of one request: an account's operations each, so an answer is full.
+const MAX_WANTS: usize = 128;
+/// Requests of one peer that are answered between two ticks: a peer that catches up needs fewer.
+const MAX_SERVED: u32 = 200;
 /// Summaries sent in one tick.
 const SUMMARIES: usize = 4;
 
@@ -26,10 +31,12 @@ const SUMMARIES: usize = 4;
 #[derive(Default)]
 pub(super) struct CatchUp {
     peers: BTreeSet<PeerId>,
-    open: BTreeMap<u64, (PeerId, Want)>,
+    open: BTreeMap<u64, (PeerId, Vec<Want>)>,
+    asked: BTreeSet<Want>,
     /// Asked without success since the last tick: the next tick asks somebody else.
     refused: BTreeSet<Want>,
     heard: BTreeMap<PeerId, Want>,
+    served: BTreeMap<PeerId, u32>,
     turn: usize,
 }
 
@@ -48,6 +55,7 @@ impl CatchUp {
     /// Tells some peers where this node stands, and lets failed questions be asked again.
     pub(super) fn tick(&mut self, ledger: &Ledger, ctx: &Context) {
         self.refused.clear();
+        self.served.clear();
         let peers: Vec<_> = self.peers.iter().copied().collect();
         if peers.is_empty() {
             return;
@@ -82,43 +90,90 @@ impl CatchUp {
             return;
         }
         for (peer, want) in std::mem::take(&mut self.heard) {
-            self.ask_one(peer, want, ctx);
+            self.ask_for(peer, vec![want], ctx);
         }
-        let wants = ledger.wants(store, 2 * MAX_OPEN);
+        let mut wants = ledger.wants(store, MAX_OPEN * MAX_WANTS);
+        wants.retain(|want| !self.asked.contains(want) && !self.refused.contains(want));
+        if wants.is_empty() {
+            return;
+        }
         let (_, sources) = ledger.missing();
-        let sources: Vec<_> = sources.into_iter().map(|source| PeerId::from_bytes(source.0)).collect();
-        for want in wants {
-            let known: Vec<_> = sources.iter().copied().filter(|source| self.peers.contains(source)).collect();
-            let among =
-                if known.is_empty() || self.turn % 2 == 1 { self.peers.iter().copied().collect() } else { known };
-            let peer = among[self.turn / 2 % among.len()];
-            self.ask_one(peer, want, ctx);
+        let sources = sources.into_iter().map(|source| PeerId::from_bytes(source.0));
+        let known: Vec<_> = sources.filter(|source| self.peers.contains(source)).collect();
+        // Who named it should have it; every other time somebody else, in case it has not.
+        let among = if known.is_empty() || self.turn % 2 == 1 { self.peers.iter().copied().collect() } else { known };
+        for (place, some) in wants.chunks(MAX_WANTS).enumerate() {
+            let peer = among[(self.turn / 2 + place) % among.len()];
+            self.ask_for(peer, some.to_vec(), ctx);
         }
     }
 
-    fn ask_one(&mut self, peer: PeerId, want: Want, ctx: &Context) {
-        let asked = self.open.values().any(|(_, open)| *open == want) || self.refused.contains(&want);
-        if asked || self.open.len() >= MAX_OPEN {
+    fn ask_for(&mut self, peer: PeerId, mut wants: Vec<Want>, ctx: &Context) {
+        wants.retain(|want| !self.asked.contains(want) && !self.refused.contains(want));
+        if wants.is_empty() || self.open.len() >= MAX_OPEN {
             return;
         }
-        let Ok(body) = encode(&want) else { return };
+        let Ok(body) = encode(&wants) else { return };
         match ctx.ask_bytes(peer, PROTOCOL, TIMEOUT_MS, &[&[WANT], &body[..]].concat()) {
-            Ok(id) => drop(self.open.insert(id, (peer, want))),
+            Ok(id) => {
+                self.asked.extend(&wants);
+                self.open.insert(id, (peer, wants));
+            }
             Err(_) => self.turn += 1,
         }
     }
 
     /// The items that a peer answered with. None for an answer to somebody else, and for a failure.
     pub(super) fn on_response(&mut self, response: &Response<'_>) -> Option<(PeerId, Vec<Vec<u8>>)> {
-        let (peer, want) = self.open.remove(&response.id)?;
+        let (peer, wants) = self.open.remove(&response.id)?;
+        for want in &wants {
+            self.asked.remove(want);
+        }
         let items: Vec<Vec<u8>> = response.decode().unwrap_or_default();
         if items.is_empty() {
             // Somebody else may have it; the same again not before the next tick.
             self.turn += 1;
-            self.refused.insert(want);
+            self.refused.extend(wants);
             return None;
         }
         Some((peer, items))
+    }
+
+    /// Answers a peer's wants.
+    pub(super) fn serve(&mut self, request: &Request<'_>, ledger: &Ledger, store: &PluginStore<'_>, ctx: &Context) {
+        let served = self.served.entry(request.peer).or_default();
+        *served += 1;
+        if *served > MAX_SERVED {
+            ctx.refuse(
+                request.id,
+                Error::new("busy", "this peer has asked enough for now: ask again in a few seconds"),
+            );
+            return;
+        }
+        let wants = request.body.split_first().filter(|(kind, _)| **kind == WANT);
+        let wants = wants.and_then(|(_, rest)| decode::<Vec<Want>>(rest).ok()).filter(|wants| wants.len() <= MAX_WANTS);
+        let Some(wants) = wants else {
+            ctx.refuse(request.id, Error::new("malformed", "the request is none of this protocol"));
+            return;
+        };
+        let (mut items, mut left) = (Vec::new(), ANSWER);
+        for want in &wants {
+            for item in ledger.serve(want, left, store) {
+                // One may be larger than what is left, but not beside others.
+                if item.len() > left && !items.is_empty() {
+                    left = 0;
+                    break;
+                }
+                left = left.saturating_sub(item.len());
+                items.push(item);
+            }
+            if left == 0 {
+                break;
+            }
+        }
+        if let Ok(body) = encode(&items) {
+            ctx.respond_bytes(request.id, &body);
+        }
     }
 }
 
@@ -126,18 +181,5 @@ impl CatchUp {
 fn tell(peers: &[PeerId], ledger: &Ledger, ctx: &Context) {
     if let Ok(summary) = encode(&ledger.summary()) {
         ctx.send_all_bytes(peers, PROTOCOL, &[&[SUMMARY], &summary[..]].concat());
-    }
-}
-
-/// Answers a peer's want.
-pub(super) fn serve(request: &Request<'_>, ledger: &Ledger, store: &PluginStore<'_>, ctx: &Context) {
-    let want = request.body.split_first().filter(|(kind, _)| **kind == WANT);
-    let Some(want) = want.and_then(|(_, rest)| decode::<Want>(rest).ok()) else {
-        ctx.refuse(request.id, Error::new("malformed", "the request is none of this protocol"));
-        return;
-    };
-    let items = ledger.serve(&want, ANSWER, store);
-    if let Ok(body) = encode(&items) {
-        ctx.respond_bytes(request.id, &body);
     }
 }

@@ -3,6 +3,7 @@
 mod catch_up;
 mod items;
 
+use std::collections::VecDeque;
 use std::marker::PhantomData;
 
 use weir_ledger::{Genesis, Key, PluginStore};
@@ -27,10 +28,14 @@ const WORK: u64 = 1;
 /// Peers hear where this node stands, and what is missing is asked for again.
 const TICK: u64 = 2;
 const TICK_MS: u64 = 2_000;
-/// What one turn gives the ledger: a turn may stage 4,096 effects, and a batch of messages wants some as well.
-const PIECE: usize = 1_500;
+/// What one turn gives the ledger, in its units: about 500 writes. A turn may stage 4,096 effects and a megabyte.
+const PIECE: usize = 1_000;
+/// Items that one turn takes, two or three writes each; the rest waits for the next turn.
+const MAX_ITEMS: usize = 400;
+/// And bytes of them, unless a single one is larger.
+const MAX_BYTES: usize = 320 * 1024;
 /// Accounts that the migration to 1.1 reads in one turn.
-const MIGRATED: usize = 1_000;
+const MIGRATED: usize = 400;
 
 const COMMANDS: [&str; 9] = ["submit", "account", "stakes", "root", "proofs", "status", "draft", "epochs", "anchors"];
 
@@ -62,6 +67,10 @@ pub struct Staking<R> {
     ledger: Ledger,
     gossip: Gossip<LedgerItems>,
     catch_up: CatchUp,
+    /// Items that peers answered with and that no turn has taken yet: a few answers at most, because only so many are open.
+    answers: VecDeque<(PeerId, Vec<u8>)>,
+    /// What this turn has taken already.
+    taken: Taken,
     /// Decrees that go along the tree: with the next tick but one they are no part of what is reconciled any more, which is
     /// pending operations only. The log itself is compared by summaries.
     passing: [Vec<ItemId>; 2],
@@ -95,6 +104,8 @@ impl<R: Revision> Plugin for Staking<R> {
             ledger,
             gossip,
             catch_up: CatchUp::default(),
+            answers: VecDeque::new(),
+            taken: Taken::default(),
             passing: [Vec::new(), Vec::new()],
             migrating,
             revision: PhantomData,
@@ -112,7 +123,7 @@ impl<R: Revision> Plugin for Staking<R> {
     fn on_request(&mut self, request: Request<'_>, ctx: &Context) -> Result {
         if !self.gossip.on_request(&request, ctx) {
             let store = PluginStore::new(ctx);
-            catch_up::serve(&request, &self.ledger, &store, ctx);
+            self.catch_up.serve(&request, &self.ledger, &store, ctx);
         }
         Ok(())
     }
@@ -122,14 +133,8 @@ impl<R: Revision> Plugin for Staking<R> {
             return self.judge(ctx);
         }
         let Some((peer, items)) = self.catch_up.on_response(&response) else { return Ok(()) };
-        let mut store = PluginStore::new(ctx);
-        for item in &items {
-            let receipt = self.ledger.receive(item, Some(Key(peer.to_bytes())), &mut store, ctx);
-            if let Verdict::Rejected(why) = &receipt.verdict {
-                ctx.report(peer, PROTOCOL, Worth::Invalid, why.code());
-            }
-        }
-        store.finish()
+        self.answers.extend(items.into_iter().map(|item| (peer, item)));
+        Ok(())
     }
 
     fn on_command(&mut self, command: Command<'_>, ctx: &Context) -> Result {
@@ -207,11 +212,14 @@ impl<R: Revision> Plugin for Staking<R> {
     }
 
     fn on_turn_end(&mut self, ctx: &Context) -> Result {
+        self.judge(ctx)?;
         let mut store = PluginStore::new(ctx);
-        let more = self.ledger.step(&mut store, ctx, PIECE);
+        let waiting = self.take_answers(&mut store, ctx);
+        self.taken = Taken::default();
+        let more = self.ledger.step(&mut store, ctx, PIECE) || waiting;
         self.catch_up.ask(&mut self.ledger, &store, ctx);
         store.finish()?;
-        if more {
+        if more || self.gossip.waiting().1 > 0 {
             ctx.set_timer(WORK, 0)?;
         }
         for notice in self.ledger.take_notices() {
@@ -235,10 +243,25 @@ impl<R: Revision> Staking<R> {
         self.gossip.stats()
     }
 
-    /// Decides on what the gossip brought.
+    /// Takes what peers answered with. True when some of it has to wait for the next turn.
+    fn take_answers(&mut self, store: &mut PluginStore<'_>, ctx: &Context) -> bool {
+        while let Some((peer, item)) = self.answers.pop_front() {
+            let receipt = self.ledger.receive(&item, Some(Key(peer.to_bytes())), store, ctx);
+            if let Verdict::Rejected(why) = &receipt.verdict {
+                ctx.report(peer, PROTOCOL, Worth::Invalid, why.code());
+            }
+            if !self.taken.one_more(item.len()) {
+                break;
+            }
+        }
+        !self.answers.is_empty()
+    }
+
+    /// Decides on what the gossip brought, as much as one turn takes.
     fn judge(&mut self, ctx: &Context) -> Result {
         let mut store = PluginStore::new(ctx);
-        while let Some(incoming) = self.gossip.next() {
+        while let Some(incoming) = if self.taken.has_room() { self.gossip.next() } else { None } {
+            self.taken.one_more(incoming.bytes.len());
             let from = Some(Key(incoming.from.to_bytes()));
             let receipt = self.ledger.receive(&incoming.bytes, from, &mut store, ctx);
             let itself = receipt.spread.iter().any(|bytes| **bytes == *incoming.bytes);
@@ -278,6 +301,25 @@ impl<R: Revision> Staking<R> {
         if matches!(Item::decode(bytes), Ok(Item::Decree(_))) {
             self.passing[1].push(id);
         }
+    }
+}
+
+/// What one turn has taken.
+#[derive(Default)]
+struct Taken {
+    items: usize,
+    bytes: usize,
+}
+
+impl Taken {
+    fn has_room(&self) -> bool {
+        self.items < MAX_ITEMS && self.bytes < MAX_BYTES
+    }
+
+    /// Counts one; false when it was the last.
+    fn one_more(&mut self, bytes: usize) -> bool {
+        (self.items, self.bytes) = (self.items + 1, self.bytes + bytes);
+        self.has_room()
     }
 }
 
