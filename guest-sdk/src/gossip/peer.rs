@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use super::item::ItemId;
 use super::policy::Policy;
 use super::quota::Bucket;
+use super::wire::{self, Message};
+use crate::abi::SendError;
 
 /// What passes between two peers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +53,7 @@ pub(super) struct Peer {
     /// Its lane takes nothing until it is relieved.
     pub busy: bool,
     pub push: VecDeque<(ItemId, u8)>,
-    pub have: VecDeque<ItemId>,
+    pub have: VecDeque<(u8, ItemId)>,
     /// What it was found to lack.
     pub held: VecDeque<ItemId>,
     /// When what it is to be told of goes out.
@@ -76,6 +78,7 @@ pub(super) struct Peer {
 pub(super) struct Notices {
     // At most one of each, however often there was a reason.
     pub prune: bool,
+    pub graft: bool,
     /// True where there is nobody else.
     pub join: Option<bool>,
     pub leave: bool,
@@ -135,20 +138,34 @@ impl Peer {
         if fits {
             self.push.push_back((id, hops));
         } else {
-            self.queue_have(id, policy, now_ms);
+            self.queue_have((hops, id), policy, now_ms);
         }
         fits
     }
 
     /// Puts an announcement on the way. What does not fit is left to a reconciliation.
-    pub(super) fn queue_have(&mut self, id: ItemId, policy: &Policy, now_ms: u64) {
+    pub(super) fn queue_have(&mut self, item: (u8, ItemId), policy: &Policy, now_ms: u64) {
         if self.have.len() >= policy.have_queue {
             return self.reconcile_soon(policy, now_ms);
         }
         if self.have.is_empty() {
             self.have_at_ms = now_ms + policy.have_after_ms;
         }
-        self.have.push_back(id);
+        self.have.push_back(item);
+    }
+
+    /// Sends announcements, if the peer may be told so many now.
+    pub(super) fn tell(
+        &mut self,
+        count: usize,
+        message: &Message<'_>,
+        now_ms: u64,
+        send: impl FnOnce(&[u8]) -> Result<(), SendError>,
+    ) -> Result<(), SendError> {
+        if !self.pace.ids.take(count as u64, now_ms) {
+            return Err(SendError::OverBudget);
+        }
+        send(&wire::encode(message))
     }
 
     pub(super) fn reconcile_soon(&mut self, policy: &Policy, now_ms: u64) {

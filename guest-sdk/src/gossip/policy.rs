@@ -11,6 +11,9 @@ pub struct Policy {
     /// Items in a row that a link brings too late before it is taken out of the tree. More than one, because items of
     /// several senders that cross each other would cut a circle of links more than once.
     pub prune_after: u32,
+    /// A link replaces the one that an item came by when it would have brought it in more than so many hops less. Swaps
+    /// for less would go to and fro between the trees that are best for different senders.
+    pub shorten_by: u8,
     /// How long ids wait to be announced together, in milliseconds: most arrive by the tree before that.
     pub have_after_ms: u64,
     /// How long an announced item may take to come by the tree, in milliseconds, before it is asked for. Above
@@ -84,6 +87,7 @@ impl Default for Policy {
             view: 5,
             view_most: 8,
             prune_after: 3,
+            shorten_by: 4,
             have_after_ms: 100,
             graft_after_ms: 500,
             want_timeout_ms: 2_000,

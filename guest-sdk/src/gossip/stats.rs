@@ -35,6 +35,8 @@ pub struct Stats {
     pub grafts: u64,
     /// See `grafts`.
     pub prunes: u64,
+    /// Links of the tree that were replaced by shorter ways.
+    pub shortened: u64,
     /// Items that were announced instead of pushed, because a lane was busy or its queue full.
     pub debts: u64,
     /// Announced items that were not handed over.

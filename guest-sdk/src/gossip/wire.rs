@@ -18,12 +18,14 @@ pub(super) const HEAD: usize = 16;
 pub(super) enum Message<'a> {
     /// Items, each with the hops it has made.
     Push(#[serde(borrow)] Vec<(u8, &'a [u8])>),
-    /// Ids of items that are new and that the sender holds.
-    Have(Vec<ItemId>),
+    /// Ids of items that are new and that the sender holds, each with the hops it had made there.
+    Have(Vec<(u8, ItemId)>),
     /// The same of items that are not new: what the receiver was found to lack.
     Held(Vec<ItemId>),
     /// Send me ids instead of items.
     Prune,
+    /// Send me items again.
+    Graft,
     /// I have taken you into my active view. True when I have nobody else.
     Join(bool),
     /// I have no place for you in my active view.

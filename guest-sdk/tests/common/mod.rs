@@ -190,9 +190,10 @@ pub fn stats(net: &TestNet, node: u32) -> Stats {
 #[derive(Serialize, Deserialize)]
 pub enum Wire {
     Push(Vec<(u8, Vec<u8>)>),
-    Have(Vec<ItemId>),
+    Have(Vec<(u8, ItemId)>),
     Held(Vec<ItemId>),
     Prune,
+    Graft,
     Join(bool),
     Leave,
 }
@@ -225,12 +226,14 @@ impl Plugin for Liar {
     fn on_message(&mut self, message: Message<'_>, ctx: &Context) -> Result {
         let ids: Vec<_> = match weir_sdk::decode(message.body.get(1..).unwrap_or_default())? {
             Wire::Push(items) => items.into_iter().map(|(_, bytes)| ItemId::of(&bytes)).collect(),
-            Wire::Have(ids) | Wire::Held(ids) => ids,
+            Wire::Have(items) => items.into_iter().map(|(_, id)| id).collect(),
+            Wire::Held(ids) => ids,
             _ => return Ok(()),
         };
         // At once, so that it is the first to announce.
         for peer in &self.0 {
-            let _ = ctx.send_bytes(*peer, KEY, &wire(&Wire::Have(ids.clone())));
+            let items = ids.iter().map(|id| (0, *id)).collect();
+            let _ = ctx.send_bytes(*peer, KEY, &wire(&Wire::Have(items)));
         }
         self.1.extend(ids);
         Ok(())
@@ -239,7 +242,7 @@ impl Plugin for Liar {
         Ok(())
     }
     fn on_timer(&mut self, _: u64, ctx: &Context) -> Result {
-        let ids: Vec<_> = (0..20).map(|_| ItemId::of(&ctx.random_number().to_le_bytes())).collect();
+        let ids: Vec<_> = (0..20).map(|_| (0, ItemId::of(&ctx.random_number().to_le_bytes()))).collect();
         for peer in &self.0 {
             let _ = ctx.send_bytes(*peer, KEY, &wire(&Wire::Have(ids.clone())));
         }

@@ -166,8 +166,13 @@ impl State {
     fn speak(&mut self, to: PeerId, now_ms: u64, port: &mut impl Port) {
         let Some(peer) = self.peers.get_mut(&to).filter(|peer| !peer.busy) else { return };
         let notices = std::mem::take(&mut peer.notices);
-        let Notices { prune, join, leave } = notices;
-        let messages = [prune.then_some(Message::Prune), join.map(Message::Join), leave.then_some(Message::Leave)];
+        let Notices { prune, graft, join, leave } = notices;
+        let messages = [
+            prune.then_some(Message::Prune),
+            graft.then_some(Message::Graft),
+            join.map(Message::Join),
+            leave.then_some(Message::Leave),
+        ];
         for message in messages.into_iter().flatten() {
             if let Err(error) = port.send(to, &wire::encode(&message)) {
                 // They are said again when there is another reason.
@@ -175,7 +180,9 @@ impl State {
             }
         }
         self.push(to, now_ms, port);
-        self.tell(to, now_ms, port);
+        if self.peers.get(&to).is_some_and(|peer| !peer.busy) {
+            self.tell(to, now_ms, port);
+        }
     }
 
     fn push(&mut self, to: PeerId, now_ms: u64, port: &mut impl Port) {
@@ -205,7 +212,7 @@ impl State {
                     self.stats.pushed += frame.len() as u64;
                     self.stats.pushed_bytes += used as u64;
                 }
-                Err(error) => return self.owe(to, frame.into_iter().map(|(id, ..)| id).collect(), error, now_ms),
+                Err(error) => return self.owe(to, frame.into_iter().map(|(id, hops, _)| (hops, id)).collect(), error, now_ms),
             }
         }
     }
@@ -217,44 +224,42 @@ impl State {
     }
 
     /// A lane took nothing more: what it should have carried is announced once there is room.
-    fn owe(&mut self, to: PeerId, ids: Vec<ItemId>, error: SendError, now_ms: u64) {
+    fn owe(&mut self, to: PeerId, items: Vec<(u8, ItemId)>, error: SendError, now_ms: u64) {
         self.note_busy(to, error);
         let Some(peer) = self.peers.get_mut(&to) else { return };
-        let rest = std::mem::take(&mut peer.push).into_iter().map(|(id, _)| id);
-        for id in ids.into_iter().chain(rest) {
+        let rest = std::mem::take(&mut peer.push).into_iter().map(|(id, hops)| (hops, id));
+        for item in items.into_iter().chain(rest) {
             self.stats.debts += 1;
-            peer.queue_have(id, &self.policy, now_ms);
+            peer.queue_have(item, &self.policy, now_ms);
         }
     }
 
     /// Announcements whose time has come.
     fn tell(&mut self, to: PeerId, now_ms: u64, port: &mut impl Port) {
         let Some(peer) = self.peers.get_mut(&to) else { return };
-        let most = (peer.max_message.saturating_sub(HEAD) / 32).max(1);
-        while !peer.busy && (!peer.held.is_empty() || (!peer.have.is_empty() && peer.have_at_ms <= now_ms)) {
-            let held = !peer.held.is_empty();
-            let queue = if held { &mut peer.held } else { &mut peer.have };
-            if !peer.pace.ids.take(queue.len().min(most) as u64, now_ms) {
-                peer.have_at_ms = now_ms + AGAIN_MS;
-                return;
+        let most = (peer.max_message.saturating_sub(HEAD) / 33).max(1);
+        let mut outcome = Ok(());
+        while outcome.is_ok() && !peer.held.is_empty() {
+            let ids: Vec<_> = peer.held.iter().take(most).copied().collect();
+            let count = ids.len();
+            outcome = peer.tell(count, &Message::Held(ids), now_ms, |body| port.send(to, body));
+            if outcome.is_ok() {
+                peer.held.drain(..count);
+                self.stats.announced += count as u64;
             }
-            let ids: Vec<_> = queue.drain(..queue.len().min(most)).collect();
-            let message = if held { Message::Held(ids) } else { Message::Have(ids) };
-            match port.send(to, &wire::encode(&message)) {
-                Ok(()) => {
-                    if let Message::Have(ids) | Message::Held(ids) = message {
-                        self.stats.announced += ids.len() as u64;
-                    }
-                }
-                Err(error) => {
-                    let (Message::Have(ids) | Message::Held(ids)) = message else { return };
-                    let queue = if held { &mut peer.held } else { &mut peer.have };
-                    ids.into_iter().rev().for_each(|id| queue.push_front(id));
-                    peer.busy = error == SendError::Busy;
-                    peer.have_at_ms = now_ms + AGAIN_MS;
-                    return;
-                }
+        }
+        while outcome.is_ok() && !peer.have.is_empty() && peer.have_at_ms <= now_ms {
+            let items: Vec<_> = peer.have.iter().take(most).copied().collect();
+            let count = items.len();
+            outcome = peer.tell(count, &Message::Have(items), now_ms, |body| port.send(to, body));
+            if outcome.is_ok() {
+                peer.have.drain(..count);
+                self.stats.announced += count as u64;
             }
+        }
+        if let Err(error) = outcome {
+            peer.busy = error == SendError::Busy;
+            peer.have_at_ms = now_ms + AGAIN_MS;
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::{Port, State, Write};
+use super::{Port, Recently, State, Write};
 use crate::abi::{PeerId, Verdict};
 use crate::gossip::Decision;
 use crate::gossip::item::{ItemId, Place};
@@ -97,6 +97,24 @@ impl State {
         }
     }
 
+    /// A peer announces an item that has come another way. Where that way was much longer, the two links swap: the tree
+    /// stays a tree, because an item that is so much nearer to its sender there did not come through here.
+    pub(super) fn shorten(&mut self, id: &ItemId, hops: u8, from: PeerId) {
+        let Some(Recently { hops: made, from: Some(parent), .. }) = self.recent.items.get(id) else { return };
+        let (parent, shorter) = (*parent, hops.saturating_add(1).saturating_add(self.policy.shorten_by) < *made);
+        let eager = |peer: &Self, id| peer.peers.get(id).map(|peer| peer.role == Role::Eager);
+        if !shorter || eager(self, &from) != Some(false) || eager(self, &parent) != Some(true) {
+            return;
+        }
+        if let Some(peer) = self.peers.get_mut(&from).filter(|peer| peer.in_view()) {
+            (peer.role, peer.late, peer.notices.graft) = (Role::Eager, 0, true);
+            self.stats.shortened += 1;
+            if let Some(peer) = self.peers.get_mut(&parent) {
+                (peer.role, peer.notices.prune) = (Role::Lazy, true);
+            }
+        }
+    }
+
     /// Items that a peer handed over because they were asked for.
     pub(super) fn handed_over(
         &mut self,
@@ -161,7 +179,7 @@ impl State {
                 self.stats.accepted += 1;
                 self.missing.remove(id);
                 let len = item.bytes.len();
-                let write = self.keep(*id, item.bytes, port);
+                let write = self.keep(*id, Recently { bytes: item.bytes, hops: item.hops, from: Some(item.from) }, port);
                 self.writes.push_back(write);
                 self.pass_on((*id, item.hops), len, Some(item.from), fetched, now_ms);
             }
@@ -191,17 +209,18 @@ impl State {
         self.stats.broadcast += 1;
         self.pending.remove(&id);
         self.missing.remove(&id);
-        let write = self.keep(id, Rc::from(bytes), port);
+        let write = self.keep(id, Recently { bytes: Rc::from(bytes), hops: 0, from: None }, port);
         // Before those of others: what answers for it may be waiting for this turn's commit.
         self.writes.push_front(write);
         self.pass_on((id, 0), bytes.len(), None, false, now_ms);
         true
     }
 
-    fn keep(&mut self, id: ItemId, bytes: Rc<[u8]>, port: &impl Port) -> Write {
-        let place = Place { stamp: port.stamp(&bytes), id };
+    fn keep(&mut self, id: ItemId, item: Recently, port: &impl Port) -> Write {
+        let place = Place { stamp: port.stamp(&item.bytes), id };
         self.hold(place);
-        self.recent.insert(id, bytes.clone(), self.policy.recent_bytes);
+        let bytes = item.bytes.clone();
+        self.recent.insert(id, item, self.policy.recent_bytes);
         Write { place, bytes }
     }
 
@@ -217,7 +236,7 @@ impl State {
                     let pushed = peer.queue_push(item, len, policy, now_ms);
                     self.stats.debts += u64::from(!pushed);
                 }
-                Role::Eager | Role::Lazy => peer.queue_have(item.0, policy, now_ms),
+                Role::Eager | Role::Lazy => peer.queue_have((item.1, item.0), policy, now_ms),
                 Role::Aside => {}
             }
         }

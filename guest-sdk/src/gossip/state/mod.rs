@@ -47,26 +47,34 @@ pub(super) struct Write {
     pub bytes: Rc<[u8]>,
 }
 
-/// Bytes of the items that were accepted lately.
+/// An item that was accepted lately, and how it came.
+#[derive(Debug)]
+struct Recently {
+    bytes: Rc<[u8]>,
+    hops: u8,
+    from: Option<PeerId>,
+}
+
+/// The items that were accepted lately.
 #[derive(Debug, Default)]
 struct Recent {
-    items: BTreeMap<ItemId, Rc<[u8]>>,
+    items: BTreeMap<ItemId, Recently>,
     order: VecDeque<ItemId>,
     bytes: usize,
 }
 
 impl Recent {
-    fn insert(&mut self, id: ItemId, bytes: Rc<[u8]>, most: usize) {
-        self.bytes += bytes.len();
-        if let Some(before) = self.items.insert(id, bytes) {
-            self.bytes -= before.len();
+    fn insert(&mut self, id: ItemId, item: Recently, most: usize) {
+        self.bytes += item.bytes.len();
+        if let Some(before) = self.items.insert(id, item) {
+            self.bytes -= before.bytes.len();
         } else {
             self.order.push_back(id);
         }
         while self.bytes > most
             && let Some(oldest) = self.order.pop_front()
         {
-            self.bytes -= self.items.remove(&oldest).map_or(0, |bytes| bytes.len());
+            self.bytes -= self.items.remove(&oldest).map_or(0, |item| item.bytes.len());
         }
     }
 }
@@ -179,7 +187,7 @@ impl State {
 
     /// The bytes of an item that is held.
     fn bytes(&self, id: &ItemId, port: &impl Port) -> Option<Rc<[u8]>> {
-        let recent = self.recent.items.get(id).cloned();
+        let recent = self.recent.items.get(id).map(|item| item.bytes.clone());
         let unwritten = || self.writes.iter().find(|write| write.place.id == *id).map(|write| write.bytes.clone());
         recent.or_else(|| port.load(id).map(Rc::from)).or_else(unwritten)
     }

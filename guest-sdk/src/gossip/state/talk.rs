@@ -16,14 +16,20 @@ impl State {
         }
         match wire::decode(body) {
             Some(Message::Push(items)) => self.pushed(from, &items, now_ms, port),
-            Some(Message::Have(ids)) => self.announced(from, ids, true, now_ms),
-            Some(Message::Held(ids)) => self.announced(from, ids, false, now_ms),
+            Some(Message::Have(items)) => {
+                for (hops, id) in &items {
+                    self.shorten(id, *hops, from);
+                }
+                self.announced(from, items.into_iter().map(|(_, id)| id), true, now_ms);
+            }
+            Some(Message::Held(ids)) => self.announced(from, ids.into_iter(), false, now_ms),
+            Some(Message::Graft) => self.grafted(from, now_ms),
             Some(Message::Prune) => {
                 if let Some(peer) = self.peers.get_mut(&from).filter(|peer| peer.role == Role::Eager) {
                     peer.role = Role::Lazy;
                     // It is announced instead: it may be what the peer lacks.
-                    for (id, _) in std::mem::take(&mut peer.push) {
-                        peer.queue_have(id, &self.policy, now_ms);
+                    for (id, hops) in std::mem::take(&mut peer.push) {
+                        peer.queue_have((hops, id), &self.policy, now_ms);
                     }
                 }
             }
@@ -38,7 +44,7 @@ impl State {
         self.strike(from, "its messages cannot be read", now_ms);
     }
 
-    fn announced(&mut self, from: PeerId, ids: Vec<ItemId>, new: bool, now_ms: u64) {
+    fn announced(&mut self, from: PeerId, ids: impl ExactSizeIterator<Item = ItemId>, new: bool, now_ms: u64) {
         let Some(peer) = self.peers.get_mut(&from) else { return };
         if !peer.quotas.ids.take(ids.len() as u64, now_ms) {
             self.stats.over_quota += 1;
