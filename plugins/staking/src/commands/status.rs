@@ -13,7 +13,7 @@ use crate::{Ledger, layout};
 /// Names of missing things that `status` lists.
 const MISSING: usize = 100;
 /// Pending operations that `status` counts before it gives up.
-const PENDING: usize = 100_000;
+const PENDING: usize = 10_000;
 
 /// The answer of `root`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,7 +140,7 @@ pub struct StatusAnswer {
     /// On its way back.
     #[serde(with = "amount")]
     pub unbonding: u128,
-    /// Operations that no epoch has included yet; counted up to 100,000.
+    /// Operations that no epoch has included yet; counted up to 10,000.
     pub pending: u64,
     /// What an epoch names and this node lacks, the first hundred.
     pub missing: Vec<MissingAnswer>,
