@@ -23,8 +23,11 @@ pub(super) enum Shape {
 
 use Shape::{Open, Table, Tables, Value};
 
-/// The keys of one plugin, in `weir.toml` and in the file beside the plugin.
+/// The keys of one plugin in the file beside it.
 pub(super) const PLUGIN: Shape = Table(&[("grants", Value), ("config", Value)]);
+
+/// The keys of one plugin in `weir.toml`. A digest that lay beside the file would pin nothing.
+const NAMED_PLUGIN: Shape = Table(&[("grants", Value), ("config", Value), ("digest", Value)]);
 
 /// The keys of `weir.toml`.
 pub(super) const NODE: Shape = Table(&[
@@ -63,8 +66,13 @@ pub(super) const NODE: Shape = Table(&[
                 ("max_turn_time", Value),
                 ("max_store", Value),
                 ("max_mailbox", Value),
+                ("probation", Value),
+                ("probation_crashes", Value),
+                ("signatures", Value),
+                ("trusted_keys", Value),
+                ("watch", Value),
             ],
-            &PLUGIN,
+            &NAMED_PLUGIN,
         ),
     ),
     ("log", Table(&[("level", Value), ("format", Value)])),

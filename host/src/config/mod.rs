@@ -23,6 +23,7 @@ pub use units::{format_size, parse_duration, parse_size};
 
 use crate::connection::Eviction;
 use crate::peer::PeerAddr;
+use crate::plugin::Trust;
 use crate::supervisor::{DEFAULT_REMEMBERED, RetryPolicy};
 use crate::transport::{AccessLists, StreamLimits};
 
@@ -47,6 +48,10 @@ pub struct Config {
     pub plugins: PluginLimits,
     /// Settings by the stem of the plugin's file.
     pub plugin_settings: BTreeMap<String, PluginOverrides>,
+    /// Which plugin files may run.
+    pub plugin_trust: Trust,
+    /// Whether the plugin folder is looked at while the node runs.
+    pub plugin_watch: bool,
     /// What is logged and how.
     pub log: LogConfig,
 }
@@ -178,6 +183,10 @@ pub struct PluginLimits {
     pub max_store: u64,
     /// What may wait for one plugin.
     pub max_mailbox: u64,
+    /// How long a new revision is watched after an upgrade.
+    pub probation: Duration,
+    /// Crashes in that time after which the revision before comes back.
+    pub probation_crashes: u32,
 }
 
 impl Default for PluginLimits {
@@ -188,6 +197,8 @@ impl Default for PluginLimits {
             max_turn_time: Duration::from_secs(1),
             max_store: 256 << 20,
             max_mailbox: 4 << 20,
+            probation: Duration::from_secs(300),
+            probation_crashes: 3,
         }
     }
 }
@@ -232,6 +243,8 @@ impl Default for Config {
             peers: Vec::new(),
             plugins: PluginLimits::default(),
             plugin_settings: BTreeMap::new(),
+            plugin_trust: Trust::default(),
+            plugin_watch: true,
             log: LogConfig::default(),
         }
     }

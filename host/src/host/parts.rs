@@ -98,6 +98,8 @@ pub(super) fn plugin_policy(config: &Config) -> PluginPolicy {
         turn_time: limits.max_turn_time,
         store_bytes: limits.max_store,
         mailbox_bytes: usize::try_from(limits.max_mailbox).unwrap_or(usize::MAX),
+        probation: limits.probation,
+        probation_crashes: limits.probation_crashes as usize,
         ..PluginPolicy::default()
     }
 }

@@ -15,6 +15,7 @@ use super::engine::WasmEngine;
 use super::events;
 use super::home::{Home, add};
 use super::instance::{Instance, TurnInput};
+use super::lifecycle::{Plan, Probation, RevisionEvent};
 use super::mailbox::{Batch, Item};
 use super::revision::Revision;
 use super::upgrade::Swap;
@@ -24,8 +25,16 @@ use crate::wire::Failure;
 
 /// What the handle asks of the actor between two turns.
 pub(super) enum Control {
-    Upgrade { revision: Arc<Revision>, instance: Box<Instance>, reply: oneshot::Sender<Result<Swap, PluginError>> },
-    Stop { deadline: Instant, reply: oneshot::Sender<()> },
+    Upgrade {
+        revision: Arc<Revision>,
+        instance: Box<Instance>,
+        plan: Plan,
+        reply: oneshot::Sender<Result<Swap, PluginError>>,
+    },
+    Stop {
+        deadline: Instant,
+        reply: oneshot::Sender<()>,
+    },
 }
 
 /// How long a plugin that ends waits for its peers to take what it sent.
@@ -44,6 +53,10 @@ pub(super) struct Actor {
     /// What a fresh instance has not been told yet. It comes before anything else.
     pub(super) retell: VecDeque<News>,
     pub(super) budget: CrashBudget<Instant>,
+    /// Set while the revision is watched after an upgrade.
+    pub(super) probation: Option<Probation<Instant>>,
+    /// The revision that failed and that this one takes the place of again, until it has heard of it.
+    pub(super) comeback: Option<super::abi::Predecessor>,
     /// The date of the last turn.
     pub(super) now: u64,
 }
@@ -57,7 +70,9 @@ impl Actor {
     pub(super) fn new(engine: Arc<WasmEngine>, home: Arc<Home>, revision: Arc<Revision>) -> Self {
         let budget = CrashBudget::new(home.policy().crash_budget, home.policy().crash_window);
         let (registered, told, retell) = (Registered::new(), BTreeMap::new(), VecDeque::new());
-        Self { engine, home, revision, instance: None, registered, told, retell, budget, now: 0 }
+        let (probation, comeback) = (None, None);
+        let instance = None;
+        Self { engine, home, revision, instance, registered, told, retell, budget, probation, comeback, now: 0 }
     }
 
     /// Runs until it is told to stop.
@@ -65,9 +80,9 @@ impl Actor {
         loop {
             match self.next(&mut control).await {
                 Next::Work => self.work().await,
-                Next::Control(Some(Control::Upgrade { revision, instance, reply })) => {
+                Next::Control(Some(Control::Upgrade { revision, instance, plan, reply })) => {
                     // Nobody waits for the report when the caller gave up; the upgrade holds all the same.
-                    let _ = reply.send(self.upgrade(revision, *instance).await);
+                    let _ = reply.send(self.upgrade(revision, *instance, plan).await);
                 }
                 Next::Control(Some(Control::Stop { deadline, reply })) => {
                     self.stop(deadline).await;
@@ -101,7 +116,8 @@ impl Actor {
         }
     }
 
-    async fn work(&mut self) {
+    /// One turn, with what follows when it fails.
+    pub(super) async fn work(&mut self) {
         if !self.retell.is_empty() {
             if let Err(failure) = self.tell_all().await {
                 self.report("peer-supported", None, None, failure);
@@ -192,7 +208,10 @@ impl Actor {
         batch.bodies = bodies;
         let mut instance = match (instance, outcome) {
             (Some(instance), Ok(())) => instance,
-            (_, outcome) => return (batch, outcome),
+            (_, outcome) => {
+                self.step(RevisionEvent::Crashed);
+                return (batch, outcome);
+            }
         };
         let outcome = commit(instance.state_mut(), &mut self.registered).await;
         let outcome = outcome.map_err(|error| commit_failed(&error.to_string()));
@@ -200,6 +219,7 @@ impl Actor {
             self.instance = Some(instance);
             self.settle(&batch);
         } else {
+            self.step(RevisionEvent::Crashed);
             add(&self.home.counts.crashes, 1);
         }
         (batch, outcome)
@@ -264,6 +284,7 @@ impl Actor {
     async fn stop(&mut self, deadline: Instant) {
         self.work_off(deadline).await;
         if self.instance.is_some() {
+            self.step(RevisionEvent::Drained);
             self.tick();
             let batch = Batch { items: vec![Item::Stopping], ..Batch::default() };
             if let Ok((_, Err(failure))) = tokio::time::timeout_at(deadline, self.turn(batch, false)).await {
@@ -273,7 +294,8 @@ impl Actor {
         }
         self.instance = None;
         self.leave();
-        self.home.update_info(|info| info.state = super::PluginState::Stopped);
+        self.revision.retire();
+        self.home.update_info(|info| info.state = self.revision.state());
     }
 
     /// Lets what was sent arrive: peers hand over nothing of a protocol once they know that it is gone.

@@ -10,11 +10,12 @@ use super::*;
 use crate::peer::PeerId;
 use crate::plugin::calls::CallDesk;
 use crate::plugin::home::Services;
-use crate::plugin::info::{Counters, PluginInfo, PluginState};
+use crate::plugin::info::PluginInfo;
+use crate::plugin::lifecycle::{Archive, Shelf};
 use crate::plugin::mailbox::Mailbox;
 use crate::plugin::store::{MemoryDisk, StagedWrites, Store, StoreLimits};
 use crate::plugin::turn::Staged;
-use crate::plugin::{PluginPolicy, Signer};
+use crate::plugin::{PluginPolicy, Signer, Trust};
 use crate::protocol::{LaneStatus, Network, Reachable, RegisterError, RequestToken, SendError};
 use crate::runtime::Runtime;
 use crate::wire::Failure;
@@ -80,27 +81,18 @@ impl Signer for NoKey {
 fn home(network: Arc<Recorder>) -> Arc<Home> {
     let policy = Arc::new(PluginPolicy::default());
     let mailbox = Arc::new(Mailbox::new(&policy));
+    let store = Store::in_memory(&MemoryDisk::default());
     let services = Services {
         network,
+        archive: Arc::new(Archive::new(&store, Trust::default(), Shelf::default())),
         runtime: Runtime::system().expect("randomness"),
         policy,
         signer: Arc::new(NoKey),
-        store: Store::in_memory(&MemoryDisk::default()),
+        store,
         desk: Arc::new(CallDesk::default()),
         started: tokio::time::Instant::now(),
     };
-    let info = PluginInfo {
-        name: "x".to_owned(),
-        version: "0.1.0".to_owned(),
-        description: String::new(),
-        state: PluginState::Active,
-        protocols: Vec::new(),
-        revision: 1,
-        grants: Vec::new(),
-        counters: Counters::default(),
-        last_error: None,
-        last_crash: None,
-    };
+    let info = PluginInfo::named("x");
     Arc::new(Home::new(services, mailbox, info))
 }
 

@@ -4,8 +4,9 @@
 //! was staged only after the call returned ok: first the store, then what leaves. Anything else discards the turn
 //! and the instance; a fresh one gets the batch again, one event at a time, and loses only what fails alone.
 //!
-//! `mailbox/state`, `mailbox/news`, `turn`, `ledger`, `timers`, `grants`, `manifest`, `crash` and `inspect` decide and
-//! do no I/O; `actor` and `commit` join them; `plugins` is the handle.
+//! `mailbox/state`, `mailbox/news`, `turn`, `ledger`, `timers`, `grants`, `manifest`, `crash`, `inspect`, `trust/*`,
+//! `lifecycle/state`, `lifecycle/probation` and `lifecycle/succession` decide and do no I/O; `actor` and `commit` join
+//! them; `plugins` is the handle.
 
 mod abi;
 mod actor;
@@ -23,6 +24,7 @@ mod info;
 mod inspect;
 mod instance;
 mod ledger;
+mod lifecycle;
 mod limiter;
 mod mailbox;
 mod manifest;
@@ -35,6 +37,7 @@ mod recover;
 mod revision;
 mod ticker;
 mod timers;
+mod trust;
 mod turn;
 mod upgrade;
 
@@ -43,12 +46,16 @@ pub mod store;
 pub use self::crash::{CallFailure, CrashKind, CrashReport, PanicNote};
 pub use self::error::{CallError, PluginError};
 pub use self::grants::Grants;
-pub use self::info::{Counters, PluginInfo, PluginState, UpgradeReport};
+pub use self::info::{Counters, PluginInfo, PreviousRevision, ProbationInfo, UpgradeReport};
+pub use self::lifecycle::{
+    ChangeOptions, KeptPlugin, LifecycleConfig, NotAllowed, PluginState, RevisionEvent, Rollback,
+};
 pub use self::mailbox::Caller;
 pub use self::metrics::Metric;
 pub use self::plugins::{Plugins, PluginsConfig};
 pub use self::policy::{PluginPolicy, Preemption};
 pub use self::revision::{PluginSettings, PluginSource};
+pub use self::trust::{Digest, SignatureFile, SignaturePolicy, SignatureProblem, Trust};
 
 /// Signs with the node's key.
 pub trait Signer: Send + Sync + 'static {

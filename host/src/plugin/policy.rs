@@ -66,6 +66,11 @@ pub struct PluginPolicy {
     pub crash_budget: usize,
     /// See `crash_budget`.
     pub crash_window: Duration,
+    /// How long a new revision is watched after an upgrade: long enough to meet what it handles every few minutes.
+    pub probation: Duration,
+    /// Crashes in that time after which the revision before comes back. Not the first: one poisonous message of one
+    /// peer says little about a revision.
+    pub probation_crashes: usize,
     /// Lines one turn may log; the rest is counted.
     pub log_lines: u32,
     /// Names of metrics a plugin may use.
@@ -99,6 +104,8 @@ impl Default for PluginPolicy {
             file: 64 << 20,
             crash_budget: 5,
             crash_window: Duration::from_secs(60),
+            probation: Duration::from_secs(300),
+            probation_crashes: 3,
             log_lines: 256,
             metrics: 256,
         }

@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::CallError;
 use super::abi;
 use super::actor::{Actor, Flow};
 use super::crash::{CallFailure, CrashKind, CrashReport};
 use super::home::add;
 use super::instance::Instance;
+use super::lifecycle::{RevisionEvent, Ruling};
 use super::mailbox::{Batch, Item};
 use super::revision::Revision;
-use super::{CallError, PluginState};
 use crate::peer::PeerId;
 use crate::protocol::{Handler, News};
 use crate::wire::Failure;
@@ -35,27 +36,27 @@ impl Actor {
             };
             let Err(failure) = outcome else { continue };
             together = None;
-            self.report(item.kind(), Some(position), batch.peer(&item), failure);
+            let report = self.report(item.kind(), Some(position), batch.peer(&item), failure);
             self.lose(&batch, &item);
             self.abandon(&Batch { items: rest.clone().map(|(_, item)| item).collect(), ..Batch::default() });
-            if self.count_crash().is_break() || self.restart().await.is_break() {
+            if self.count_crash(&report).await.is_break() || self.restart().await.is_break() {
                 return rest.for_each(|(_, item)| self.lose(&batch, &item));
             }
         }
         if let Some(failure) = together {
-            self.failed_together(failure);
+            self.failed_together(failure).await;
         }
     }
 
     /// Every event of a failed batch succeeded alone: nothing is lost, and the operator hears of it all the same. Only
     /// a timeout counts: a plugin that needs more than its time for every batch keeps the node busy for nothing.
-    fn failed_together(&mut self, failure: CallFailure) {
+    async fn failed_together(&mut self, failure: CallFailure) {
         let position = failure.panic.as_ref().and_then(|panic| panic.event).map(|event| event as usize);
         let timed_out = failure.kind == CrashKind::Timeout;
-        self.report("batch", position, None, failure);
-        if timed_out {
-            // Whether it lives or is quarantined, the operator sees it in the list.
-            let _ = self.count_crash();
+        let report = self.report("batch", position, None, failure);
+        // Whether it lives or is quarantined, the operator sees it in the list. What came back has no instance yet.
+        if timed_out && self.count_crash(&report).await.is_continue() && self.instance.is_none() {
+            let _ = self.restart().await;
         }
     }
 
@@ -131,19 +132,29 @@ impl Actor {
         report
     }
 
-    /// Counts a crash; breaks when the plugin is quarantined for it.
-    fn count_crash(&mut self) -> Flow {
-        if !self.budget.crashed(Instant::now()) {
+    /// Counts a crash; breaks when the plugin is quarantined for it. When the revision before took its place, its
+    /// instance has yet to be made.
+    async fn count_crash(&mut self, report: &CrashReport) -> Flow {
+        let ruling = self.on_probation(report);
+        let spent = self.budget.crashed(Instant::now()) || ruling != Ruling::Stay;
+        if !spent || self.fall_back(report).await.is_some() {
             return Flow::Continue(());
         }
         self.instance = None;
         self.leave();
-        self.home.update_info(|info| info.state = PluginState::Quarantined);
+        self.step(RevisionEvent::Exhausted);
         let (plugin, policy) = (self.home.name.as_str(), self.home.policy());
         let (crashes, seconds) = (policy.crash_budget, policy.crash_window.as_secs());
+        let advice = if ruling == Ruling::Quarantine {
+            "the revision before cannot read what it wrote: upgrade it, or go back with `weir plugin rollback NAME \
+             --restore-store`, which brings back the copy of its store made before the upgrade"
+        } else {
+            "upgrade, roll back or unload it"
+        };
         tracing::error!(
             target: "weir::plugin", plugin,
-            "quarantined after {crashes} crashes within {seconds} s: its protocols are unregistered; upgrade or unload it"
+            "quarantined, because it crashed more than {crashes} times within {seconds} s or than its probation allows: \
+             its protocols are unregistered; {advice}"
         );
         Flow::Break(())
     }
@@ -152,18 +163,29 @@ impl Actor {
     pub(super) async fn restart(&mut self) -> Flow {
         loop {
             let Err((event, failure)) = self.try_restart().await else { return Flow::Continue(()) };
-            self.report(event, None, None, failure);
+            let report = self.report(event, None, None, failure);
             self.abandon(&Batch::default());
-            self.count_crash()?;
+            self.count_crash(&report).await?;
         }
     }
 
     async fn try_restart(&mut self) -> Result<(), (&'static str, CallFailure)> {
+        self.step(RevisionEvent::Retried);
+        if let Err(failed) = self.make_anew().await {
+            self.step(RevisionEvent::Crashed);
+            return Err(failed);
+        }
+        // The revision that failed was told of; from now on this one crashes on its own account.
+        self.comeback = None;
+        self.tell_all().await.map_err(|failure| ("peer-supported", failure))
+    }
+
+    async fn make_anew(&mut self) -> Result<(), (&'static str, CallFailure)> {
         let made = Instance::create(&self.engine, &self.home, &self.revision, self.now).await;
         let instance = made.map_err(|failure| ("instantiation", failure))?;
-        let init = self.init(&self.revision, abi::Cause::Crash, None);
+        let cause = if self.comeback.is_some() { abi::Cause::Rollback } else { abi::Cause::Crash };
+        let init = self.init(&self.revision, cause, self.comeback.clone());
         let revision = Arc::clone(&self.revision);
-        self.activate(revision, instance, init).await.map_err(|why| ("start", why.1))?;
-        self.tell_all().await.map_err(|failure| ("peer-supported", failure))
+        self.activate(revision, instance, init).await.map_err(|why| ("start", why.1))
     }
 }

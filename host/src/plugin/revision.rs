@@ -2,16 +2,18 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use wasmtime::component::Component;
 
 use super::engine::WasmEngine;
 use super::grants::{GrantError, Grants};
 use super::instance::{Failed, failure};
+use super::lifecycle::{KeptRecord, Layouts, PluginState, RevisionEvent};
 use super::limiter::Limiter;
 use super::manifest::Manifest;
 use super::meter::Meter;
+use super::trust::Identity;
 use super::{PluginError, PluginPolicy, abi, inspect};
 
 /// The operator's part of a plugin.
@@ -35,7 +37,8 @@ pub struct PluginSource {
 }
 
 impl PluginSource {
-    fn file(&self) -> String {
+    /// What messages call it.
+    pub(super) fn file(&self) -> String {
         self.path.as_ref().map_or_else(|| "the plugin file".to_owned(), |path| path.display().to_string())
     }
 }
@@ -49,16 +52,23 @@ pub(super) struct Revision {
     /// The plugin's configuration as JSON text.
     pub(super) config: String,
     pub(super) pre: abi::PluginPre<super::instance::InstanceState>,
+    /// What it is, as far as the operator's trust goes.
+    pub(super) identity: Identity,
+    /// Where its file came from.
+    pub(super) path: Option<PathBuf>,
+    state: Mutex<PluginState>,
 }
 
 impl Revision {
-    /// Does everything that can be done beside the running node. Compiles on a thread for blocking work.
+    /// Does everything that can be done beside the running node, with a file whose identity was checked. Compiles on a
+    /// thread for blocking work.
     pub(super) async fn prepare(
         engine: &Arc<WasmEngine>,
         policy: &Arc<PluginPolicy>,
         source: PluginSource,
         named: impl FnOnce(&str, PluginSettings) -> PluginSettings,
         number: u64,
+        identity: Identity,
     ) -> Result<Self, PluginError> {
         let file = source.file();
         let (settings, path) = (source.settings.clone(), source.path.clone());
@@ -88,7 +98,61 @@ impl Revision {
             PluginError::OtherWorld { file: file.clone(), found }
         })?;
         let config = if settings.config.is_null() { "{}".to_owned() } else { settings.config.to_string() };
-        Ok(Self { number, manifest, grants, config, pre })
+        // It was staged and verified by whoever knows its identity, and everything above had nothing against it.
+        let state = Mutex::new(PluginState::Compiled);
+        Ok(Self { number, manifest, grants, config, pre, identity, path, state })
+    }
+
+    /// What it is doing.
+    pub(super) fn state(&self) -> PluginState {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes what happened to it.
+    pub(super) fn step(&self, event: RevisionEvent) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match state.next(event) {
+            Ok(next) => *state = next,
+            Err(error) => {
+                let (plugin, revision) = (self.manifest.name.as_str(), self.number);
+                tracing::error!(target: "weir::plugin", plugin, revision, "{error}; this is a fault of the node");
+            }
+        }
+    }
+
+    /// Another one takes over, or the plugin ends.
+    pub(super) fn retire(&self) {
+        if self.state() == PluginState::Active {
+            self.step(RevisionEvent::Drained);
+        }
+        self.step(RevisionEvent::Retired);
+    }
+
+    /// It ran before and is to be started again. What it was checked for then holds as long as the node runs.
+    pub(super) fn recall(&self) {
+        if self.state() == PluginState::Retired {
+            let checked = [RevisionEvent::Recalled, RevisionEvent::Verified, RevisionEvent::Compiled];
+            checked.into_iter().for_each(|event| self.step(event));
+        }
+    }
+
+    pub(super) fn layouts(&self) -> Layouts {
+        Layouts { reads_from: self.manifest.reads_data_from, data_version: self.manifest.data_version }
+    }
+
+    /// What is written down of it.
+    pub(super) fn kept(&self) -> KeptRecord {
+        KeptRecord {
+            digest: self.identity.digest.to_string(),
+            version: self.manifest.version.clone(),
+            data_version: self.manifest.data_version,
+            reads_data_from: self.manifest.reads_data_from,
+            file: self.path.clone(),
+            signature: self.identity.signature.clone(),
+            signer: self.identity.signer.map(|signer| signer.to_string()),
+            grants: self.grants.iter().map(str::to_owned).collect(),
+            config: serde_json::from_str(&self.config).unwrap_or_default(),
+        }
     }
 }
 

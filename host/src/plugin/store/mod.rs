@@ -15,6 +15,7 @@
 
 mod backend;
 mod batch;
+mod copy;
 mod disk;
 mod error;
 mod group;
