@@ -13,7 +13,7 @@ mod server;
 mod socket;
 
 pub use client::{AdminClient, AdminRequest, ApiFailure, ClientError};
-pub use plugins::SETTINGS_HEADER;
+pub use plugins::{SETTINGS_HEADER, SIGNATURE_HEADER};
 pub use router::router;
 pub use server::AdminServer;
 

@@ -1,4 +1,4 @@
-//! `/v1/plugins`: see, load, upgrade and unload plugins.
+//! `/v1/plugins`: see, load, upgrade, roll back and unload plugins.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,6 +16,10 @@ use super::guard::to_the_end;
 use super::peers::read_body;
 use crate::config::PluginOverrides;
 use crate::node::{Node, PluginRequest, Unloaded};
+use crate::plugin::{Rollback, UpgradeReport};
+
+/// The header that carries the one line of the file's `.sig`.
+pub const SIGNATURE_HEADER: &str = "weir-signature";
 
 /// The header that carries `{"grants": [...], "config": {...}}` beside the plugin in the body.
 pub const SETTINGS_HEADER: &str = "weir-settings";
@@ -24,6 +28,22 @@ pub const SETTINGS_HEADER: &str = "weir-settings";
 #[serde(deny_unknown_fields, default)]
 pub(super) struct UploadQuery {
     file: Option<PathBuf>,
+    save: bool,
+    adopt: bool,
+    skip_snapshot: bool,
+    restore_store: bool,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RollbackQuery {
+    restore_store: bool,
+    skip_snapshot: bool,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct UnloadQuery {
     save: bool,
 }
 
@@ -63,8 +83,20 @@ pub(super) async fn upgrade(
 pub(super) async fn unload(
     State(node): State<Arc<Node>>,
     Path(name): Path<String>,
+    query: Result<Query<UnloadQuery>, QueryRejection>,
 ) -> Result<Json<Unloaded>, ApiError> {
-    Ok(Json(to_the_end(async move { Ok(node.unload_plugin(&name).await?) }).await?))
+    let Query(query) = query.map_err(|e| ApiError::bad_request(e.body_text()))?;
+    Ok(Json(to_the_end(async move { Ok(node.unload_plugin(&name, query.save).await?) }).await?))
+}
+
+pub(super) async fn rollback(
+    State(node): State<Arc<Node>>,
+    Path(name): Path<String>,
+    query: Result<Query<RollbackQuery>, QueryRejection>,
+) -> Result<Json<UpgradeReport>, ApiError> {
+    let Query(query) = query.map_err(|e| ApiError::bad_request(e.body_text()))?;
+    let how = Rollback { restore_store: query.restore_store, skip_snapshot: query.skip_snapshot };
+    Ok(Json(to_the_end(async move { Ok(node.rollback_plugin(&name, how).await?) }).await?))
 }
 
 fn upload((query, headers, body): Upload) -> Result<PluginRequest, ApiError> {
@@ -79,5 +111,15 @@ fn upload((query, headers, body): Upload) -> Result<PluginRequest, ApiError> {
     if bytes.is_empty() {
         return Err(ApiError::bad_request("the body is empty: send the content of the .wasm file"));
     }
-    Ok(PluginRequest { bytes: bytes.into(), file: query.file, settings, save: query.save })
+    let signature = headers.get(SIGNATURE_HEADER).map(|text| String::from_utf8_lossy(text.as_bytes()).into_owned());
+    Ok(PluginRequest {
+        bytes: bytes.into(),
+        file: query.file,
+        settings,
+        signature,
+        adopt: query.adopt,
+        skip_snapshot: query.skip_snapshot,
+        restore_store: query.restore_store,
+        save: query.save,
+    })
 }

@@ -1,4 +1,8 @@
-//! `weir plugin`: see, load, upgrade and unload plugins.
+//! `weir plugin`: see, load, upgrade and unload plugins. What is more than a request with a file has a file of its own.
+
+mod keygen;
+mod rollback;
+mod sign;
 
 use std::path::{Path, PathBuf};
 
@@ -30,11 +34,20 @@ enum Command {
         /// Copy it into the plugin folder, so that it is loaded again after a restart
         #[arg(long)]
         save: bool,
+        /// Let it have a store that belongs to another signer
+        #[arg(long)]
+        adopt: bool,
+        /// Bring back the newest copy of its store that it can read
+        #[arg(long)]
+        restore_store: bool,
     },
     /// End a plugin
     Unload {
         /// Its name
         name: String,
+        /// Rename its file in the plugin folder, so that it is not loaded again after a restart
+        #[arg(long)]
+        save: bool,
     },
     /// Replace a running plugin without losing a message
     Upgrade {
@@ -45,7 +58,19 @@ enum Command {
         /// Copy it into the plugin folder, so that it is loaded again after a restart
         #[arg(long)]
         save: bool,
+        /// Do not ask the old revision for its memory: the new one starts from the store alone
+        #[arg(long)]
+        skip_snapshot: bool,
+        /// Let it have a store that belongs to another signer
+        #[arg(long)]
+        adopt: bool,
     },
+    /// Put the revision that ran before in the place of the running one
+    Rollback(rollback::RollbackCommand),
+    /// Sign a plugin file: writes FILE.sig
+    Sign(sign::Sign),
+    /// Make a key to sign plugin files with
+    Keygen(keygen::Keygen),
 }
 
 impl Plugin {
@@ -55,27 +80,33 @@ impl Plugin {
                 let document = ask(folder, AdminRequest::get("/v1/plugins")).await?;
                 output.show(&document, render);
             }
-            Command::Load { file, save } => {
-                let document = ask(folder, upload("/v1/plugins", &file, save)?).await?;
+            Command::Load { file, save, adopt, restore_store } => {
+                let said = [("save", save), ("adopt", adopt), ("restore_store", restore_store)];
+                let document = ask(folder, upload("/v1/plugins", &file, &said)?).await?;
                 output.show(&document, |loaded| format!("loaded {}{}", name(&loaded["plugin"]), saved(loaded)));
             }
-            Command::Unload { name } => {
-                let path = format!("/v1/plugins/{}", segment(&name));
+            Command::Unload { name, save } => {
+                let path = format!("/v1/plugins/{}?save={save}", segment(&name));
                 let document = ask(folder, AdminRequest::delete(path)).await?;
                 output.show(&document, render_unloaded);
             }
-            Command::Upgrade { name, file, save } => {
+            Command::Upgrade { name, file, save, skip_snapshot, adopt } => {
                 let path = format!("/v1/plugins/{}/upgrade", segment(&name));
-                let document = ask(folder, upload(&path, &file, save)?).await?;
+                let said = [("save", save), ("skip_snapshot", skip_snapshot), ("adopt", adopt)];
+                let document = ask(folder, upload(&path, &file, &said)?).await?;
                 output.show(&document, render_upgraded);
             }
+            Command::Rollback(command) => command.execute(folder, output).await?,
+            Command::Sign(command) => command.execute(output)?,
+            Command::Keygen(command) => command.execute(output)?,
         }
         Ok(())
     }
 }
 
-/// The file and the settings beside it. Read here, because the node may not be allowed to read where we are.
-fn upload(path: &str, file: &Path, save: bool) -> Result<AdminRequest, Failure> {
+/// The file with the settings and the signature beside it. Read here, because the node may not be allowed to read where
+/// we are.
+fn upload(path: &str, file: &Path, said: &[(&str, bool)]) -> Result<AdminRequest, Failure> {
     let unreadable =
         |e: std::io::Error| Failure::new("plugin-unreadable", format!("cannot read {}: {e}", file.display()));
     let size = std::fs::metadata(file).map_err(unreadable)?.len();
@@ -91,8 +122,10 @@ fn upload(path: &str, file: &Path, save: bool) -> Result<AdminRequest, Failure> 
     let settings = read_plugin_file(file)?.map(|settings| serde_json::to_string(&settings)).transpose();
     let settings = settings.map_err(|e| Failure::new("config-value", e.to_string()))?;
     let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
-    let query = format!("{path}?file={}&save={save}", segment(&absolute.to_string_lossy()));
-    Ok(AdminRequest::post(query, bytes).wasm(settings).timeout(PLUGIN_CHANGE_TIMEOUT))
+    let mut query = format!("{path}?file={}", segment(&absolute.to_string_lossy()));
+    said.iter().filter(|(_, on)| *on).for_each(|(key, _)| query.push_str(&format!("&{key}=true")));
+    let signature = sign::read(file)?;
+    Ok(AdminRequest::post(query, bytes).wasm(settings).signature(signature).timeout(PLUGIN_CHANGE_TIMEOUT))
 }
 
 fn render(document: &Value) -> String {
@@ -103,11 +136,32 @@ fn render(document: &Value) -> String {
         [] => "no plugin is loaded; `weir plugin load FILE` loads one".to_owned(),
         plugins => table(titles, plugins.iter().map(|plugin| keys.map(|key| cell(plugin, key)))),
     };
+    for plugin in plugins {
+        lines_of(plugin).into_iter().for_each(|line| text.push_str(&format!("\n{}", printable(&line))));
+    }
     for file in failed {
         let (path, why) = (cell(file, "file"), cell(&file["error"], "message"));
-        text.push_str(&format!("\nnot loaded at start: {}: {}", printable(&path), printable(&why)));
+        text.push_str(&format!("\nnot loaded: {}: {}", printable(&path), printable(&why)));
     }
     text
+}
+
+/// What does not fit the table: that a revision is watched, what could come back, and why the node went back.
+fn lines_of(plugin: &Value) -> Vec<String> {
+    let name = cell(plugin, "name");
+    let mut lines = Vec::new();
+    if let (Some(crashes), Some(most)) =
+        (plugin["probation"]["crashes"].as_u64(), plugin["probation"]["most_crashes"].as_u64())
+    {
+        let then = if plugin["probation"]["reversible"] == true { "goes back" } else { "is quarantined" };
+        lines.push(format!("{name} is on probation: {crashes} crashes, with {most} it {then}"));
+    }
+    if let Some(version) = plugin["previous"]["version"].as_str() {
+        let restore = if plugin["previous"]["reads_store"] == true { "" } else { " --restore-store" };
+        lines.push(format!("{name} can go back to {version}: weir plugin rollback {name}{restore}"));
+    }
+    lines.extend(plugin["fell_back"].as_str().map(|why| format!("{name} {why}")));
+    lines
 }
 
 fn name(plugin: &Value) -> String {
@@ -129,5 +183,7 @@ fn render_upgraded(report: &Value) -> String {
 
 fn render_unloaded(unloaded: &Value) -> String {
     let again = |file: &str| format!("; {file} is loaded again at the next start: move it away to prevent that");
-    format!("unloaded {}{}", name(&unloaded["plugin"]), unloaded["file"].as_str().map(again).unwrap_or_default())
+    let away = |file: &str| format!("; its file is {file} now and is not loaded again");
+    let file = unloaded["file"].as_str().map(again).or_else(|| unloaded["put_away"].as_str().map(away));
+    format!("unloaded {}{}", name(&unloaded["plugin"]), file.unwrap_or_default())
 }

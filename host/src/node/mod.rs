@@ -2,6 +2,7 @@
 
 mod access;
 mod book;
+mod dropin;
 mod peers;
 mod plugins;
 
@@ -12,8 +13,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 pub use access::{ChangedAccess, ListedAccess, ListedEntry};
+pub use dropin::Problem;
 pub use peers::RemovedPeer;
 pub use plugins::{FailedPlugin, MAX_PLUGIN_FILE, PluginRequest, Saved, Unloaded};
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::admin::AdminServer;
 use crate::config::{Config, ConfigError, MemoryBound};
@@ -31,8 +36,12 @@ use plugins::PluginDesk;
 /// How long answers to admin requests may still take when the node ends.
 const ADMIN_GRACE: Duration = Duration::from_secs(1);
 
-/// How long the host may take to end. Together with [`ADMIN_GRACE`] it stays below the five seconds that are promised.
-const HOST_GRACE: Duration = Duration::from_millis(3_900);
+/// How long the host may take to end. With [`ADMIN_GRACE`] and [`WATCH_GRACE`] it stays below the five seconds that are
+/// promised.
+const HOST_GRACE: Duration = Duration::from_millis(3_800);
+
+/// How long a plugin file that is being loaded may still take when the node ends.
+const WATCH_GRACE: Duration = Duration::from_millis(100);
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +119,14 @@ pub enum OperateError {
         /// Why.
         problem: String,
     },
+    /// What was asked was done, but will not last.
+    #[error("plugin {plugin} is unloaded, but will be loaded again at the next start: {problem}")]
+    StillSaved {
+        /// Which.
+        plugin: String,
+        /// Why.
+        problem: String,
+    },
 }
 
 impl OperateError {
@@ -124,7 +141,7 @@ impl OperateError {
             Self::UnknownPeer(_) => "unknown-peer",
             Self::UnknownEntry { .. } => "unknown-entry",
             Self::ConfiguredEntry { .. } => "configured-entry",
-            Self::NotSaved { .. } => "not-saved",
+            Self::NotSaved { .. } | Self::StillSaved { .. } => "not-saved",
         }
     }
 }
@@ -162,10 +179,32 @@ impl Node {
     }
 }
 
+/// The task that looks at the plugin folder.
+struct Watching {
+    task: AbortOnDropHandle<()>,
+    stop: CancellationToken,
+}
+
+impl Watching {
+    fn start(node: Arc<Node>) -> Self {
+        let stop = CancellationToken::new();
+        let task = AbortOnDropHandle::new(tokio::spawn(dropin::watch(node, stop.clone())));
+        Self { task, stop }
+    }
+
+    /// A plugin that is being loaded has a moment to get there; after that the host ends what there is of it.
+    async fn end(self) {
+        self.stop.cancel();
+        // Dropping the handle cuts it off.
+        let _ = tokio::time::timeout(WATCH_GRACE, self.task).await;
+    }
+}
+
 /// A node from start to end. Dropping it leaves the socket file behind; [`RunningNode::shutdown`] does not.
 pub struct RunningNode {
     node: Arc<Node>,
     admin: AdminServer,
+    watching: Option<Watching>,
     // The last field, so that it is dropped last: nobody may start in this folder before all else has ended.
     _lock: FolderLock,
 }
@@ -194,7 +233,10 @@ impl RunningNode {
         node.known.announce().await;
         node.desk.load_folder().await;
         match AdminServer::start(Arc::clone(&node)) {
-            Ok(admin) => Ok(Self { node, admin, _lock: lock }),
+            Ok(admin) => {
+                let watching = config.plugin_watch.then(|| Watching::start(Arc::clone(&node)));
+                Ok(Self { node, admin, watching, _lock: lock })
+            }
             Err(error) => {
                 node.host.shutdown().await;
                 Err(error.into())
@@ -214,6 +256,9 @@ impl RunningNode {
 
     /// Ends in order, within five seconds: no new admin requests, the host, the lock.
     pub async fn shutdown(self) {
+        if let Some(watching) = self.watching {
+            watching.end().await;
+        }
         self.admin.shutdown(ADMIN_GRACE).await;
         if tokio::time::timeout(HOST_GRACE, self.node.host.shutdown()).await.is_err() {
             tracing::warn!("the host did not end within {HOST_GRACE:?}; what was open is cut");

@@ -47,6 +47,7 @@ pub use self::crash::{CallFailure, CrashKind, CrashReport, PanicNote};
 pub use self::error::{CallError, PluginError};
 pub use self::grants::Grants;
 pub use self::info::{Counters, PluginInfo, PreviousRevision, ProbationInfo, UpgradeReport};
+pub use self::inspect::is_cut_off;
 pub use self::lifecycle::{
     ChangeOptions, KeptPlugin, LifecycleConfig, NotAllowed, PluginState, RevisionEvent, Rollback,
 };
