@@ -205,7 +205,7 @@ impl PluginDesk {
     }
 
     /// A file of the folder is to take the place of a plugin: its version then. What lies beside the file is all that
-    /// is said, so that a grant is taken back by taking it out.
+    /// is said, so that what is taken out there is not in force any more.
     pub(super) async fn upgrade_for_folder(&self, name: &str, request: PluginRequest) -> Result<String, OperateError> {
         let _turn = self.turn.lock().await;
         let report = self.put_in_place(name, &request, &PluginOverrides::default()).await?;
