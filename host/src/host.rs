@@ -197,7 +197,7 @@ impl Host {
         self.0.tasks.len()
     }
 
-    /// Named groups of peers, and sending to them. They are gone when the node ends.
+    /// Named groups of peers, and sending to them. They are gone when the host ends; a node keeps those of its operator.
     pub fn groups(&self) -> &PeerGroups {
         &self.0.groups
     }

@@ -230,6 +230,8 @@ fn timeouts(config: &Config) -> Vec<Limit> {
         time("keep-alive", Connection, timeouts.keep_alive, "a silent peer is asked this often")
             .key("timeouts.keep_alive"),
         time("handshake", Connection, timeouts.handshake, "strangers must not hold places").key("timeouts.handshake"),
+        time("spare connection", Connection, timeouts.spare_connection, "one that the load does not need costs memory")
+            .key("timeouts.spare_connection"),
         time("dial", Connection, DIAL_TIMEOUT, "holds even when the handshake's own deadline fails"),
         time("hello", Connection, HELLO_TIMEOUT, "to the peer's hello, and again to its decision"),
         time("probe", Connection, PROBE_TIMEOUT, "an older connection that stays silent for this long is replaced"),

@@ -127,8 +127,7 @@ fn bad_files_are_reported_and_leave_what_runs_alone() -> Result<()> {
     fs::write(folder.path.join("notes.txt"), "hello")?;
     fs::write(folder.path.join(".hidden.wasm"), "hello")?;
     fs::File::create(folder.path.join("vast.wasm"))?.set_len((64 << 20) + 1)?;
-    let failed =
-        [("journal.wasm", "name-mismatch"), ("second.wasm", "name-taken"), ("vast.wasm", "plugin-too-large")];
+    let failed = [("journal.wasm", "name-mismatch"), ("second.wasm", "name-taken"), ("vast.wasm", "plugin-too-large")];
     folder.reports(&failed)?;
     folder.runs(&[("journal", "0.1.0")])?;
     assert_eq!(folder.note()?["note"], 2);

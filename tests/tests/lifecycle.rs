@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use weir_host::plugin::{PluginSettings, Rollback};
-use weir_host::protocol::{Delivery, Network as _, ProtocolId, ProtocolSpec, native};
+use weir_host::protocol::{Delivery, ProtocolId, ProtocolSpec, native};
 use weir_tests::node::{TestNode, guest_path, source, until};
 use weir_tests::weir::{END, Weir};
 
@@ -159,17 +159,16 @@ fn a_store_is_not_given_to_code_that_cannot_read_it() -> Result<()> {
 #[test]
 fn old_code_cannot_block_an_upgrade() -> Result<()> {
     let weir = Weir::start()?;
-    let (loops, next) = (guest("journal_loops_in_snapshot")?, guest("journal_next")?);
+    let (loops, next) = (guest("loop_in_snapshot")?, guest("counter_v2")?);
     weir.json(&["plugin", "load", &loops])?;
-    weir.json(&["call", "journal", "note"])?;
     let since = Instant::now();
-    let report = weir.json(&["plugin", "upgrade", "journal", &next])?;
+    let report = weir.json(&["plugin", "upgrade", "counter", &next])?;
     assert!(since.elapsed() < BOUNDED, "{:?}", since.elapsed());
     assert!(report["snapshot_skipped"].is_string() && report["snapshot_bytes"].is_null(), "{report}");
-    assert_eq!(weir.json(&["call", "journal", "note"])?["note"], 2);
+    assert_eq!(report["plugin"]["version"], "0.2.0");
 
-    weir.json(&["plugin", "upgrade", "journal", &loops])?;
-    let report = weir.json(&["plugin", "upgrade", "journal", &next, "--skip-snapshot"])?;
+    weir.json(&["plugin", "upgrade", "counter", &loops])?;
+    let report = weir.json(&["plugin", "upgrade", "counter", &next, "--skip-snapshot"])?;
     assert_eq!(report["snapshot_skipped"], "the operator wanted none", "{report}");
     assert!(report["pause_us"].as_u64() < Some(1_000_000), "it was not asked: {report}");
     assert_eq!(report["plugin"]["last_crash"]["event"], "snapshot", "of the first time: {report}");
@@ -192,7 +191,8 @@ async fn an_upgrade_takes_the_new_size_of_messages() -> Result<()> {
     };
     largest(1 << 16).await?;
     network.send(&node.host.peer_id(), &id, "before".into())?;
-    until("it arrived", async || node.call("journal", "stats", json!({})).await.is_ok_and(|s| s["before"] == 1)).await?;
+    until("it arrived", async || node.call("journal", "stats", json!({})).await.is_ok_and(|s| s["before"] == 1))
+        .await?;
     let plugins = node.host.plugins();
     plugins.upgrade("journal", source("journal_next", PluginSettings::default())?).await?;
     largest(1 << 15).await?;
@@ -305,19 +305,16 @@ fn an_upgrade_widens_no_grant_by_itself() -> Result<()> {
 }
 
 #[test]
-fn an_import_that_is_not_granted_does_nothing() -> Result<()> {
+fn what_is_granted_and_not_asked_for_is_not_there() -> Result<()> {
     let weir = Weir::start()?;
-    let (path, file) = put(&weir, "capabilities.wasm", "capabilities")?;
-    // To be granted what one does not ask for changes nothing.
-    fs::write(path.with_extension("toml"), "grants = [\"sign\", \"call:capabilities\", \"protocol:/capabilities\"]\n")?;
-    weir.json(&["plugin", "load", &file])?;
-    let call = |command: &str| weir.json(&["call", "capabilities", command]);
-    assert!(call("call")?.as_str().is_some_and(|said| said.contains("NotGranted")), "{}", call("call")?);
-    assert!(call("register")?.as_str().is_some_and(|said| said.contains("NotGranted")), "{}", call("register")?);
-    let crashed = weir.failure_once(&["call", "capabilities", "sign"])?;
-    assert_eq!(crashed.code, "plugin-crashed");
-    let list = weir.json(&["plugin", "list"])?;
-    says(only(&list)["last_error"].as_str().context("why")?, &["needs the capability `sign`"])?;
-    assert_eq!(call("nothing")?, "alive");
+    let (path, file) = put(&weir, "uses.wasm", "uses_ungranted")?;
+    fs::write(
+        path.with_extension("toml"),
+        "grants = [\"sign\", \"call:ping\", \"protocol:/ping\", \"protocol:/room\"]\n",
+    )?;
+    let loaded = weir.json(&["plugin", "load", &file])?;
+    assert_eq!(loaded["plugin"]["grants"], json!([]), "{loaded}");
+    let stats = weir.json(&["call", "uses-ungranted", "stats"])?;
+    assert_eq!((&stats["call-refused"], &stats["register-refused"]), (&json!(1), &json!(2)), "{stats}");
     Ok(())
 }

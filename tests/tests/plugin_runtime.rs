@@ -46,7 +46,11 @@ fn node() -> Node {
 
 fn source(bytes: Vec<u8>, grants: &[&str]) -> PluginSource {
     let grants = grants.iter().map(|&grant| grant.to_owned()).collect();
-    PluginSource { bytes, path: Some("x.wasm".into()), settings: PluginSettings { grants, config: Value::Null } }
+    PluginSource {
+        bytes,
+        path: Some("x.wasm".into()),
+        settings: PluginSettings { grants, ..PluginSettings::default() },
+    }
 }
 
 fn peer(n: u8) -> PeerId {

@@ -27,6 +27,9 @@ pub struct ApiFailure {
     pub code: String,
     /// For people.
     pub message: String,
+    /// What else it said: `next_step` and `report` where a plugin failed.
+    #[serde(flatten)]
+    pub more: serde_json::Map<String, serde_json::Value>,
 }
 
 /// Why a request has no answer.

@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::node::OperateError;
-use crate::plugin::CallError;
+use crate::plugin::{CallError, PluginError};
 
 /// An error answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,11 +16,13 @@ pub(super) struct ApiError {
     pub(super) status: StatusCode,
     pub(super) code: Cow<'static, str>,
     pub(super) message: String,
+    /// `next_step` and `report`, where the plugin runtime has them.
+    more: Vec<(&'static str, Value)>,
 }
 
 impl ApiError {
     pub(super) fn new(status: StatusCode, code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
-        Self { status, code: code.into(), message: message.into() }
+        Self { status, code: code.into(), message: message.into(), more: Vec::new() }
     }
 
     pub(super) fn bad_request(message: impl Into<String>) -> Self {
@@ -35,9 +37,13 @@ impl ApiError {
 
 fn status_of(code: &str) -> StatusCode {
     match code {
-        "unknown-plugin" | "unknown-peer" | "unknown-entry" | "unknown-command" | "unknown-group" | "not-found" => {
-            StatusCode::NOT_FOUND
-        }
+        "unknown-plugin"
+        | "unknown-peer"
+        | "unknown-entry"
+        | "unknown-command"
+        | "unknown-group"
+        | "not-found"
+        | "unknown-dead-letter" => StatusCode::NOT_FOUND,
         "bad-request" => StatusCode::BAD_REQUEST,
         "timed-out" | "timeout" => StatusCode::GATEWAY_TIMEOUT,
         "busy" | "gone" => StatusCode::SERVICE_UNAVAILABLE,
@@ -53,7 +59,18 @@ fn status_of(code: &str) -> StatusCode {
 
 impl From<OperateError> for ApiError {
     fn from(error: OperateError) -> Self {
-        Self::coded(error.code(), error.to_string())
+        match error {
+            OperateError::Plugin(error) => error.into(),
+            error => Self::coded(error.code(), error.to_string()),
+        }
+    }
+}
+
+impl From<PluginError> for ApiError {
+    fn from(error: PluginError) -> Self {
+        let mut more = vec![("next_step", json!(error.next_step()))];
+        more.extend(error.report().map(|report| ("report", json!(report))));
+        Self { more, ..Self::coded(error.code(), error.to_string()) }
     }
 }
 
@@ -65,6 +82,10 @@ impl From<CallError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        (self.status, Json(json!({"error": {"code": self.code, "message": self.message}}))).into_response()
+        let mut error = json!({"code": self.code, "message": self.message});
+        if let Some(keys) = error.as_object_mut() {
+            keys.extend(self.more.into_iter().map(|(key, value)| (key.to_owned(), value)));
+        }
+        (self.status, Json(json!({"error": error}))).into_response()
     }
 }

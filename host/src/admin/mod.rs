@@ -7,6 +7,7 @@ mod error;
 mod groups;
 mod guard;
 mod peers;
+mod plugin_faults;
 mod plugins;
 mod router;
 mod server;

@@ -15,7 +15,7 @@ use super::error::ApiError;
 use super::guard::to_the_end;
 use super::peers::read_body;
 use crate::config::PluginOverrides;
-use crate::node::{Node, PluginRequest, Unloaded};
+use crate::node::{Node, NodeMode, PluginRequest, Unloaded};
 use crate::plugin::{Rollback, UpgradeReport};
 
 /// The header that carries the one line of the file's `.sig`.
@@ -50,7 +50,8 @@ pub(super) struct UnloadQuery {
 type Upload = (Result<Query<UploadQuery>, QueryRejection>, HeaderMap, Result<Bytes, BytesRejection>);
 
 pub(super) async fn list(State(node): State<Arc<Node>>) -> Json<Value> {
-    Json(json!({"plugins": node.host().plugins().list(), "failed": node.failed_plugins()}))
+    let safe_mode = node.mode() == NodeMode::Safe;
+    Json(json!({"plugins": node.host().plugins().list(), "failed": node.failed_plugins(), "safe_mode": safe_mode}))
 }
 
 pub(super) async fn load(

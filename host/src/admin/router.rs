@@ -13,7 +13,10 @@ use serde_json::{Value, json};
 
 use super::error::ApiError;
 use super::guard::{Guard, MAX_REQUESTS, MAX_UPLOADS, guard};
-use super::{MAX_BODY, MAX_CALL_TIMEOUT, PLUGIN_CHANGE_TIMEOUT, REQUEST_TIMEOUT, access, call, groups, peers, plugins};
+use super::{
+    MAX_BODY, MAX_CALL_TIMEOUT, PLUGIN_CHANGE_TIMEOUT, REQUEST_TIMEOUT, access, call, groups, peers, plugin_faults,
+    plugins,
+};
 use crate::node::{MAX_PLUGIN_FILE, Node};
 
 /// The whole admin API, for a server or for a test.
@@ -32,6 +35,12 @@ pub fn router(node: Arc<Node>) -> Router {
         .route("/v1/groups", get(groups::list).post(groups::set))
         .route("/v1/groups/{name}", delete(groups::remove))
         .route("/v1/plugins/{name}", delete(plugins::unload))
+        .route("/v1/plugins/{name}/lift", post(plugin_faults::lift))
+        .route("/v1/plugins/{name}/dead-letters", get(plugin_faults::letters))
+        .route("/v1/plugins/{name}/dead-letters/{id}", get(plugin_faults::letter).delete(plugin_faults::drop_letter))
+        .route("/v1/plugins/{name}/dead-letters/{id}/retry", post(plugin_faults::retry))
+        .route("/v1/plugins/{name}/muted", get(plugin_faults::muted))
+        .route("/v1/plugins/{name}/muted/{peer_id}", delete(plugin_faults::unmute))
         .route_layer(from_fn_with_state(Guard::new(MAX_REQUESTS, REQUEST_TIMEOUT), guard));
     // Looking at plugins must work while two of them are being compiled.
     let list = Router::new()

@@ -13,11 +13,14 @@ use crate::node::StartError;
 pub(super) struct Failure {
     code: String,
     pub(super) message: String,
+    /// What the node said beside it.
+    #[serde(flatten)]
+    more: serde_json::Map<String, serde_json::Value>,
 }
 
 impl Failure {
     pub(super) fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { code: code.into(), message: message.into() }
+        Self { code: code.into(), message: message.into(), more: serde_json::Map::new() }
     }
 }
 
@@ -47,6 +50,9 @@ impl From<StartError> for Failure {
 
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
-        Self::new(error.code(), error.to_string())
+        match error {
+            ClientError::Refused(failure) => Self { code: failure.code, message: failure.message, more: failure.more },
+            error => Self::new(error.code(), error.to_string()),
+        }
     }
 }

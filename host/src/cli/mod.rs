@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn the_documented_forms_parse() {
         let peer = format!("{}@127.0.0.1:1", "0a".repeat(32));
-        let forms: [&[&str]; 32] = [
+        let forms: [&[&str]; 40] = [
             &["init", "--listen", "127.0.0.1:0"],
             &["run"],
             &["run", "--listen", "[::1]:0", "--json"],
@@ -182,6 +182,14 @@ mod tests {
             &["plugin", "rollback", "ping", "--restore-store"],
             &["plugin", "keygen", "publisher.key"],
             &["plugin", "sign", "ping.wasm", "--key", "publisher.key"],
+            &["plugin", "dead-letters", "ping", "--json"],
+            &["plugin", "dead-letters", "ping", "show", "3"],
+            &["plugin", "dead-letters", "ping", "retry", "3"],
+            &["plugin", "dead-letters", "ping", "drop", "3"],
+            &["plugin", "lift", "ping"],
+            &["plugin", "muted", "ping"],
+            &["plugin", "unmute", "ping", &peer[..64]],
+            &["run", "--safe-mode"],
             &["call", "ping", "stats"],
             &["call", "ping", "ping", "{\"count\": 1}", "--timeout", "5s"],
         ];

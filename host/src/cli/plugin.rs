@@ -4,6 +4,9 @@ mod keygen;
 mod rollback;
 mod sign;
 
+mod dead_letters;
+mod faults;
+
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -71,6 +74,14 @@ enum Command {
     Sign(sign::Sign),
     /// Make a key to sign plugin files with
     Keygen(keygen::Keygen),
+    /// Show events that a plugin failed on, try one again or drop it
+    DeadLetters(dead_letters::DeadLetters),
+    /// Try a quarantined plugin now, before its time
+    Lift(faults::Lift),
+    /// Show peers of which a plugin takes nothing for a while
+    Muted(faults::Muted),
+    /// Hear a muted peer again
+    Unmute(faults::Unmute),
 }
 
 impl Plugin {
@@ -83,7 +94,7 @@ impl Plugin {
             Command::Load { file, save, adopt, restore_store } => {
                 let said = [("save", save), ("adopt", adopt), ("restore_store", restore_store)];
                 let document = ask(folder, upload("/v1/plugins", &file, &said)?).await?;
-                output.show(&document, |loaded| format!("loaded {}{}", name(&loaded["plugin"]), saved(loaded)));
+                output.show(&document, render_loaded);
             }
             Command::Unload { name, save } => {
                 let path = format!("/v1/plugins/{}?save={save}", segment(&name));
@@ -99,6 +110,10 @@ impl Plugin {
             Command::Rollback(command) => command.execute(folder, output).await?,
             Command::Sign(command) => command.execute(output)?,
             Command::Keygen(command) => command.execute(output)?,
+            Command::DeadLetters(command) => command.execute(folder, output).await?,
+            Command::Lift(command) => command.execute(folder, output).await?,
+            Command::Muted(command) => command.execute(folder, output).await?,
+            Command::Unmute(command) => command.execute(folder, output).await?,
         }
         Ok(())
     }
@@ -143,6 +158,10 @@ fn render(document: &Value) -> String {
         let (path, why) = (cell(file, "file"), cell(&file["error"], "message"));
         text.push_str(&format!("\nnot loaded: {}: {}", printable(&path), printable(&why)));
     }
+    if document["safe_mode"] == true {
+        text.push_str("\nthe node runs in safe mode: nothing in the plugin folder was loaded");
+    }
+    plugins.iter().for_each(|plugin| text.push_str(&faults::of(plugin)));
     text
 }
 
@@ -166,6 +185,17 @@ fn lines_of(plugin: &Value) -> Vec<String> {
 
 fn name(plugin: &Value) -> String {
     printable(&format!("{} {}", cell(plugin, "name"), cell(plugin, "version"))).into_owned()
+}
+
+fn render_loaded(loaded: &Value) -> String {
+    let plugin = &loaded["plugin"];
+    let quarantined = if plugin["state"] == "quarantined" {
+        let name = printable(&cell(plugin, "name")).into_owned();
+        format!("; it is still quarantined for its crashes: `weir plugin lift {name}` tries it now")
+    } else {
+        String::new()
+    };
+    format!("loaded {}{}{quarantined}", name(plugin), saved(loaded))
 }
 
 fn saved(document: &Value) -> String {

@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::output::Output;
 use crate::config::{Config, LogFormat};
 use crate::folder::{Folder, FolderError};
-use crate::node::RunningNode;
+use crate::node::{NodeMode, RunningNode};
 use crate::telemetry;
 
 #[derive(Debug, Args)]
@@ -21,6 +21,9 @@ pub(super) struct Run {
     /// Log one JSON object a line, whatever weir.toml says
     #[arg(long)]
     log_json: bool,
+    /// Load no plugin of the plugin folder; loading by hand works
+    #[arg(long)]
+    safe_mode: bool,
 }
 
 impl Run {
@@ -34,9 +37,10 @@ impl Run {
             config.log.format = LogFormat::Json;
         }
         telemetry::init(&config.log);
+        let mode = if self.safe_mode { NodeMode::Safe } else { NodeMode::Normal };
         let mut signals = Signals::new()?;
         let node = tokio::select! {
-            node = RunningNode::start(folder, config) => node?,
+            node = RunningNode::start_in(mode, folder, config) => node?,
             // Nothing is running yet that would have to end in order.
             _ = signals.next() => return Ok(()),
         };

@@ -57,6 +57,7 @@ struct RawTimeouts {
     idle: Option<Time>,
     keep_alive: Option<Time>,
     handshake: Option<Time>,
+    spare_connection: Option<Time>,
 }
 
 #[derive(Deserialize, Default)]
@@ -290,6 +291,12 @@ fn timeouts(check: &Check<'_>, raw: &RawTimeouts) -> Result<Timeouts, ConfigErro
     let idle = check.time("timeouts.idle", raw.idle, default.idle, second * 2..=most)?;
     let keep_alive = check.time("timeouts.keep_alive", raw.keep_alive, default.keep_alive, second..=most)?;
     let handshake = check.time("timeouts.handshake", raw.handshake, default.handshake, second..=second * 60)?;
+    let spare_connection = check.time(
+        "timeouts.spare_connection",
+        raw.spare_connection,
+        default.spare_connection,
+        second..=second * 3600,
+    )?;
     if keep_alive > idle / 2 {
         let (keep_alive, half) = (format_duration(keep_alive), format_duration(idle / 2));
         let problem = format!(
@@ -298,7 +305,7 @@ fn timeouts(check: &Check<'_>, raw: &RawTimeouts) -> Result<Timeouts, ConfigErro
         );
         return Err(check.0.wrong("timeouts.keep_alive", problem));
     }
-    Ok(Timeouts { idle, keep_alive, handshake })
+    Ok(Timeouts { idle, keep_alive, handshake, spare_connection })
 }
 
 fn access(check: &Check<'_>, RawAccess { allow, block }: RawAccess) -> Result<AccessLists, ConfigError> {

@@ -24,10 +24,10 @@ pub(super) enum Shape {
 use Shape::{Open, Table, Tables, Value};
 
 /// The keys of one plugin in the file beside it.
-pub(super) const PLUGIN: Shape = Table(&[("grants", Value), ("config", Value)]);
+pub(super) const PLUGIN: Shape = Table(&[("grants", Value), ("durability", Value), ("config", Value)]);
 
 /// The keys of one plugin in `weir.toml`. A digest that lay beside the file would pin nothing.
-const NAMED_PLUGIN: Shape = Table(&[("grants", Value), ("config", Value), ("digest", Value)]);
+const NAMED_PLUGIN: Shape = Table(&[("grants", Value), ("durability", Value), ("config", Value), ("digest", Value)]);
 
 /// The keys of `weir.toml`.
 pub(super) const NODE: Shape = Table(&[
@@ -50,7 +50,7 @@ pub(super) const NODE: Shape = Table(&[
             ("memory_limit", Value),
         ]),
     ),
-    ("timeouts", Table(&[("idle", Value), ("keep_alive", Value), ("handshake", Value)])),
+    ("timeouts", Table(&[("idle", Value), ("keep_alive", Value), ("handshake", Value), ("spare_connection", Value)])),
     ("access", Table(&[("allow", Value), ("block", Value)])),
     (
         "reconnect",

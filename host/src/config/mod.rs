@@ -24,6 +24,7 @@ pub use units::{format_size, parse_duration, parse_size};
 use crate::connection::Eviction;
 use crate::peer::PeerAddr;
 use crate::plugin::Trust;
+use crate::stream::LoadPolicy;
 use crate::supervisor::{DEFAULT_REMEMBERED, RetryPolicy};
 use crate::transport::{AccessLists, StreamLimits};
 
@@ -127,12 +128,15 @@ pub struct Timeouts {
     pub keep_alive: Duration,
     /// A handshake must end within this time.
     pub handshake: Duration,
+    /// A further connection to a peer that its load has not needed for this long is closed.
+    pub spare_connection: Duration,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
         let seconds = Duration::from_secs;
-        Self { idle: seconds(30), keep_alive: seconds(10), handshake: seconds(10) }
+        let spare_connection = LoadPolicy::default().spare_after;
+        Self { idle: seconds(30), keep_alive: seconds(10), handshake: seconds(10), spare_connection }
     }
 }
 

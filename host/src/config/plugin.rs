@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ConfigError, keys};
 use crate::plugin::PluginSettings;
+use crate::plugin::store::Durability;
 
 /// What the operator says about one plugin; nothing said is told apart from something empty said.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -14,6 +15,9 @@ pub struct PluginOverrides {
     /// Capabilities it is granted beyond the default ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grants: Option<Vec<String>>,
+    /// When what it sends may leave: at once, or when what it wrote before is on the disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub durability: Option<Durability>,
     /// Handed to the plugin as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<serde_json::Value>,
@@ -22,7 +26,7 @@ pub struct PluginOverrides {
 impl PluginOverrides {
     /// Nothing was said.
     pub fn is_empty(&self) -> bool {
-        self.grants.is_none() && self.config.is_none()
+        self.grants.is_none() && self.durability.is_none() && self.config.is_none()
     }
 
     /// What `self` does not say is taken from `other`.
@@ -30,6 +34,7 @@ impl PluginOverrides {
     pub fn or(self, other: &Self) -> Self {
         Self {
             grants: self.grants.or_else(|| other.grants.clone()),
+            durability: self.durability.or(other.durability),
             config: self.config.or_else(|| other.config.clone()),
         }
     }
@@ -38,7 +43,8 @@ impl PluginOverrides {
 impl From<PluginOverrides> for PluginSettings {
     fn from(overrides: PluginOverrides) -> Self {
         let config = overrides.config.unwrap_or_else(|| serde_json::Value::Object(serde_json::Map::new()));
-        Self { config, grants: overrides.grants.unwrap_or_default() }
+        let (grants, durability) = (overrides.grants.unwrap_or_default(), overrides.durability);
+        Self { config, grants, durability }
     }
 }
 

@@ -69,6 +69,9 @@ pub const TEMPLATE: &str = r#"# Configuration of a Weir node. Every key stands h
 # A new connection must be established within this time.
 #handshake = "10s"
 
+# A further connection to a peer that its load has not needed for this long is closed again.
+#spare_connection = "60s"
+
 [access]
 # Whom to let in; everybody when it is empty. PEER_ID, IP, IP/PREFIX, IP:PORT or [IPV6]:PORT.
 #allow = []
@@ -125,10 +128,13 @@ pub const TEMPLATE: &str = r#"# Configuration of a Weir node. Every key stands h
 #watch = true
 
 # Grants and configuration of one plugin, by the name of its file without .wasm.
-# The first two may also stand in NAME.toml beside the file; what stands here counts more. With a digest no other
+# All but the digest may also stand in NAME.toml beside the file; what stands here counts more. With a digest no other
 # content is loaded under this name.
 #[plugins.NAME]
 #grants = ["sign"]
+# When what the plugin sends may leave: "relaxed" at once, and a crash may lose its last 50 ms; "strict" when what it
+# wrote is on the disk.
+#durability = "relaxed"
 #config = { key = "value" }
 #digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 

@@ -27,8 +27,11 @@ fn the_template_uncommented_is_the_defaults_too() {
     };
     let text = TEMPLATE.lines().map(uncomment).collect::<Vec<_>>().join("\n").replace("PEER_ID", &"0a".repeat(32));
     let config = parse(&text).expect("every commented key is right");
-    let settings =
-        PluginOverrides { grants: Some(vec!["sign".into()]), config: Some(serde_json::json!({"key": "value"})) };
+    let settings = PluginOverrides {
+        grants: Some(vec!["sign".into()]),
+        durability: Some(crate::plugin::store::Durability::Relaxed),
+        config: Some(serde_json::json!({"key": "value"})),
+    };
     assert_eq!(config.plugin_settings["NAME"], settings);
     assert!(config.peers[0].necessary);
     assert_eq!(config.plugin_trust.pins["NAME"], Digest::of(b""));

@@ -12,7 +12,7 @@ use crate::identity::NodeKey;
 use crate::plugin::{PluginPolicy, Signer};
 use crate::protocol::Streams;
 use crate::runtime::Runtime;
-use crate::stream::{LaneLimits, Lanes, LanesConfig, PoolPolicy, ReceivePolicy, SendStreamPoolManager};
+use crate::stream::{LaneLimits, Lanes, LanesConfig, LoadPolicy, PoolPolicy, ReceivePolicy, SendStreamPoolManager};
 use crate::supervisor::{BookRecord, RetryPolicy, SupervisorConfig};
 use crate::transport::{Access, TransportConfig};
 
@@ -64,7 +64,8 @@ pub(super) fn streams(incarnation: u64, config: &Config, tasks: &TaskTracker) ->
     let per_connection = config.limits.max_streams as usize;
     // QUIC itself opens no more than this, so a larger pool would wait for streams that never come.
     let pool = PoolPolicy { max: per_connection, ..PoolPolicy::default() };
-    let pools = Arc::new(SendStreamPoolManager::new(pool, tasks.clone(), Handle::current()));
+    let load = LoadPolicy { spare_after: config.timeouts.spare_connection, ..LoadPolicy::default() };
+    let pools = Arc::new(SendStreamPoolManager::new(pool, tasks.clone(), Handle::current()).with_load(load));
     let current = sequence.clone();
     let lanes = LanesConfig {
         incarnation,

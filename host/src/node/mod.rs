@@ -3,6 +3,7 @@
 mod access;
 mod book;
 mod dropin;
+mod groups;
 mod peers;
 mod plugins;
 
@@ -22,14 +23,16 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::admin::AdminServer;
 use crate::config::{Config, ConfigError, MemoryBound};
-use crate::folder::{AccessBook, AccessList, Folder, FolderError, FolderLock, PeerBook};
+use crate::folder::{AccessBook, AccessList, Folder, FolderError, FolderLock, GroupBook, PeerBook};
 use crate::host::{Environment, Host, HostConfig};
 use crate::identity::{KeyError, NodeKey};
 use crate::plugin::PluginError;
+use crate::protocol::GroupError;
 use crate::runtime::Runtime;
 use crate::supervisor::WatchError;
 use crate::transport::AccessEntry;
 use access::AccessDesk;
+use groups::GroupDesk;
 use peers::KnownPeers;
 use plugins::PluginDesk;
 
@@ -95,6 +98,9 @@ pub enum OperateError {
     /// Nobody knows this peer.
     #[error("no peer {0} is known; `weir peers` lists those that are")]
     UnknownPeer(crate::peer::PeerId),
+    /// Nothing was done with a group.
+    #[error(transparent)]
+    Group(#[from] GroupError),
     /// No such access entry.
     #[error("the {list} list has no entry `{entry}`; `weir access` lists those that there are")]
     UnknownEntry {
@@ -139,11 +145,22 @@ impl OperateError {
             Self::OwnId => "own-id",
             Self::Watch(_) => "too-many-peers",
             Self::UnknownPeer(_) => "unknown-peer",
+            Self::Group(error) => error.code(),
             Self::UnknownEntry { .. } => "unknown-entry",
             Self::ConfiguredEntry { .. } => "configured-entry",
             Self::NotSaved { .. } | Self::StillSaved { .. } => "not-saved",
         }
     }
+}
+
+/// What is loaded when a node starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NodeMode {
+    /// Every plugin in the plugin folder.
+    #[default]
+    Normal,
+    /// None, so that a node that its plugins bring down can be looked at and mended. Loading by hand works.
+    Safe,
 }
 
 /// What the admin API works on. Shared by all its requests.
@@ -154,10 +171,17 @@ pub struct Node {
     memory_limit: u64,
     known: KnownPeers,
     access: AccessDesk,
+    groups: GroupDesk,
     desk: PluginDesk,
+    mode: NodeMode,
 }
 
 impl Node {
+    /// How it was started.
+    pub fn mode(&self) -> NodeMode {
+        self.mode
+    }
+
     /// The host below.
     pub fn host(&self) -> &Host {
         &self.host
@@ -173,6 +197,7 @@ impl Node {
         let mut status = serde_json::to_value(self.host.status().await).unwrap_or_else(|_| json!({}));
         if let Some(keys) = status.as_object_mut() {
             keys.insert("folder".into(), json!(self.folder.path()));
+            keys.insert("safe_mode".into(), json!(self.mode == NodeMode::Safe));
             keys.insert("memory".into(), json!({"bound": self.memory.bytes, "limit": self.memory_limit}));
         }
         status
@@ -218,20 +243,36 @@ impl RunningNode {
     /// # Errors
     /// When anything but a plugin is wrong; the message says what to do.
     pub async fn start(folder: Folder, config: Config) -> Result<Self, StartError> {
+        Self::start_in(NodeMode::Normal, folder, config).await
+    }
+
+    /// [`RunningNode::start`] with or without plugins.
+    ///
+    /// # Errors
+    /// As for [`RunningNode::start`].
+    pub async fn start_in(mode: NodeMode, folder: Folder, config: Config) -> Result<Self, StartError> {
         let memory = config.check_memory(&folder.config())?;
         let lock = FolderLock::take(&folder)?;
         let key = NodeKey::load(&folder.key())?;
         let book = PeerBook::open(folder.peers())?;
+        let groups = GroupBook::open(folder.groups())?;
         let access = AccessDesk::new(config.access.clone(), AccessBook::open(folder.access())?);
         // From the first packet on.
         let config = Config { access: access.lists(), ..config };
         let host = Host::start(host_config(&folder, &config, key)?).await.map_err(StartError::Host)?;
+        let groups = GroupDesk::new(&host, groups);
         let known = KnownPeers::new(host.clone(), book, &config.peers);
         let desk = PluginDesk::new(host.clone(), folder.plugins(), &config);
         let memory_limit = config.limits.memory_limit;
-        let node = Arc::new(Node { host, folder, memory, memory_limit, known, access, desk });
+        let node = Arc::new(Node { host, folder, memory, memory_limit, known, access, groups, desk, mode });
         node.known.announce().await;
-        node.desk.load_folder().await;
+        match mode {
+            NodeMode::Normal => node.desk.load_folder().await,
+            NodeMode::Safe => tracing::warn!(
+                "safe mode: no plugin of {} is loaded; `weir plugin load FILE` loads one, and without --safe-mode all are",
+                node.folder.plugins().display()
+            ),
+        }
         match AdminServer::start(Arc::clone(&node)) {
             Ok(admin) => {
                 let watching = config.plugin_watch.then(|| Watching::start(Arc::clone(&node)));

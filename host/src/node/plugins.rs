@@ -242,7 +242,7 @@ impl PluginDesk {
 
 /// Settings in force, as something that an upgrade may say.
 fn inherited(settings: PluginSettings) -> PluginOverrides {
-    PluginOverrides { grants: Some(settings.grants), config: Some(settings.config) }
+    PluginOverrides { grants: Some(settings.grants), config: Some(settings.config), durability: settings.durability }
 }
 
 impl Node {

@@ -1,7 +1,6 @@
 //! The actor of one plugin: it alone calls its instance, one turn after the other.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,14 +9,17 @@ use tokio::time::Instant;
 
 use super::PluginError;
 use super::commit::{Registered, commit};
-use super::crash::{CallFailure, CrashBudget, CrashKind};
+use super::crash::{CallFailure, CrashKind};
 use super::engine::WasmEngine;
 use super::events;
 use super::home::{Home, add};
+use super::info::PluginInfo;
 use super::instance::{Instance, TurnInput};
 use super::lifecycle::{Plan, Probation, RevisionEvent};
 use super::mailbox::{Batch, Item};
+use super::poison::{Pace, Rescue, Retry};
 use super::revision::Revision;
+use super::supervision::{CrashCause, Supervision};
 use super::upgrade::Swap;
 use crate::peer::PeerId;
 use crate::protocol::{News, ProtocolId};
@@ -35,6 +37,10 @@ pub(super) enum Control {
         deadline: Instant,
         reply: oneshot::Sender<()>,
     },
+    /// A dead letter once more.
+    Retry(Retry),
+    /// The end of a quarantine.
+    Lift(oneshot::Sender<Result<PluginInfo, PluginError>>),
 }
 
 /// How long a plugin that ends waits for its peers to take what it sent.
@@ -45,18 +51,23 @@ pub(super) struct Actor {
     pub(super) engine: Arc<WasmEngine>,
     pub(super) home: Arc<Home>,
     pub(super) revision: Arc<Revision>,
-    /// None while quarantined.
+    /// None between a crash and the next start, and while quarantined.
     pub(super) instance: Option<Instance>,
     pub(super) registered: Registered,
     /// Who is there, as the plugin was told in committed turns.
     pub(super) told: BTreeMap<(PeerId, ProtocolId), u32>,
     /// What a fresh instance has not been told yet. It comes before anything else.
     pub(super) retell: VecDeque<News>,
-    pub(super) budget: CrashBudget<Instant>,
     /// Set while the revision is watched after an upgrade.
     pub(super) probation: Option<Probation<Instant>>,
     /// The revision that failed and that this one takes the place of again, until it has heard of it.
     pub(super) comeback: Option<super::abi::Predecessor>,
+    pub(super) supervision: Supervision<Instant>,
+    /// A batch that is handled in parts. It comes before new events.
+    pub(super) rescue: Option<Rescue>,
+    pub(super) pace: Pace,
+    /// The instance has handled nothing but who is there.
+    pub(super) fresh: bool,
     /// The date of the last turn.
     pub(super) now: u64,
 }
@@ -68,11 +79,25 @@ enum Next {
 
 impl Actor {
     pub(super) fn new(engine: Arc<WasmEngine>, home: Arc<Home>, revision: Arc<Revision>) -> Self {
-        let budget = CrashBudget::new(home.policy().crash_budget, home.policy().crash_window);
+        let supervision = Supervision::new(home.policy().supervision);
+        let pace = Pace::new(home.policy().batch_events);
         let (registered, told, retell) = (Registered::new(), BTreeMap::new(), VecDeque::new());
-        let (probation, comeback) = (None, None);
-        let instance = None;
-        Self { engine, home, revision, instance, registered, told, retell, budget, probation, comeback, now: 0 }
+        Self {
+            engine,
+            home,
+            revision,
+            instance: None,
+            registered,
+            told,
+            retell,
+            probation: None,
+            comeback: None,
+            supervision,
+            rescue: None,
+            pace,
+            fresh: true,
+            now: 0,
+        }
     }
 
     /// Runs until it is told to stop.
@@ -89,6 +114,8 @@ impl Actor {
                     let _ = reply.send(());
                     return;
                 }
+                Next::Control(Some(Control::Retry(retry))) => self.retry(retry).await,
+                Next::Control(Some(Control::Lift(reply))) => self.lift(reply).await,
                 Next::Control(None) => return self.stop(Instant::now()).await,
             }
         }
@@ -96,10 +123,22 @@ impl Actor {
 
     async fn next(&self, control: &mut mpsc::Receiver<Control>) -> Next {
         if self.instance.is_none() {
-            return Next::Control(control.recv().await);
+            let wake = self.supervision.wake().unwrap_or_else(Instant::now);
+            return tokio::select! {
+                biased;
+                asked = control.recv() => Next::Control(asked),
+                () = tokio::time::sleep_until(wake) => Next::Work,
+            };
         }
         if !self.retell.is_empty() {
             return Next::Work;
+        }
+        if self.is_rescuing() {
+            return tokio::select! {
+                biased;
+                asked = control.recv() => Next::Control(asked),
+                () = std::future::ready(()) => Next::Work,
+            };
         }
         let due = self.home.ledger().next_due();
         let timer = async {
@@ -116,25 +155,36 @@ impl Actor {
         }
     }
 
-    /// One turn, with what follows when it fails.
+    /// One turn, with what follows when it fails; or what comes before it.
     pub(super) async fn work(&mut self) {
+        if self.instance.is_none() {
+            return self.revive().await;
+        }
         if !self.retell.is_empty() {
             if let Err(failure) = self.tell_all().await {
-                self.report("peer-supported", None, None, failure);
-                self.abandon(&Batch::default());
-                // Whether it lives or is quarantined, the operator sees it in the list.
-                let _ = self.restart().await;
+                let report = self.report("peer-supported", None, None, failure);
+                self.abandon(&self.left_to_rescue());
+                self.crashed(&report, CrashCause::Start, None).await;
             }
             return;
         }
+        if let Some(rescue) = self.rescue.take() {
+            return self.rescue_step(rescue).await;
+        }
         self.tick();
         let batch = self.gather();
-        if batch.items.is_empty() {
+        let events = batch.items.len();
+        if events == 0 {
+            return;
+        }
+        if events > self.pace.events() {
+            self.rescue = Some(Rescue::paced(batch, self.pace.events()));
             return;
         }
         let (batch, outcome) = self.turn(batch, false).await;
-        if let Err(failure) = outcome {
-            self.recover(batch, failure).await;
+        match outcome {
+            Ok(()) => self.pace.went(events),
+            Err(failure) => self.rescue(batch, failure).await,
         }
     }
 
@@ -197,7 +247,10 @@ impl Actor {
 
     /// One turn and its commit. On a failure the instance is gone and nothing has left.
     pub(super) async fn turn(&mut self, mut batch: Batch, replay: bool) -> (Batch, Result<(), CallFailure>) {
-        let Some(instance) = self.instance.take() else { return (batch, Ok(())) };
+        let Some(mut instance) = self.instance.take() else { return (batch, Ok(())) };
+        if batch.items.iter().any(Item::tells_of_others) {
+            instance.state_mut().settled = false;
+        }
         let input = TurnInput {
             events: events::write(&batch, instance.state()),
             bodies: std::mem::take(&mut batch.bodies),
@@ -217,6 +270,7 @@ impl Actor {
         let outcome = outcome.map_err(|error| commit_failed(&error.to_string()));
         if outcome.is_ok() {
             self.instance = Some(instance);
+            self.fresh = false;
             self.settle(&batch);
         } else {
             self.step(RevisionEvent::Crashed);
@@ -246,6 +300,7 @@ impl Actor {
             }
         }
         drop(ledger);
+        self.note_success(batch);
         add(&self.home.counts.messages, messages);
         add(&self.home.counts.events, batch.items.len() as u64);
     }
@@ -269,7 +324,8 @@ impl Actor {
     async fn work_off(&mut self, deadline: Instant) {
         let now = Instant::now();
         let until = now + deadline.saturating_duration_since(now) / 2;
-        for _ in 0..self.home.mailbox.turns() {
+        let parts = self.rescue.as_ref().map_or(0, Rescue::steps);
+        for _ in 0..self.home.mailbox.turns() + parts {
             if self.instance.is_none() || Instant::now() >= until {
                 return;
             }
@@ -293,6 +349,7 @@ impl Actor {
             self.last_words(deadline).await;
         }
         self.instance = None;
+        self.give_up_rescue();
         self.leave();
         self.revision.retire();
         self.home.update_info(|info| info.state = self.revision.state());
@@ -366,19 +423,10 @@ fn forget_gone(told: &mut BTreeMap<(PeerId, ProtocolId), u32>, news: &News) {
 }
 
 fn commit_failed(reason: &str) -> CallFailure {
-    CallFailure {
-        kind: CrashKind::Commit,
-        reason: format!("its writes were not committed: {reason}"),
-        panic: None,
-        refused_memory: None,
-        backtrace: Vec::new(),
-    }
+    CallFailure::new(CrashKind::Commit, format!("its writes were not committed: {reason}"))
 }
 
 fn gone() -> Failure {
     let message = "the plugin was restarted or unloaded before it answered".to_owned();
     Failure { code: "gone".to_owned(), message }
 }
-
-/// Whether to go on.
-pub(super) type Flow = ControlFlow<()>;

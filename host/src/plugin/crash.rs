@@ -1,15 +1,17 @@
-//! What is known about a crash, and how many a plugin may have. Pure.
+//! What is known about a crash, and what to do about it. Pure.
 
-use std::collections::VecDeque;
 use std::fmt;
-use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::manifest::Manifest;
 use crate::peer::PeerId;
 
+/// Functions of a backtrace that name a place.
+const PLACE_FRAMES: usize = 4;
+
 /// How a call into a plugin failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CrashKind {
     /// It trapped: a panic, an out-of-bounds access, an import it was refused.
@@ -25,7 +27,7 @@ pub enum CrashKind {
 }
 
 /// What the panic hook of the SDK told before the trap.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PanicNote {
     /// The position in the batch, if it was in one.
     pub event: Option<u32>,
@@ -36,7 +38,7 @@ pub struct PanicNote {
 }
 
 /// How one call failed, before it is known in what context.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallFailure {
     /// How.
     pub kind: CrashKind,
@@ -51,7 +53,7 @@ pub struct CallFailure {
 }
 
 /// A crash with all that attributes it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CrashReport {
     /// The plugin.
     pub plugin: String,
@@ -68,6 +70,79 @@ pub struct CrashReport {
     /// How it failed.
     #[serde(flatten)]
     pub failure: CallFailure,
+    /// What to do about it.
+    pub next_step: String,
+}
+
+impl CallFailure {
+    /// A failure that no call of the guest is behind, or none that tells more.
+    pub(super) fn new(kind: CrashKind, reason: impl Into<String>) -> Self {
+        Self { kind, reason: reason.into(), panic: None, refused_memory: None, backtrace: Vec::new() }
+    }
+
+    /// Names where it failed: the same for two failures at the same place, and for no others as far as the guest says.
+    pub(super) fn place(&self) -> String {
+        let frames = || self.backtrace.iter().take(PLACE_FRAMES).map(String::as_str).collect::<Vec<_>>().join(" < ");
+        match (self.kind, &self.panic) {
+            (CrashKind::Trap, Some(panic)) => format!("panic at {}", panic.location),
+            (CrashKind::Trap, None) => format!("{} in {}", self.reason, frames()),
+            // Where a loop is when its time is over is chance.
+            (CrashKind::Timeout, _) => "out of time".to_owned(),
+            (CrashKind::Error | CrashKind::BadResult | CrashKind::Commit, _) => self.reason.clone(),
+        }
+    }
+}
+
+impl CrashReport {
+    pub(super) fn new(
+        manifest: &Manifest,
+        revision: u64,
+        event: &str,
+        position: Option<usize>,
+        peer: Option<PeerId>,
+        failure: CallFailure,
+    ) -> Self {
+        let next_step = next_step(&manifest.name, event, &failure);
+        let (plugin, version, event) = (manifest.name.clone(), manifest.version.clone(), event.to_owned());
+        Self { plugin, version, revision, event, position, peer, failure, next_step }
+    }
+}
+
+/// What an operator or author does next.
+fn next_step(plugin: &str, event: &str, failure: &CallFailure) -> String {
+    let place = match (&failure.panic, failure.backtrace.first()) {
+        (Some(panic), _) => panic.location.clone(),
+        (None, Some(function)) => format!("`{function}`"),
+        (None, None) => "what it did last".to_owned(),
+    };
+    let letter = matches!(event, "message" | "request" | "command" | "timer");
+    let again = if letter {
+        format!("; `weir plugin dead-letters {plugin}` shows the event and tries it again")
+    } else {
+        String::new()
+    };
+    if failure.refused_memory.is_some() {
+        return format!(
+            "raise plugins.max_memory in weir.toml if it needs that much by right; else find at {place} what grows{again}"
+        );
+    }
+    match failure.kind {
+        CrashKind::Trap => format!("look at {place}, mend it and run `weir plugin upgrade {plugin} FILE`{again}"),
+        CrashKind::Timeout => format!(
+            "look for a loop at {place}; split long work with timers, or raise plugins.max_turn_time in weir.toml{again}"
+        ),
+        CrashKind::Error if event == "start" => {
+            format!("do what the error says, in its grants or [plugins.{plugin}.config], or mend it")
+        }
+        CrashKind::Error => format!(
+            "an error of the whole turn discards it: return one from the event's own method to lose that event \
+             alone{again}"
+        ),
+        CrashKind::BadResult => {
+            format!("build it again with an SDK of this node's ABI and run `weir plugin upgrade {plugin} FILE`{again}")
+        }
+        CrashKind::Commit => "look at the node's disk and its log: the plugin did nothing wrong".to_owned(),
+    }
 }
 
 impl fmt::Display for CrashReport {
@@ -89,34 +164,7 @@ impl fmt::Display for CrashReport {
         if !self.failure.backtrace.is_empty() {
             write!(f, "; in {}", self.failure.backtrace.join(" < "))?;
         }
-        Ok(())
-    }
-}
-
-/// Counts crashes within a window. `N` is a point in time.
-#[derive(Debug)]
-pub(super) struct CrashBudget<N> {
-    most: usize,
-    window: Duration,
-    recent: VecDeque<N>,
-}
-
-impl<N: Copy + Ord + std::ops::Add<Duration, Output = N>> CrashBudget<N> {
-    pub(super) fn new(most: usize, window: Duration) -> Self {
-        Self { most, window, recent: VecDeque::new() }
-    }
-
-    /// Counts one; true when the budget is used up.
-    pub(super) fn crashed(&mut self, now: N) -> bool {
-        while self.recent.front().is_some_and(|&at| at + self.window <= now) {
-            self.recent.pop_front();
-        }
-        self.recent.push_back(now);
-        self.recent.len() >= self.most
-    }
-
-    pub(super) fn forget(&mut self) {
-        self.recent.clear();
+        write!(f, ". Next: {}", self.next_step)
     }
 }
 
@@ -125,22 +173,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_crashes_within_the_window_count() {
-        let mut budget = CrashBudget::<Duration>::new(3, Duration::from_secs(60));
-        let crashes = [0, 10, 61, 62, 63].map(|s| budget.crashed(Duration::from_secs(s)));
-        assert_eq!(crashes, [false, false, false, true, true]);
-    }
-
-    #[test]
     fn a_report_names_plugin_event_and_place() {
         let panic = PanicNote { event: Some(3), message: "poison".into(), location: "src/lib.rs:7:9".into() };
         let failure = CallFailure {
-            kind: CrashKind::Trap,
-            reason: "wasm trap: unreachable".into(),
             panic: Some(Box::new(panic)),
-            refused_memory: None,
             backtrace: vec!["weir::handle".into()],
+            ..CallFailure::new(CrashKind::Trap, "wasm trap: unreachable")
         };
+        let next_step = next_step("ping", "message", &failure);
         let report = CrashReport {
             plugin: "ping".into(),
             version: "0.1.0".into(),
@@ -149,11 +189,37 @@ mod tests {
             position: Some(3),
             peer: Some(PeerId::from_bytes([7; 32])),
             failure,
+            next_step,
         };
         assert_eq!(
             report.to_string(),
             "plugin ping 0.1.0 (revision 2) failed in message at position 3 of its batch from peer 0707070707: wasm \
-             trap: unreachable; panicked at src/lib.rs:7:9: poison; in weir::handle"
+             trap: unreachable; panicked at src/lib.rs:7:9: poison; in weir::handle. Next: look at src/lib.rs:7:9, mend \
+             it and run `weir plugin upgrade ping FILE`; `weir plugin dead-letters ping` shows the event and tries it \
+             again"
         );
+        let json = serde_json::to_string(&report).expect("JSON");
+        assert_eq!(serde_json::from_str::<CrashReport>(&json).expect("the same"), report);
+    }
+
+    #[test]
+    fn places_are_the_same_for_the_same_fault_only() {
+        let failure = |kind, reason: &str, frames: &[&str]| CallFailure {
+            backtrace: frames.iter().map(|name| (*name).to_owned()).collect(),
+            ..CallFailure::new(kind, reason)
+        };
+        let trap = failure(CrashKind::Trap, "unreachable", &["a", "b"]).place();
+        assert_eq!(trap, failure(CrashKind::Trap, "unreachable", &["a", "b"]).place());
+        assert_ne!(trap, failure(CrashKind::Trap, "unreachable", &["c", "b"]).place());
+        let loops = [["a"], ["b"]].map(|frames| failure(CrashKind::Timeout, "1000 ms", &frames).place());
+        assert_eq!(loops[0], loops[1]);
+    }
+
+    #[test]
+    fn every_kind_has_a_next_step() {
+        let kinds = [CrashKind::Trap, CrashKind::Timeout, CrashKind::Error, CrashKind::BadResult, CrashKind::Commit];
+        for (kind, event) in kinds.into_iter().zip(["start", "message", "snapshot", "peer-supported", "timer"]) {
+            assert!(next_step("ping", event, &CallFailure::new(kind, "x")).len() > 20);
+        }
     }
 }

@@ -263,6 +263,38 @@ pub enum PluginError {
         /// What the store says.
         reason: String,
     },
+    /// No dead letter of that id.
+    #[error("plugin {plugin} has no dead letter {id}; `weir plugin dead-letters {plugin}` shows those that there are")]
+    UnknownLetter {
+        /// The plugin.
+        plugin: String,
+        /// The id.
+        id: u64,
+    },
+    /// A dead letter cannot be tried now.
+    #[error("dead letter {id} of plugin {plugin} was not tried again: {reason}")]
+    NotRetried {
+        /// The plugin.
+        plugin: String,
+        /// The id.
+        id: u64,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// A dead letter failed again.
+    #[error("dead letter {id} failed again and stays: {report}")]
+    RetryFailed {
+        /// The id.
+        id: u64,
+        /// What happened.
+        report: Box<CrashReport>,
+    },
+    /// There is no quarantine to lift.
+    #[error("plugin {plugin} is not quarantined; `weir plugin list` shows what it is doing")]
+    NotQuarantined {
+        /// The plugin.
+        plugin: String,
+    },
     /// No plugin of that name.
     #[error("no plugin named {plugin} is loaded; `weir plugin list` shows what is")]
     Unknown {
@@ -304,8 +336,61 @@ impl PluginError {
             Self::ForeignStore { .. } => "foreign-store",
             Self::Start { .. } => "start-failed",
             Self::Store { .. } => "store-failed",
+            Self::UnknownLetter { .. } => "unknown-dead-letter",
+            Self::NotRetried { .. } => "not-retried",
+            Self::RetryFailed { .. } => "retry-failed",
+            Self::NotQuarantined { .. } => "not-quarantined",
             Self::Unknown { .. } => "unknown-plugin",
             Self::Runtime { .. } => "runtime-unavailable",
+        }
+    }
+}
+
+impl PluginError {
+    /// What an operator or author does next, in one sentence.
+    pub fn next_step(&self) -> String {
+        match self {
+            Self::NotWasm { .. } | Self::OtherWorld { .. } => {
+                "give the .wasm file that the build of a plugin made".into()
+            }
+            Self::Malformed { .. } => "copy or build the file again and compare the sizes".into(),
+            Self::OtherVersion { served, .. } => format!("build it with an SDK of version {served}"),
+            Self::Unlinkable { .. } => "build it without WASI, for target wasm32-unknown-unknown".into(),
+            Self::TooLarge { .. } => "strip it: `strip = true` in the release profile".into(),
+            Self::Manifest { .. } => "mend the manifest in the plugin's source and build it again".into(),
+            Self::MissingGrant { settings, all, .. } => {
+                format!("add grants = [{}] to [plugins.{}] in weir.toml", quoted(all, ", "), key(settings))
+            }
+            Self::NameTaken { plugin } => format!("run `weir plugin upgrade {plugin} FILE`"),
+            Self::NameMismatch { .. } => "run `weir plugin load FILE`".into(),
+            Self::Protocol { .. } => "unload the handler that has the protocol".into(),
+            Self::DataVersion { running, .. } => format!("upgrade to a revision that reads layout {running}"),
+            Self::Layout { plugin, .. } => format!("run `weir plugin rollback {plugin} --restore-store`"),
+            Self::NoPrevious { plugin } => format!("run `weir plugin upgrade {plugin} FILE`"),
+            Self::NoCopy { plugin } => format!("run `weir plugin rollback {plugin}` without --restore-store"),
+            Self::Lost { .. } => "load the file of that version again".into(),
+            Self::Unsigned { .. } | Self::BadSignature { .. } => "run `weir plugin sign FILE --key KEYFILE`".into(),
+            Self::UntrustedSigner { signer, .. } => format!("add \"{signer}\" to plugins.trusted_keys in weir.toml"),
+            Self::DigestMismatch { section, found, .. } => {
+                format!("take the pinned file, or set [plugins.{}] digest = \"{found}\" in weir.toml", key(section))
+            }
+            Self::ForeignStore { .. } => "say --adopt, or give the plugin another name".into(),
+            Self::Start { report } | Self::RetryFailed { report, .. } => report.next_step.clone(),
+            Self::Store { .. } => "look at the node's disk and its log, then restart the node".into(),
+            Self::UnknownLetter { plugin, .. } => format!("run `weir plugin dead-letters {plugin}`"),
+            Self::NotRetried { plugin, id, .. } => {
+                format!("run `weir plugin dead-letters {plugin} retry {id}` when that has changed")
+            }
+            Self::NotQuarantined { .. } | Self::Unknown { .. } => "run `weir plugin list`".into(),
+            Self::Runtime { .. } => "start the node again".into(),
+        }
+    }
+
+    /// The crash behind it, in parts.
+    pub fn report(&self) -> Option<&CrashReport> {
+        match self {
+            Self::Start { report } | Self::RetryFailed { report, .. } => Some(report),
+            _ => None,
         }
     }
 }

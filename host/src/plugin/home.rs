@@ -12,6 +12,7 @@ use super::ledger::Ledger;
 use super::lifecycle::{Archive, Lineage};
 use super::mailbox::Mailbox;
 use super::metrics::{Metric, MetricBoard};
+use super::poison::{Letters, Muting};
 use super::store::{Namespace, Store};
 use super::{PluginPolicy, Signer};
 use crate::protocol::Network;
@@ -38,7 +39,10 @@ pub(super) struct Home {
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) namespace: Namespace,
     pub(super) counts: Counts,
+    /// Events that failed alone.
+    pub(super) letters: Letters,
     ledger: Mutex<Ledger>,
+    muting: Mutex<Muting<Instant>>,
     metrics: MetricBoard,
     lineage: Mutex<Lineage>,
     info: Mutex<PluginInfo>,
@@ -55,6 +59,11 @@ pub(super) struct Counts {
     pub(super) reports: AtomicU64,
     pub(super) log_lines_dropped: AtomicU64,
     pub(super) memory: AtomicU64,
+    pub(super) starts: AtomicU64,
+    pub(super) replays: AtomicU64,
+    pub(super) trials: AtomicU64,
+    /// Events of a batch that the plugin's end cut off.
+    pub(super) given_up: AtomicU64,
 }
 
 /// Adds to a counter that nobody synchronises by.
@@ -67,6 +76,8 @@ impl Home {
         Self {
             namespace: services.store.namespace(&info.name),
             metrics: MetricBoard::new(services.policy.metrics),
+            letters: Letters::new(&services.store, &info.name),
+            muting: Mutex::new(Muting::new(services.policy.mute)),
             name: info.name.clone(),
             counts: Counts::default(),
             ledger: Mutex::default(),
@@ -84,6 +95,10 @@ impl Home {
     /// What ran before, and can run again.
     pub(super) fn lineage(&self) -> MutexGuard<'_, Lineage> {
         self.lineage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn muting(&self) -> MutexGuard<'_, Muting<Instant>> {
+        self.muting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn network(&self) -> &dyn Network {
@@ -118,12 +133,18 @@ impl Home {
             turns: read(&self.counts.turns),
             crashes: read(&self.counts.crashes),
             dropped: read(&self.counts.dropped),
-            purged: self.mailbox.purged(),
+            purged: self.mailbox.purged() + read(&self.counts.given_up),
+            starts: read(&self.counts.starts),
+            replays: read(&self.counts.replays),
+            trials: read(&self.counts.trials),
+            turned_away: self.mailbox.turned_away(),
+            dead_letters: self.letters.count(),
             reports: read(&self.counts.reports),
             log_lines_dropped: read(&self.counts.log_lines_dropped),
             memory_bytes: read(&self.counts.memory),
             store_bytes: self.namespace.used(),
         };
+        info.muted = self.mutes();
         info
     }
 }

@@ -6,6 +6,9 @@ use serde::Serialize;
 
 use super::crash::CrashReport;
 use super::lifecycle::PluginState;
+use super::store::Durability;
+use super::supervision::Quarantine;
+use crate::peer::PeerId;
 use crate::protocol::ProtocolId;
 
 /// What a plugin did since it was loaded.
@@ -27,6 +30,16 @@ pub struct Counters {
     pub reports: u64,
     /// Log lines beyond the limit of a turn.
     pub log_lines_dropped: u64,
+    /// How often an instance of it was started.
+    pub starts: u64,
+    /// Turns of events that had failed before, whether they went well or not.
+    pub replays: u64,
+    /// Culprits that were run again on an empty store, to see whose fault it is.
+    pub trials: u64,
+    /// Messages and requests of muted peers that were turned away.
+    pub turned_away: u64,
+    /// Dead letters that are kept.
+    pub dead_letters: u64,
     /// Linear memory of the instance, in bytes.
     pub memory_bytes: u64,
     /// Keys and values in the store, in bytes.
@@ -64,8 +77,14 @@ pub struct PluginInfo {
     pub probation: Option<ProbationInfo>,
     /// Why the node itself went back to this revision.
     pub fell_back: Option<String>,
+    /// When what its turns stage may leave.
+    pub durability: Durability,
     /// What it did.
     pub counters: Counters,
+    /// Peers of which it takes nothing for a while.
+    pub muted: Vec<MutedPeer>,
+    /// While it is quarantined: why, and until when.
+    pub quarantine: Option<Quarantine>,
     /// The last crash in a sentence.
     pub last_error: Option<String>,
     /// The last crash in parts.
@@ -83,6 +102,7 @@ impl PluginInfo {
             protocols: Vec::new(),
             revision: 0,
             grants: Vec::new(),
+            durability: Durability::default(),
             digest: String::new(),
             signer: None,
             store_owner: None,
@@ -91,6 +111,8 @@ impl PluginInfo {
             probation: None,
             fell_back: None,
             counters: Counters::default(),
+            muted: Vec::new(),
+            quarantine: None,
             last_error: None,
             last_crash: None,
         }
@@ -121,6 +143,21 @@ pub struct ProbationInfo {
     pub most_crashes: usize,
     /// Whether the revision before would come back.
     pub reversible: bool,
+}
+
+/// A peer of which nothing is taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MutedPeer {
+    /// Who.
+    pub peer: PeerId,
+    /// By which protocol.
+    pub protocol: ProtocolId,
+    /// For how long from now on, in seconds.
+    pub seconds_left: u64,
+    /// For the how manieth time; each lasts twice as long.
+    pub times: u32,
+    /// `poison: ` and the place where its events failed, or `called abusive by the plugin`.
+    pub reason: String,
 }
 
 /// What an upgrade or a rollback did.

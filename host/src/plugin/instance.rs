@@ -14,7 +14,7 @@ use super::home::{Home, add};
 use super::limiter::{Limited, Limiter};
 use super::meter::{Meter, TimedOut};
 use super::revision::Revision;
-use super::store::{StagedWrites, StoreLimits};
+use super::store::{Durability, Namespace, StagedWrites, StoreLimits};
 use super::turn::Staged;
 use crate::protocol::{ProtocolId, ProtocolSpec};
 
@@ -34,6 +34,12 @@ pub(super) struct InstanceState {
     pub(super) log_lines: u32,
     /// Tags the log lines of a turn that is run again.
     pub(super) replay: bool,
+    /// When what a turn stages may leave.
+    pub(super) durability: Durability,
+    /// All that the turn rests on is on the disk: of the plugin's own turns, and of others' that it heard of.
+    pub(super) settled: bool,
+    /// A trial beside the running instance: nothing it does counts, or is seen.
+    pub(super) aside: bool,
     limiter: Limiter,
 }
 
@@ -44,6 +50,12 @@ impl Limited for InstanceState {
 }
 
 impl InstanceState {
+    /// Turns the instance into one for a trial: what it reads is this namespace, and nobody hears of it.
+    pub(super) fn set_aside(&mut self, namespace: Namespace) {
+        self.aside = true;
+        self.staged.writes = self.staged.writes.elsewhere(namespace);
+    }
+
     /// The protocol behind a key, as this turn sees it.
     pub(super) fn protocol(&self, key: u32) -> Option<&ProtocolSpec> {
         match self.staged.key(key) {
@@ -163,7 +175,7 @@ impl Instance {
         budget: Duration,
         call: impl for<'a> FnOnce(&'a mut Store<InstanceState>, &'a abi::Plugin) -> GuestCall<'a, T> + Send + 'static,
     ) -> Outcome<T> {
-        let home = self.state().home.clone();
+        let (home, aside) = (self.state().home.clone(), self.state().aside);
         let (engine, meter) = (self.engine.clone(), self.meter.clone());
         if let Err(error) = engine.refill(&mut self.store, &meter, budget, home.policy()) {
             return (Some(self), Err(failure(Failed::Call(error), None, None)));
@@ -182,11 +194,11 @@ impl Instance {
         };
         let outcome = engine.run(Box::pin(run), &meter).await;
         let (instance, outcome) = outcome.unwrap_or_else(|| (None, Err(stopped())));
-        if let Some(instance) = &instance {
+        if let Some(instance) = instance.as_ref().filter(|_| !aside) {
             let used = instance.state().limiter.used_memory() as u64;
             home.counts.memory.store(used, std::sync::atomic::Ordering::Relaxed);
         }
-        if outcome.is_err() {
+        if outcome.is_err() && !aside {
             add(&home.counts.crashes, 1);
         }
         (instance, outcome)
@@ -213,6 +225,9 @@ fn state(home: &Arc<Home>, revision: &Revision, now: u64) -> InstanceState {
         panic: None,
         log_lines: 0,
         replay: false,
+        durability: revision.durability,
+        settled: false,
+        aside: false,
         limiter: Limiter::new(policy),
         home: home.clone(),
     }
@@ -279,13 +294,7 @@ fn readable(mangled: &str) -> String {
 }
 
 fn stopped() -> CallFailure {
-    CallFailure {
-        kind: CrashKind::Trap,
-        reason: "the call was cut off: the node is stopping, or a host function panicked".to_owned(),
-        panic: None,
-        refused_memory: None,
-        backtrace: Vec::new(),
-    }
+    CallFailure::new(CrashKind::Trap, "the call was cut off: the node is stopping, or a host function panicked")
 }
 
 #[cfg(test)]

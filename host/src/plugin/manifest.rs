@@ -33,6 +33,20 @@ pub(super) struct Manifest {
 }
 
 impl Manifest {
+    /// One with nothing but a name, for tests of what only passes it on.
+    #[cfg(test)]
+    pub(super) fn for_tests(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            version: "0.1.0".to_owned(),
+            description: String::new(),
+            data_version: 1,
+            reads_data_from: 1,
+            protocols: Vec::new(),
+            capabilities: Vec::new(),
+        }
+    }
+
     /// Checks every rule; the error names the rule and what was found.
     pub(super) fn check(raw: abi::Manifest, most_protocols: usize) -> Result<Self, String> {
         check_name(&raw.name)?;

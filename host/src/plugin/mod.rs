@@ -2,11 +2,12 @@
 //!
 //! Each plugin is an actor with a bounded mailbox. A turn takes what waits, calls `handle` once, and carries out what
 //! was staged only after the call returned ok: first the store, then what leaves. Anything else discards the turn
-//! and the instance; a fresh one gets the batch again, one event at a time, and loses only what fails alone.
+//! and the instance; a fresh one gets the batch again in parts, and loses only what fails alone (`poison`). How often
+//! a plugin may crash is `supervision`'s.
 //!
-//! `mailbox/state`, `mailbox/news`, `turn`, `ledger`, `timers`, `grants`, `manifest`, `crash`, `inspect`, `trust/*`,
-//! `lifecycle/state`, `lifecycle/probation` and `lifecycle/succession` decide and do no I/O; `actor` and `commit` join
-//! them; `plugins` is the handle.
+//! `poison/state`, `poison/muting`, `supervision/state`, `mailbox/state`, `mailbox/news`, `turn`, `ledger`, `timers`,
+//! `grants`, `manifest`, `crash`, `inspect`, `trust/*`, `lifecycle/state`, `lifecycle/probation` and
+//! `lifecycle/succession` decide and do no I/O; `actor` and `commit` join them; `plugins` is the handle.
 
 mod abi;
 mod actor;
@@ -14,6 +15,7 @@ mod calls;
 mod commit;
 mod cpu;
 mod crash;
+mod digest;
 mod engine;
 mod error;
 mod events;
@@ -30,11 +32,14 @@ mod mailbox;
 mod manifest;
 mod meter;
 mod metrics;
+mod operate;
 mod plugins;
+mod poison;
 mod policy;
 mod records;
-mod recover;
+mod report;
 mod revision;
+mod supervision;
 mod ticker;
 mod timers;
 mod trust;
@@ -46,7 +51,7 @@ pub mod store;
 pub use self::crash::{CallFailure, CrashKind, CrashReport, PanicNote};
 pub use self::error::{CallError, PluginError};
 pub use self::grants::Grants;
-pub use self::info::{Counters, PluginInfo, PreviousRevision, ProbationInfo, UpgradeReport};
+pub use self::info::{Counters, MutedPeer, PluginInfo, PreviousRevision, ProbationInfo, UpgradeReport};
 pub use self::inspect::is_cut_off;
 pub use self::lifecycle::{
     ChangeOptions, KeptPlugin, LifecycleConfig, NotAllowed, PluginState, RevisionEvent, Rollback,
@@ -54,8 +59,10 @@ pub use self::lifecycle::{
 pub use self::mailbox::Caller;
 pub use self::metrics::Metric;
 pub use self::plugins::{Plugins, PluginsConfig};
+pub use self::poison::{DeadLetter, LetterEvent, MutePolicy};
 pub use self::policy::{PluginPolicy, Preemption};
 pub use self::revision::{PluginSettings, PluginSource};
+pub use self::supervision::{CrashCause, Quarantine, SupervisionPolicy};
 pub use self::trust::{Digest, SignatureFile, SignaturePolicy, SignatureProblem, Trust};
 
 /// Signs with the node's key.

@@ -124,6 +124,10 @@ impl Plugins {
         self.load_with(source, named, ChangeOptions::default()).await
     }
 
+    pub(super) fn store(&self) -> &Store {
+        &self.0.services.store
+    }
+
     /// The home of a plugin and the way to its actor.
     pub(super) fn find(&self, name: &str) -> Result<(Arc<Home>, mpsc::Sender<Control>), PluginError> {
         let running = self.running();
@@ -222,7 +226,8 @@ impl Plugins {
             Some(info) => {
                 let last = info.last_error.unwrap_or_default();
                 let message = format!(
-                    "plugin {plugin} is quarantined; upgrade or unload it, or roll it back. Its last crash: {last}"
+                    "plugin {plugin} is quarantined; upgrade or unload it, roll it back, or `weir plugin lift {plugin}` tries \
+                     it now. Its last crash: {last}"
                 );
                 Err(CallError::Failed(Failure { code: "plugin-quarantined".to_owned(), message }))
             }

@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::poison::MutePolicy;
+use super::store::Durability;
+use super::supervision::SupervisionPolicy;
+
 /// How running code is stopped when it takes too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Preemption {
@@ -52,6 +56,10 @@ pub struct PluginPolicy {
     pub store_value: u32,
     /// Keys and values of the store together, in bytes.
     pub store_bytes: u64,
+    /// When what a turn sends, asks, answers and calls may leave: at once, or when its writes are on the disk. Relaxed,
+    /// because it is a hundred times faster and what a crash loses is 50 ms of turns, never a part of one; protocols
+    /// that must not forget what they told a peer are made strict by the operator.
+    pub durability: Durability,
     /// Timers set at once.
     pub timers: u32,
     /// Largest snapshot that is carried over an upgrade, in bytes. A larger one is left out; the store is the truth.
@@ -62,15 +70,19 @@ pub struct PluginPolicy {
     pub pause: Duration,
     /// Largest file that is looked at, in bytes.
     pub file: usize,
-    /// Crashes within `crash_window` after which the plugin is quarantined.
-    pub crash_budget: usize,
-    /// See `crash_budget`.
-    pub crash_window: Duration,
     /// How long a new revision is watched after an upgrade: long enough to meet what it handles every few minutes.
     pub probation: Duration,
     /// Crashes in that time after which the revision before comes back. Not the first: one poisonous message of one
     /// peer says little about a revision.
     pub probation_crashes: usize,
+    /// How many crashes quarantine it, and how long it waits before it is started again.
+    pub supervision: SupervisionPolicy,
+    /// When a peer is muted, and for how long.
+    pub mute: MutePolicy,
+    /// Dead letters that are kept; the oldest go. As many as a person looks through.
+    pub dead_letters: usize,
+    /// Bytes of their bodies; the oldest go. Four of the largest messages.
+    pub dead_letter_bytes: u64,
     /// Lines one turn may log; the rest is counted.
     pub log_lines: u32,
     /// Names of metrics a plugin may use.
@@ -97,15 +109,18 @@ impl Default for PluginPolicy {
             store_key: 1_024,
             store_value: 1 << 20,
             store_bytes: 256 << 20,
+            durability: Durability::Relaxed,
             timers: 4_096,
             snapshot: 16 << 20,
             protocols: 64,
             pause: Duration::from_secs(10),
             file: 64 << 20,
-            crash_budget: 5,
-            crash_window: Duration::from_secs(60),
             probation: Duration::from_secs(300),
             probation_crashes: 3,
+            supervision: SupervisionPolicy::default(),
+            mute: MutePolicy::default(),
+            dead_letters: 256,
+            dead_letter_bytes: 4 << 20,
             log_lines: 256,
             metrics: 256,
         }

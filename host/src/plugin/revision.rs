@@ -13,6 +13,7 @@ use super::lifecycle::{KeptRecord, Layouts, PluginState, RevisionEvent};
 use super::limiter::Limiter;
 use super::manifest::Manifest;
 use super::meter::Meter;
+use super::store::Durability;
 use super::trust::Identity;
 use super::{PluginError, PluginPolicy, abi, inspect};
 
@@ -23,6 +24,8 @@ pub struct PluginSettings {
     pub config: serde_json::Value,
     /// Capabilities it may have if it asks for them.
     pub grants: Vec<String>,
+    /// When its turns' effects may leave; what [`PluginPolicy::durability`] says when nothing is said.
+    pub durability: Option<Durability>,
 }
 
 /// A file to load.
@@ -51,6 +54,8 @@ pub(super) struct Revision {
     pub(super) grants: Grants,
     /// The plugin's configuration as JSON text.
     pub(super) config: String,
+    /// When what its turns stage may leave.
+    pub(super) durability: Durability,
     pub(super) pre: abi::PluginPre<super::instance::InstanceState>,
     /// What it is, as far as the operator's trust goes.
     pub(super) identity: Identity,
@@ -100,7 +105,8 @@ impl Revision {
         let config = if settings.config.is_null() { "{}".to_owned() } else { settings.config.to_string() };
         // It was staged and verified by whoever knows its identity, and everything above had nothing against it.
         let state = Mutex::new(PluginState::Compiled);
-        Ok(Self { number, manifest, grants, config, pre, identity, path, state })
+        let durability = settings.durability.unwrap_or(policy.durability);
+        Ok(Self { number, manifest, grants, config, durability, pre, identity, path, state })
     }
 
     /// What it is doing.
@@ -152,6 +158,7 @@ impl Revision {
             signer: self.identity.signer.map(|signer| signer.to_string()),
             grants: self.grants.iter().map(str::to_owned).collect(),
             config: serde_json::from_str(&self.config).unwrap_or_default(),
+            durability: Some(self.durability),
         }
     }
 }

@@ -47,7 +47,10 @@ pub(super) enum Effect {
         protocol: ProtocolId,
         paused: bool,
     },
-    Report,
+    /// A verdict on a peer; named where it is muted for it if that happens too often.
+    Report {
+        abusive: Option<Box<(PeerId, ProtocolId)>>,
+    },
     /// An accepted call that changes nothing: `keep` counts it all the same.
     Nothing,
     /// A write of the store, and the moment before it.
@@ -283,7 +286,7 @@ impl Staged {
             Effect::Messages { .. }
             | Effect::Cancel(_)
             | Effect::Pause { .. }
-            | Effect::Report
+            | Effect::Report { .. }
             | Effect::Nothing
             | Effect::Write(_) => {}
         }
@@ -333,7 +336,7 @@ impl Staged {
                 put_back(&mut self.timers, id, before);
             }
             Effect::Write(mark) => self.writes.rewind(mark),
-            Effect::Cancel(_) | Effect::Pause { .. } | Effect::Report | Effect::Nothing => {}
+            Effect::Cancel(_) | Effect::Pause { .. } | Effect::Report { .. } | Effect::Nothing => {}
         }
     }
 
@@ -459,8 +462,8 @@ mod tests {
         assert_eq!(message(&mut staged, lane, b"abc"), Ok(()));
         assert_eq!(message(&mut staged, lane, b"def"), Err(OverBudget));
         assert_eq!(message(&mut staged, lane, b"de"), Ok(()));
-        assert_eq!(staged.push(Effect::Report), Ok(()));
-        assert_eq!(staged.push(Effect::Report), Err(OverBudget));
+        assert_eq!(staged.push(Effect::Report { abusive: None }), Ok(()));
+        assert_eq!(staged.push(Effect::Report { abusive: None }), Err(OverBudget));
     }
 
     #[test]

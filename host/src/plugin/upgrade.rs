@@ -10,7 +10,6 @@ use super::commit::commit;
 use super::crash::{CallFailure, CrashKind};
 use super::instance::Instance;
 use super::lifecycle::{Plan, RevisionEvent};
-use super::mailbox::Batch;
 use super::revision::Revision;
 use crate::protocol::{Handler, News, ProtocolId, ProtocolSpec};
 
@@ -139,6 +138,7 @@ impl Actor {
             info.digest = identity.digest.to_string();
             info.signer = identity.signer.map(|signer| signer.to_string());
             info.data_version = manifest.data_version;
+            info.durability = self.revision.durability;
         });
     }
 
@@ -223,8 +223,8 @@ impl Actor {
         self.work_off_changed(&revision).await;
         let held = Instant::now();
         self.tick();
-        let (quarantined, retired) = (self.instance.is_none(), self.revision.clone());
-        if !quarantined {
+        let (quarantined, retired) = (self.is_quarantined(), self.revision.clone());
+        if self.instance.is_some() {
             self.step(RevisionEvent::Drained);
         }
         let (old, snapshot, snapshot_skipped) = self.snapshot(plan).await;
@@ -255,14 +255,11 @@ impl Actor {
         }
         drop(old);
         if snapshot_bytes.is_none() {
-            self.abandon(&Batch::default());
+            self.abandon(&self.left_to_rescue());
         }
-        if quarantined {
-            self.home.services.desk.enter(&self.home.name, self.home.mailbox.clone());
-        }
-        self.budget.forget();
         self.comeback = None;
         retired.retire();
+        self.begin_anew().await;
         let pause = held.elapsed();
         self.succeed(Some(retired), plan.step, quarantined).await;
         let (copied_bytes, restored_bytes) = (ground.copied, ground.restored);
@@ -280,16 +277,17 @@ impl Actor {
             return self.step(RevisionEvent::Resumed);
         }
         self.step(RevisionEvent::Crashed);
-        self.abandon(&Batch::default());
+        self.abandon(&self.left_to_rescue());
         // Whether it lives or is quarantined, the operator sees it in the list.
-        let _ = self.restart().await;
+        self.revive().await;
     }
 
     /// Asks the running instance for its memory. A failure costs the instance, not the upgrade, and it takes a bounded
     /// time, whatever the old code does.
     async fn snapshot(&mut self, plan: Plan) -> (Option<Instance>, Option<Vec<u8>>, Option<String>) {
         let Some(old) = self.instance.take() else {
-            return (None, None, Some("the plugin was quarantined".to_owned()));
+            let state = if self.is_quarantined() { "quarantined" } else { "waiting to be started again" };
+            return (None, None, Some(format!("the plugin was {state}")));
         };
         if plan.restore.is_some() {
             return (Some(old), None, Some("the store is another one".to_owned()));
@@ -316,5 +314,5 @@ impl Actor {
 }
 
 fn not_called(kind: CrashKind, reason: &str) -> CallFailure {
-    CallFailure { kind, reason: reason.to_owned(), panic: None, refused_memory: None, backtrace: Vec::new() }
+    CallFailure::new(kind, reason)
 }

@@ -97,13 +97,20 @@ pub enum News {
     Withdrawn(RequestToken),
 }
 
-/// The handler takes nothing any more.
+/// Why a handler does not take a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the handler is gone")]
-pub struct HandlerGone;
+pub enum NotTaken {
+    /// It takes nothing any more.
+    #[error("the handler is gone")]
+    Gone,
+    /// It takes nothing from this peer by this protocol for so long: the stream is stopped as muted, and requests in the
+    /// batch are refused with the code `muted`.
+    #[error("the peer is muted for {} s", .0.as_secs())]
+    Muted(Duration),
+}
 
 /// What [`Handler::deliver`] returns.
-pub type Delivered<'a> = Pin<Box<dyn Future<Output = Result<(), HandlerGone>> + Send + 'a>>;
+pub type Delivered<'a> = Pin<Box<dyn Future<Output = Result<(), NotTaken>> + Send + 'a>>;
 
 /// Takes what arrives for a protocol.
 ///
@@ -125,7 +132,8 @@ pub trait Handler: Send + Sync + 'static {
     /// When the future is dropped before it is ready, nothing of the batch was taken.
     ///
     /// # Errors
-    /// [`HandlerGone`] when it will never take anything again.
+    /// [`NotTaken::Gone`] when it will never take anything again, [`NotTaken::Muted`] when it will for a while not take
+    /// anything of this peer.
     fn deliver(&self, batch: InBatch) -> Delivered<'_>;
 
     /// Takes news. Must not wait and must not call back into the node.

@@ -13,7 +13,7 @@ use super::outbound::LONGEST_ASK;
 use super::pairs::{Pair, PeerPairs};
 use super::requests::{Asker, MAX_REQUESTS};
 use super::state::belongs;
-use super::{AskError, AskId, HandlerGone, InBatch, Inbound, News};
+use super::{AskError, AskId, InBatch, Inbound, News, NotTaken};
 use crate::peer::PeerId;
 use crate::stream::{Delivery, Inlet, Opening, OutFrame, Outlet};
 use crate::wire::{Failure, Frame, FrameKind, StopCode, StreamHeader};
@@ -164,14 +164,32 @@ impl Door {
                 biased;
                 () = self.pair.closed.cancelled() => return Err(StopCode::Unregistered),
                 // What waits for room at one handler goes to the one that replaces it.
-                () = served.over.cancelled() => Err(HandlerGone),
+                () = served.over.cancelled() => Err(NotTaken::Gone),
                 taken = served.handler.deliver(batch.clone()) => taken,
             };
             match taken {
                 Ok(()) => return Ok(()),
-                Err(HandlerGone) if served.over.is_cancelled() => served = self.pair.registration.served(),
-                Err(HandlerGone) if self.pair.closed.is_cancelled() => return Err(StopCode::Unregistered),
-                Err(HandlerGone) => return Err(StopCode::HandlerGone),
+                Err(_) if served.over.is_cancelled() => served = self.pair.registration.served(),
+                Err(NotTaken::Muted(time)) => {
+                    self.refuse_muted(&batch, time);
+                    return Err(StopCode::Muted);
+                }
+                Err(NotTaken::Gone) if self.pair.closed.is_cancelled() => return Err(StopCode::Unregistered),
+                Err(NotTaken::Gone) => return Err(StopCode::HandlerGone),
+            }
+        }
+    }
+
+    /// Whoever asks is told at once; a stream that is stopped tells only of messages.
+    fn refuse_muted(&self, batch: &InBatch, time: Duration) {
+        // Rounded up, so that who waits for so long is heard.
+        let message = format!("muted for {} for another {} s", batch.protocol, time.as_secs() + 1);
+        for item in &batch.items {
+            let Inbound::Request { token, .. } = item else { continue };
+            let taken = lock(&self.node.requests).take(*token);
+            if let Some((_, id)) = taken {
+                let failure = Failure { code: "muted".into(), message: message.clone() };
+                self.pair.lane.push(vec![OutFrame::Refusal { id, failure }]);
             }
         }
     }

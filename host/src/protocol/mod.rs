@@ -43,7 +43,7 @@ pub use exchange::ExchangeStats;
 pub use groups::{
     Group, GroupError, GroupName, MAX_GROUP_MEMBERS, MAX_GROUP_NAME, MAX_GROUPS, MemberError, PeerGroups,
 };
-pub use handler::{Delivered, Handler, HandlerGone, InBatch, Inbound, News, RequestToken};
+pub use handler::{Delivered, Handler, InBatch, Inbound, News, NotTaken, RequestToken};
 pub use id::{InvalidProtocolId, MAX_PROTOCOL_ID, ProtocolId};
 pub use manager::{ProtocolManager, ProtocolPolicy, ProtocolStats, RegisteredProtocol, Streams};
 pub use native::{Inbox, NativeEvent, NativeHandler, native};

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::{Delivered, Handler, HandlerGone, InBatch, Inbound, News, NewsBoard, ProtocolId};
+use super::{Delivered, Handler, InBatch, Inbound, News, NewsBoard, NotTaken, ProtocolId};
 use crate::peer::PeerId;
 
 /// What a native protocol hears.
@@ -175,7 +175,7 @@ impl Handler for NativeHandler {
                     Err(batch) => batch,
                 };
                 if !self.0.queue().takes(&batch) {
-                    return Err(HandlerGone);
+                    return Err(NotTaken::Gone);
                 }
                 room.await;
             }

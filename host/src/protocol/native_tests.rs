@@ -55,11 +55,11 @@ async fn a_full_inbox_makes_the_stream_wait_and_an_end_purges_and_counts() {
 #[tokio::test]
 async fn nobody_delivers_before_its_welcome_or_after_its_farewell() {
     let (handler, mut inbox) = native(8);
-    assert_eq!(handler.deliver(batch(1)).await, Err(HandlerGone));
+    assert_eq!(handler.deliver(batch(1)).await, Err(NotTaken::Gone));
     handler.news(supported(1));
     handler.deliver(batch(1)).await.expect("room");
     handler.news(unsupported(1));
-    assert_eq!(handler.deliver(batch(1)).await, Err(HandlerGone));
+    assert_eq!(handler.deliver(batch(1)).await, Err(NotTaken::Gone));
     let events = all(&mut inbox).await;
     assert!(!events.iter().any(|event| matches!(event, NativeEvent::Batch(_))), "{events:?}");
 }
@@ -69,7 +69,7 @@ async fn a_dropped_inbox_is_told() {
     let (handler, inbox) = native(1);
     handler.news(supported(1));
     drop(inbox);
-    assert_eq!(handler.deliver(batch(1)).await, Err(HandlerGone));
+    assert_eq!(handler.deliver(batch(1)).await, Err(NotTaken::Gone));
 }
 
 #[tokio::test]
@@ -81,7 +81,7 @@ async fn the_one_that_was_replaced_reads_what_it_took_and_then_the_farewell() {
     let mut waiting = handler.deliver(batch(1));
     assert!(poll(&mut waiting).is_none(), "no room");
     handler.taken_over(&id());
-    assert_eq!(waiting.await, Err(HandlerGone), "it is the successor's");
+    assert_eq!(waiting.await, Err(NotTaken::Gone), "it is the successor's");
     drop(handler);
     let expected = [
         NativeEvent::News(supported(1)),

@@ -60,23 +60,19 @@ fn stamp(metadata: &Metadata) -> Stamp {
     Stamp { size: metadata.len(), modified, inode: metadata.ino() }
 }
 
-fn problem(code: &str, message: impl Into<String>) -> Problem {
-    Problem { code: code.to_owned(), message: message.into() }
-}
-
 /// Reads a plugin's file, its settings and its signature.
 pub(in crate::node) fn read(plugin: &Path) -> Result<ReadFile, Problem> {
     let unreadable = |path: &Path| {
         let shown = path.display().to_string();
-        move |error: io::Error| problem("plugin-unreadable", format!("cannot read {shown}: {error}"))
+        move |error: io::Error| Problem::new("plugin-unreadable", format!("cannot read {shown}: {error}"))
     };
     let size = fs::metadata(plugin).map_err(unreadable(plugin))?.len();
     if size > MAX_PLUGIN_FILE as u64 {
         let (size, limit) = (format_size(size), format_size(MAX_PLUGIN_FILE as u64));
-        return Err(problem("plugin-too-large", format!("{size} is more than a plugin may have ({limit})")));
+        return Err(Problem::new("plugin-too-large", format!("{size} is more than a plugin may have ({limit})")));
     }
     let bytes = fs::read(plugin).map_err(unreadable(plugin))?;
-    let settings = read_plugin_file(plugin).map_err(|error| problem(error.code(), error.to_string()))?;
+    let settings = read_plugin_file(plugin).map_err(|error| Problem::new(error.code(), error.to_string()))?;
     let signature = beside(&signature_of(plugin)).map_err(unreadable(&signature_of(plugin)))?;
     let described = serde_json::to_vec(&(&settings, &signature)).unwrap_or_default();
     let content = Content { digest: Digest::of(&bytes), beside: Digest::of(&described), cut_off: is_cut_off(&bytes) };

@@ -156,7 +156,13 @@ impl PluginDesk {
     }
 
     fn settled(&self, path: PathBuf, outcome: Result<String, OperateError>) {
-        let outcome = outcome.map_err(|error| Problem { code: error.code().to_owned(), message: error.to_string() });
+        let outcome = outcome.map_err(|error| Problem {
+            next_step: match &error {
+                OperateError::Plugin(error) => Some(error.next_step()),
+                _ => None,
+            },
+            ..Problem::new(error.code(), error.to_string())
+        });
         self.report(&path, outcome.as_ref().err());
         self.dropin.handle(Event::Done(path, outcome));
     }

@@ -19,6 +19,9 @@ fn line(mut text: String, limit: usize) -> String {
 
 impl Host for InstanceState {
     fn write(&mut self, level: Level, target: String, message: String) -> wasmtime::Result<()> {
+        if self.aside {
+            return Ok(());
+        }
         if self.log_lines >= self.home.policy().log_lines {
             add(&self.home.counts.log_lines_dropped, 1);
             return Ok(());

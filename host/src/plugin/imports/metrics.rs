@@ -5,12 +5,16 @@ use crate::plugin::instance::InstanceState;
 
 impl Host for InstanceState {
     fn count(&mut self, name: String, by: u64) -> wasmtime::Result<()> {
-        self.home.metrics().count(&name, by);
+        if !self.aside {
+            self.home.metrics().count(&name, by);
+        }
         Ok(())
     }
 
     fn gauge(&mut self, name: String, value: f64) -> wasmtime::Result<()> {
-        self.home.metrics().gauge(&name, value);
+        if !self.aside {
+            self.home.metrics().gauge(&name, value);
+        }
         Ok(())
     }
 }

@@ -145,7 +145,9 @@ impl Host for InstanceState {
         let why: String = why.chars().take(200).collect();
         let plugin = self.home.name.as_str();
         tracing::debug!(target: "weir::plugin", plugin, peer = %peer.short(), key, ?verdict, why, "verdict on a peer");
-        self.stage(Effect::Report)
+        let abusive = self.protocol(key).filter(|_| matches!(verdict, Verdict::Abusive));
+        let abusive = abusive.map(|spec| Box::new((peer, spec.id.clone())));
+        self.stage(Effect::Report { abusive })
     }
 }
 

@@ -158,8 +158,8 @@ impl Actor {
     /// Goes back to the revision before, because the one that runs crashed more than it may while it was watched and the
     /// one before can read what it wrote. None when that is not so, or it cannot be made; nothing has changed then.
     ///
-    /// The instance is gone when this returns, and `self.revision` is the one before: whoever calls it makes it anew, as
-    /// after any crash. Bounded by the time it takes to compile a file, where the one before is not in memory.
+    /// The instance is gone when this returns, and `self.revision` is the one before: it is made anew as after any crash,
+    /// and goes on with what was left of the batch. Bounded by the time it takes to compile a file, where the one before is not in memory.
     pub(in crate::plugin) async fn fall_back(&mut self, report: &CrashReport) -> Option<()> {
         let ruling = self.probation.as_ref().map_or(Ruling::Stay, |probation| probation.exhausted(Instant::now()));
         if ruling != Ruling::FallBack {
@@ -182,7 +182,8 @@ impl Actor {
             data_version: failed.manifest.data_version,
             snapshot: None,
         });
-        self.budget.forget();
+        self.supervision.begin_anew();
+        self.fresh = true;
         let (name, from, to) = (self.home.name.clone(), &failed.manifest.version, &kept.version);
         let why =
             format!("went back from {from} to {to}, because {from} crashed too often after its upgrade: {report}");

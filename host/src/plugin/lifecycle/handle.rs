@@ -18,10 +18,12 @@ use crate::plugin::info::{PluginInfo, UpgradeReport};
 use crate::plugin::instance::Instance;
 use crate::plugin::mailbox::Mailbox;
 use crate::plugin::plugins::{Plugins, Running};
+use crate::plugin::records::RecordError;
 use crate::plugin::revision::{PluginSettings, PluginSource, Revision};
+use crate::plugin::supervision::Quarantines;
 use crate::plugin::trust::{Identity, Owner};
 use crate::plugin::upgrade::Swap;
-use crate::plugin::{CrashReport, Digest, PluginError, abi};
+use crate::plugin::{CrashReport, Digest, PluginError, Quarantine, abi};
 
 /// Requests to one actor that may wait; lifecycle calls are serialised anyway.
 const CONTROL_QUEUE: usize = 4;
@@ -67,17 +69,25 @@ impl Plugins {
         if let Some(chain) = chain {
             home.lineage().turn(chain, None);
         }
+        home.letters.open().await.map_err(|error| store_failed(&name, error))?;
         let mut actor = Actor::new(self.0.engine.clone(), home.clone(), revision.clone());
-        let instance = self.instance(&home, &revision).await?;
-        let cause = if options.boot { abi::Cause::Boot } else { abi::Cause::Load };
-        actor.first(instance, cause, restore).await?;
+        // One that the node had to quarantine before it ended stays so until its time is over.
+        let quarantine = self.quarantine_of(&revision)?;
+        let quarantined = quarantine.is_some_and(|quarantine| actor.restore_quarantine(quarantine));
+        if !quarantined {
+            let instance = self.instance(&home, &revision).await?;
+            let cause = if options.boot { abi::Cause::Boot } else { abi::Cause::Load };
+            actor.first(instance, cause, restore).await?;
+        }
         // What cannot be noted now is noted with the next change; the plugin runs.
         if let Err(error) = archive.set_owner(&name, &owner).await {
             tracing::error!(target: "weir::plugin", plugin = name, %error, "the owner of a store is not noted");
         }
         actor.succeed(None, step, false).await;
         self.stage().shelve(digest, bytes).await;
-        self.desk().enter(&name, mailbox);
+        if !quarantined {
+            self.desk().enter(&name, mailbox);
+        }
         let (control, asked) = mpsc::channel(CONTROL_QUEUE);
         let task = tokio::spawn(actor.run(asked));
         let info = home.info();
@@ -107,18 +117,15 @@ impl Plugins {
     async fn instance(&self, home: &Arc<Home>, revision: &Arc<Revision>) -> Result<Instance, PluginError> {
         let now = self.0.services.runtime.clock.unix_ms();
         Instance::create(&self.0.engine, home, revision, now).await.map_err(|failure| {
-            let manifest = &revision.manifest;
-            let report = CrashReport {
-                plugin: manifest.name.clone(),
-                version: manifest.version.clone(),
-                revision: revision.number,
-                event: "instantiation".to_owned(),
-                position: None,
-                peer: None,
-                failure,
-            };
+            let report = CrashReport::new(&revision.manifest, revision.number, "instantiation", None, None, failure);
             PluginError::Start { report: Box::new(report) }
         })
+    }
+
+    fn quarantine_of(&self, revision: &Revision) -> Result<Option<Quarantine>, PluginError> {
+        let (name, digest) = (&revision.manifest.name, revision.identity.digest.to_string());
+        let found = Quarantines::new(&self.0.services.store).of(name, &digest);
+        found.map_err(|error| store_failed(name, error))
     }
 
     /// [`Plugins::upgrade`] with all that an operator may say.
@@ -255,7 +262,7 @@ impl Plugins {
     pub fn settings(&self, name: &str) -> Option<PluginSettings> {
         let (home, _) = self.find(name).ok()?;
         let kept = home.lineage().chain()?.running.clone();
-        Some(PluginSettings { config: kept.config, grants: kept.grants })
+        Some(PluginSettings { config: kept.config, grants: kept.grants, durability: kept.durability })
     }
 
     /// The revision to load in the place of a file that was rolled back from; None for every other file.
@@ -270,6 +277,10 @@ impl Plugins {
         let KeptRecord { version, signature, .. } = kept;
         Ok(Some(KeptPlugin { name, version, source, signature }))
     }
+}
+
+fn store_failed(plugin: &str, error: RecordError) -> PluginError {
+    PluginError::Store { plugin: plugin.to_owned(), reason: error.to_string() }
 }
 
 /// Whose the plugin's store is after this file got it.
@@ -294,6 +305,7 @@ fn new_info(revision: &Revision) -> PluginInfo {
         digest: identity.digest.to_string(),
         signer: identity.signer.map(|signer| signer.to_string()),
         data_version: manifest.data_version,
+        durability: revision.durability,
         ..PluginInfo::named(&manifest.name)
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::succession::Layouts;
+use crate::plugin::store::Durability;
 
 /// One revision as it is kept.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -25,6 +26,8 @@ pub(in crate::plugin) struct KeptRecord {
     pub(in crate::plugin) grants: Vec<String>,
     /// Its configuration.
     pub(in crate::plugin) config: serde_json::Value,
+    /// When what its turns stage may leave.
+    pub(in crate::plugin) durability: Option<Durability>,
 }
 
 impl KeptRecord {

@@ -100,7 +100,8 @@ impl Stage<'_> {
             tokio::task::spawn_blocking(take).await.unwrap_or_else(|error| Err(std::io::Error::other(error)))
         };
         let bytes = bytes.map_err(|error| lost(format!("its file cannot be read ({error})")))?;
-        let settings = PluginSettings { config: kept.config.clone(), grants: kept.grants.clone() };
+        let settings =
+            PluginSettings { config: kept.config.clone(), grants: kept.grants.clone(), durability: kept.durability };
         Ok(PluginSource { bytes, path: kept.file.clone(), settings })
     }
 

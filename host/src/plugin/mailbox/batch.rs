@@ -1,5 +1,9 @@
 //! What a turn takes out of the mailbox: items with their place in one shared list of bodies.
 
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
 use crate::peer::PeerId;
 use crate::plugin::CallError;
 use crate::protocol::{AskError, AskId, News, ProtocolId, RequestToken};
@@ -12,7 +16,8 @@ pub(in crate::plugin) struct Place {
 }
 
 /// Who calls a command.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Caller {
     /// An operator or app: the name of its token, `local` for the socket.
     Operator(String),
@@ -60,6 +65,38 @@ pub(in crate::plugin) enum Item {
 }
 
 impl Item {
+    /// Whether it carries what another plugin's turn said, which may not be on the disk yet.
+    pub(in crate::plugin) fn tells_of_others(&self) -> bool {
+        match self {
+            Self::Called { .. } => true,
+            Self::Command(head, _) => matches!(head.caller, Caller::Plugin(_)),
+            _ => false,
+        }
+    }
+
+    /// Where its body is, if it has one.
+    pub(in crate::plugin) fn place(&self) -> Option<Place> {
+        match self {
+            Self::Message { body, .. }
+            | Self::Request { body, .. }
+            | Self::Command(_, body)
+            | Self::Response { outcome: Ok(body), .. }
+            | Self::Called { outcome: Ok(body), .. } => Some(*body),
+            _ => None,
+        }
+    }
+
+    fn place_mut(&mut self) -> Option<&mut Place> {
+        match self {
+            Self::Message { body, .. }
+            | Self::Request { body, .. }
+            | Self::Command(_, body)
+            | Self::Response { outcome: Ok(body), .. }
+            | Self::Called { outcome: Ok(body), .. } => Some(body),
+            _ => None,
+        }
+    }
+
     /// The name of the event in reports.
     pub(in crate::plugin) fn kind(&self) -> &'static str {
         match self {
@@ -98,30 +135,19 @@ impl Batch {
         self.bodies.get(start..start + place.len as usize).unwrap_or_default()
     }
 
-    /// A batch of one of the items, with its body alone.
-    pub(in crate::plugin) fn single(&self, item: &Item) -> Self {
-        let mut item = item.clone();
-        let mut single = Self::default();
-        match &mut item {
-            Item::Message { lane, .. } | Item::Request { lane, .. } => {
-                single.lanes.extend(self.lanes.get(*lane as usize).cloned());
-                *lane = 0;
-            }
-            _ => {}
+    /// A batch of the items at these positions that are wanted, with their bodies alone.
+    pub(in crate::plugin) fn part(&self, positions: Range<usize>, wanted: impl Fn(&Item) -> bool) -> Self {
+        let items = self.items.get(positions).unwrap_or_default();
+        let mut items: Vec<_> = items.iter().filter(|item| wanted(item)).cloned().collect();
+        let places = || self.items.iter().filter_map(Item::place);
+        debug_assert!(places().is_sorted_by_key(|place| place.at), "bodies lie in the order of their items");
+        let start = items.iter().filter_map(Item::place).map(|place| place.at).min().unwrap_or(0);
+        let end = items.iter().filter_map(Item::place).map(|place| place.at + place.len).max().unwrap_or(start);
+        for place in items.iter_mut().filter_map(Item::place_mut) {
+            place.at -= start;
         }
-        match &mut item {
-            Item::Message { body, .. }
-            | Item::Request { body, .. }
-            | Item::Command(_, body)
-            | Item::Response { outcome: Ok(body), .. }
-            | Item::Called { outcome: Ok(body), .. } => {
-                single.bodies = self.body(*body).to_vec();
-                body.at = 0;
-            }
-            _ => {}
-        }
-        single.items.push(item);
-        single
+        let bodies = self.bodies.get(start as usize..end as usize).unwrap_or_default().to_vec();
+        Self { items, bodies, lanes: self.lanes.clone() }
     }
 
     /// The peer behind an item.
@@ -141,5 +167,23 @@ impl Batch {
             },
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_has_its_own_bodies_and_no_others() {
+        let message = |at, len| Item::Message { lane: 0, body: Place { at, len } };
+        let items = vec![message(0, 2), Item::Timer(7), message(2, 3), message(5, 1)];
+        let lanes = vec![(PeerId::from_bytes([1; 32]), "/a/1".parse().expect("an id"))];
+        let batch = Batch { items, bodies: b"aabbbc".to_vec(), lanes: lanes.clone() };
+        let part = batch.part(1..3, |_| true);
+        assert_eq!(part, Batch { items: vec![Item::Timer(7), message(0, 3)], bodies: b"bbb".to_vec(), lanes });
+        let last = batch.part(0..4, |item| item.place().is_some_and(|place| place.len != 2));
+        assert_eq!((last.bodies.as_slice(), last.items.len()), (&b"bbbc"[..], 2));
+        assert_eq!(batch.part(1..2, |_| true).bodies, b"");
     }
 }

@@ -5,6 +5,7 @@ mod news;
 mod state;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ pub(super) use self::batch::{Batch, CommandHead, Item, Place};
 use self::state::{Admission, Stay};
 pub(super) use self::state::{Bounds, MailboxState};
 use super::{CallError, PluginPolicy};
-use crate::protocol::{AskError, AskId, Delivered, Handler, HandlerGone, InBatch, News, ProtocolId, RequestToken};
+use crate::peer::PeerId;
+use crate::protocol::{AskError, AskId, Delivered, Handler, InBatch, News, NotTaken, ProtocolId, RequestToken};
 
 /// Takes what arrives for a plugin; its actor takes it out in batches.
 ///
@@ -30,6 +32,10 @@ pub(super) struct Mailbox {
     filled: Notify,
     paused: watch::Sender<HashMap<ProtocolId, Instant>>,
     pause: Duration,
+    /// Of whom nothing is taken, and until when.
+    muted: Mutex<HashMap<(PeerId, ProtocolId), Instant>>,
+    /// Messages and requests of muted peers that were turned away.
+    turned_away: AtomicU64,
 }
 
 impl Mailbox {
@@ -49,6 +55,8 @@ impl Mailbox {
             filled: Notify::new(),
             paused: watch::Sender::new(HashMap::new()),
             pause: policy.pause,
+            muted: Mutex::default(),
+            turned_away: AtomicU64::new(0),
         }
     }
 
@@ -124,6 +132,49 @@ impl Mailbox {
         });
     }
 
+    /// Takes nothing of a peer by a protocol until then, and forgets what waits of it: the requests among that.
+    pub(super) fn mute(&self, name: &(PeerId, ProtocolId), until: Instant) -> Vec<RequestToken> {
+        self.muted().insert(name.clone(), until);
+        let requests = self.state().mute(name);
+        self.filled.notify_one();
+        requests
+    }
+
+    /// Hears a peer again before its time.
+    pub(super) fn unmute(&self, name: &(PeerId, ProtocolId)) {
+        self.muted().remove(name);
+    }
+
+    /// How long the peer is muted for the protocol from now on, if it is.
+    pub(super) fn is_muted(&self, peer: PeerId, protocol: &ProtocolId) -> Option<Duration> {
+        let mut muted = self.muted();
+        if muted.is_empty() {
+            return None;
+        }
+        let name = (peer, protocol.clone());
+        let left = muted.get(&name)?.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            muted.remove(&name);
+            return None;
+        }
+        Some(left)
+    }
+
+    fn muted(&self) -> MutexGuard<'_, HashMap<(PeerId, ProtocolId), Instant>> {
+        self.muted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Messages and requests of muted peers that were turned away.
+    pub(super) fn turned_away(&self) -> u64 {
+        self.turned_away.load(Ordering::Relaxed)
+    }
+
+    fn turn_away(&self, batch: &InBatch) -> Option<NotTaken> {
+        let left = self.is_muted(batch.peer, &batch.protocol)?;
+        self.turned_away.fetch_add(batch.items.len() as u64, Ordering::Relaxed);
+        Some(NotTaken::Muted(left))
+    }
+
     /// Lifts every pause: the one who asked for them is gone.
     pub(super) fn resume_all(&self) {
         self.paused.send_modify(HashMap::clear);
@@ -172,17 +223,24 @@ impl Mailbox {
         Attempt::Taken
     }
 
-    async fn take_in(&self, batch: InBatch) -> Result<(), HandlerGone> {
+    async fn take_in(&self, batch: InBatch) -> Result<(), NotTaken> {
         self.unpaused(&batch.protocol).await;
+        if let Some(muted) = self.turn_away(&batch) {
+            return Err(muted);
+        }
         let (stay, cost) = match self.attempt(&batch) {
             Attempt::Taken => return Ok(()),
             Attempt::Full(stay, cost) => (stay, cost),
-            Attempt::Gone => return Err(HandlerGone),
+            Attempt::Gone => return Err(NotTaken::Gone),
         };
         // Nothing is taken before the permit is there, and nothing waits after it: dropping this future is safe.
-        let permit = self.room.acquire_many(cost).await.map_err(|_| HandlerGone)?;
+        let permit = self.room.acquire_many(cost).await.map_err(|_| NotTaken::Gone)?;
+        // It may have been muted while it waited.
+        if let Some(muted) = self.turn_away(&batch) {
+            return Err(muted);
+        }
         if !self.state().push(stay, &batch, cost) {
-            return Err(HandlerGone);
+            return Err(NotTaken::Gone);
         }
         permit.forget();
         self.filled.notify_one();
@@ -201,7 +259,7 @@ enum Attempt {
 
 impl Handler for Mailbox {
     fn try_deliver(&self, batch: InBatch) -> Result<(), InBatch> {
-        if !self.paused.borrow().is_empty() {
+        if !self.paused.borrow().is_empty() || self.is_muted(batch.peer, &batch.protocol).is_some() {
             return Err(batch);
         }
         match self.attempt(&batch) {

@@ -249,6 +249,28 @@ impl MailboxState {
         self.news.unsupported(name, told);
     }
 
+    /// Forgets what waits of a peer that is muted from now on, and tells its messages as missed: the requests among it.
+    pub(super) fn mute(&mut self, name: &(PeerId, ProtocolId)) -> Vec<RequestToken> {
+        let Some(stay) = self.lanes.get(name).and_then(|lane| lane.stay) else { return Vec::new() };
+        let (mut messages, mut requests) = (0, Vec::new());
+        for entry in self.queue.iter_mut().flat_map(|segment| &mut segment.entries) {
+            match entry.what {
+                What::Message(of) if of == stay => messages += 1,
+                What::Request(of, token, _) if of == stay => requests.push(token),
+                _ => continue,
+            }
+            entry.what = What::Nothing;
+        }
+        for token in &requests {
+            self.waiting_requests.remove(token);
+        }
+        self.purged += messages + requests.len() as u64;
+        if messages > 0 {
+            self.news.missed(name.clone(), messages);
+        }
+        requests
+    }
+
     /// Another handler serves the protocol: everybody is gone from it, and what waits of it is told as missed.
     pub(super) fn taken_over(&mut self, protocol: &ProtocolId) {
         let gone: BTreeSet<_> = self.lanes.keys().filter(|(_, of)| of == protocol).cloned().collect();

@@ -155,3 +155,21 @@ fn commands_are_limited_and_come_back_when_it_closes() {
     assert!(!state.command(head(4), b""));
     assert_eq!(state.admit(peer(1), &protocol()), Admission::Closed);
 }
+
+#[test]
+fn a_muted_peer_leaves_nothing_behind_but_the_count() {
+    let mut state = MailboxState::new(BOUNDS);
+    state.news(supported(1));
+    state.news(supported(2));
+    state.take();
+    push(&mut state, &messages(1, &[b"a", b"b"]));
+    push(&mut state, &messages(2, &[b"c"]));
+    let timeout = Duration::from_secs(1);
+    let request = Inbound::Request { token: RequestToken(7), timeout, body: Bytes::new() };
+    push(&mut state, &InBatch { peer: peer(1), protocol: protocol(), items: vec![request] });
+    assert_eq!(state.mute(&(peer(1), protocol())), [RequestToken(7)]);
+    let (batch, freed) = state.take();
+    assert_eq!(shown(&batch), ["missed", "2:c"]);
+    assert_eq!((freed, state.purged()), (4 * 16, 3));
+    assert!(push(&mut state, &messages(1, &[b"d"])), "its stay goes on");
+}

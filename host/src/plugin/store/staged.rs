@@ -109,6 +109,11 @@ impl StagedWrites {
         Self { below, limits, writes: BTreeMap::new(), journal: Vec::new(), delta: 0, size: 0 }
     }
 
+    /// Nothing staged, over another namespace, with the same limits.
+    pub(in crate::plugin) fn elsewhere(&self, below: Namespace) -> Self {
+        Self::new(below, self.limits.clone())
+    }
+
     /// The value of a key as the turn sees it.
     ///
     /// # Errors

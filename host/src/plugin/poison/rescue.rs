@@ -1,0 +1,236 @@
+//! Runs a failed batch again, one run a step, as `state` says.
+
+use tokio::time::Instant;
+
+use super::state::{Event, Next, Replay, Run, Why};
+use crate::plugin::actor::Actor;
+use crate::plugin::crash::{CallFailure, CrashKind};
+use crate::plugin::events;
+use crate::plugin::home::add;
+use crate::plugin::mailbox::{Batch, Item};
+use crate::plugin::supervision::CrashCause;
+
+/// A batch that is handled in parts.
+pub(in crate::plugin) struct Rescue {
+    batch: Batch,
+    replay: Replay,
+    run: Run,
+    /// The failure of the last run that failed.
+    failure: Option<CallFailure>,
+    /// It failed before; else it is only too large for one turn.
+    again: bool,
+}
+
+impl Rescue {
+    /// A batch that goes well so far and is too large for one turn.
+    pub(in crate::plugin) fn paced(batch: Batch, most: usize) -> Self {
+        Self::new(batch, most, false)
+    }
+
+    fn new(batch: Batch, most: usize, again: bool) -> Self {
+        let mut replay = Replay::new(batch.items.len(), most);
+        let run = match replay.begin() {
+            Next::Run(run) => run,
+            Next::Culprit(_) | Next::Done => Run { events: 0..0, fresh: false },
+        };
+        Self { batch, replay, run, failure: None, again }
+    }
+
+    /// Runs that it takes when nothing fails any more, about, and the starts between them.
+    pub(in crate::plugin) fn steps(&self) -> usize {
+        2 * self.replay.left().len()
+    }
+
+    /// What is left of the batch.
+    pub(in crate::plugin) fn left(&self) -> Batch {
+        self.batch.part(self.replay.left(), |_| true)
+    }
+}
+
+impl Actor {
+    /// Takes over a batch whose turn failed.
+    pub(in crate::plugin) async fn rescue(&mut self, batch: Batch, failure: CallFailure) {
+        self.abandon(&batch);
+        let rescue = Rescue::new(batch, usize::MAX, true);
+        self.ended(rescue, Err(failure)).await;
+    }
+
+    /// One run of the batch that is being rescued.
+    pub(in crate::plugin) async fn rescue_step(&mut self, mut rescue: Rescue) {
+        if rescue.run.fresh && !self.fresh {
+            // What the instance had open would not survive the culprit either.
+            self.instance = None;
+            self.abandon(&rescue.left());
+            self.rescue = Some(rescue);
+            return;
+        }
+        let part = self.part(&mut rescue);
+        if part.items.is_empty() {
+            return self.ended(rescue, Ok(())).await;
+        }
+        if rescue.again {
+            add(&self.home.counts.replays, 1);
+        }
+        let (_, outcome) = self.turn(part, rescue.again).await;
+        self.ended(rescue, outcome).await;
+    }
+
+    /// The events of the next run that concern the instance that lives now. The others are settled here.
+    fn part(&self, rescue: &mut Rescue) -> Batch {
+        let Some(instance) = &self.instance else { return Batch::default() };
+        let (batch, range) = (&rescue.batch, rescue.run.events.clone());
+        let mut unheard = Vec::new();
+        let part = {
+            let ledger = self.home.ledger();
+            let concerns = |item: &Item| events::concerns(item, batch, &ledger, instance.state());
+            let muted = |item: &Item| self.is_of_muted(batch, item);
+            unheard.extend(batch.items[range.clone()].iter().filter(|item| muted(item)).cloned());
+            batch.part(range, |item| concerns(item) && !muted(item))
+        };
+        unheard.iter().for_each(|item| self.lose(batch, item));
+        part
+    }
+
+    fn is_of_muted(&self, batch: &Batch, item: &Item) -> bool {
+        let (Item::Message { lane, .. } | Item::Request { lane, .. }) = item else { return false };
+        let lane = batch.lanes.get(*lane as usize);
+        lane.is_some_and(|(peer, protocol)| self.home.mailbox.is_muted(*peer, protocol).is_some())
+    }
+
+    /// A run came to its end.
+    async fn ended(&mut self, mut rescue: Rescue, outcome: Result<(), CallFailure>) {
+        let event = match outcome {
+            Ok(()) => Event::Went,
+            Err(failure) => {
+                let why = why(&failure);
+                rescue.failure = Some(failure);
+                rescue.again = true;
+                Event::Failed(why)
+            }
+        };
+        let mut next = rescue.replay.handle(event);
+        if let Event::Failed(why) = event {
+            self.abandon(&rescue.left());
+            if why == Why::Store && self.store_failed(&mut rescue).await.is_none() {
+                return;
+            }
+        }
+        loop {
+            match next {
+                Next::Done => return self.rescued(rescue).await,
+                Next::Run(run) => {
+                    rescue.run = run;
+                    self.rescue = Some(rescue);
+                    return;
+                }
+                Next::Culprit(at) => match self.culprit(&mut rescue, at).await {
+                    Some(event) => next = rescue.replay.handle(event),
+                    None => return,
+                },
+            }
+        }
+    }
+
+    /// The store refused a turn: nobody's fault, and nothing to be tried again at once. None when it ended the plugin.
+    async fn store_failed(&mut self, rescue: &mut Rescue) -> Option<()> {
+        let failure = rescue.failure.clone()?;
+        let report = self.report("commit", None, None, failure);
+        self.crashed(&report, CrashCause::Commit, None).await;
+        (!self.is_quarantined()).then_some(())
+    }
+
+    /// An event failed alone on a fresh instance. None when that ended the plugin, and the batch with it.
+    async fn culprit(&mut self, rescue: &mut Rescue, at: usize) -> Option<Event> {
+        let item = rescue.batch.items.get(at)?.clone();
+        let failure = rescue.failure.clone()?;
+        let (peer, kind) = (rescue.batch.peer(&item), failure.kind);
+        let report = self.report(item.kind(), Some(at), peer, failure);
+        let event = if self.bury(&rescue.batch, &item, &report).await {
+            Event::Buried
+        } else {
+            // An outcome that cannot be taken becomes one that can; news have to be heard.
+            spoil(&mut rescue.batch.items, at);
+            Event::Kept
+        };
+        self.blame(&rescue.batch, &item, &report).await;
+        let by = rescue.batch.sender(&item).filter(|_| matches!(event, Event::Buried));
+        // A peer that is muted has paid already; so it is not counted again.
+        let muted = self.is_of_muted(&rescue.batch, &item);
+        if !muted {
+            self.crashed(&report, kind.into(), by).await;
+        }
+        (!self.is_quarantined()).then_some(event)
+    }
+
+    /// Every event of a batch is settled.
+    async fn rescued(&mut self, mut rescue: Rescue) {
+        if !rescue.replay.only_together() {
+            return;
+        }
+        // Nothing is lost, and the operator hears of it all the same. Only a timeout counts: a plugin that needs more
+        // than its time for every batch keeps the node busy for nothing.
+        self.pace.failed_together(rescue.batch.items.len());
+        let Some(failure) = rescue.failure.take() else { return };
+        let position = failure.panic.as_ref().and_then(|panic| panic.event).map(|event| event as usize);
+        let timed_out = failure.kind == CrashKind::Timeout;
+        let report = self.report("batch", position, None, failure);
+        if timed_out {
+            self.crashed(&report, CrashCause::Timeout, None).await;
+        }
+    }
+
+    /// Gives up what is left of a batch that is being rescued: the plugin is ending.
+    pub(in crate::plugin) fn give_up_rescue(&mut self) {
+        let Some(rescue) = self.rescue.take() else { return };
+        let left = rescue.replay.left();
+        let items = rescue.batch.items.get(left).unwrap_or_default();
+        let lost = items.iter().filter(|item| matches!(item, Item::Message { .. } | Item::Request { .. })).count();
+        // Whoever asked is told by whoever ends the plugin: the ledger has them.
+        add(&self.home.counts.given_up, lost as u64);
+    }
+
+    /// Whether there is anything that must run before new events.
+    pub(in crate::plugin) fn is_rescuing(&self) -> bool {
+        self.rescue.is_some()
+    }
+
+    /// Notes what a turn that went well says about peers.
+    pub(in crate::plugin) fn note_success(&self, batch: &Batch) {
+        if batch.lanes.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        let mut muting = self.home.muting();
+        for (peer, protocol) in &batch.lanes {
+            muting.succeeded(*peer, protocol, now);
+        }
+    }
+}
+
+/// What a failure means to the replay.
+fn why(failure: &CallFailure) -> Why {
+    match failure.kind {
+        CrashKind::Commit => Why::Store,
+        _ if failure.refused_memory.is_some() => Why::Memory,
+        _ => {
+            let named = failure.panic.as_ref().and_then(|panic| panic.event).map(|event| event as usize);
+            Why::Guest { named }
+        }
+    }
+}
+
+/// Puts a failure in the place of an outcome that the plugin cannot take: each ask and call gets exactly one.
+fn spoil(items: &mut [Item], at: usize) {
+    use crate::plugin::CallError;
+    use crate::protocol::AskError;
+    use crate::wire::Failure;
+    let failure = || Failure {
+        code: "plugin-crashed".to_owned(),
+        message: "the plugin crashed on the outcome itself and hears this instead".to_owned(),
+    };
+    match items.get_mut(at) {
+        Some(Item::Response { outcome, .. }) => *outcome = Err(Box::new(AskError::Refused(failure()))),
+        Some(Item::Called { outcome, .. }) => *outcome = Err(Box::new(CallError::Failed(failure()))),
+        _ => {}
+    }
+}

@@ -1,0 +1,53 @@
+//! Runs a culprit on an instance beside the running one, with an empty store: does it fail by itself?
+//!
+//! What happens there is forgotten: nothing is committed, logged or counted. The plugin hears who is there, because an
+//! event of a peer comes only after that; what anybody sent before is all that is missing.
+
+use crate::plugin::abi;
+use crate::plugin::actor::Actor;
+use crate::plugin::crash::CallFailure;
+use crate::plugin::events;
+use crate::plugin::home::add;
+use crate::plugin::instance::{Instance, TurnInput};
+use crate::plugin::mailbox::{Batch, Item};
+use crate::protocol::News;
+
+/// A namespace that nobody ever writes.
+const EMPTY: &str = "empty";
+
+impl Actor {
+    /// How the event fails there. None when it does not, or when nothing can be said.
+    pub(super) async fn trial(&self, batch: &Batch, item: &Item) -> Option<CallFailure> {
+        add(&self.home.counts.trials, 1);
+        let mut instance = Instance::create(&self.engine, &self.home, &self.revision, self.now).await.ok()?;
+        instance.state_mut().set_aside(self.home.services.store.host_namespace(EMPTY));
+        let init = self.init(&self.revision, abi::Cause::Load, None);
+        let (instance, started) = instance.start(init).await;
+        started.ok()?;
+        let (instance, heard) = self.hear(instance?, self.who_is_there(batch, item)).await;
+        heard.ok()?;
+        let at = batch.items.iter().position(|of| of == item)?;
+        self.hear(instance?, batch.part(at..at + 1, |_| true)).await.1.err()
+    }
+
+    async fn hear(&self, instance: Instance, mut batch: Batch) -> (Option<Instance>, Result<(), CallFailure>) {
+        if batch.items.is_empty() {
+            return (Some(instance), Ok(()));
+        }
+        let bodies = std::mem::take(&mut batch.bodies);
+        let events = events::write(&batch, instance.state());
+        instance.handle(TurnInput { events, bodies, now: self.now, replay: true }).await.0
+    }
+
+    /// The sender, and as many others as one turn tells of.
+    fn who_is_there(&self, batch: &Batch, item: &Item) -> Batch {
+        let sender = batch.lane(item);
+        let (of_sender, others): (Vec<_>, Vec<_>) = self.told.iter().partition(|(lane, _)| Some(*lane) == sender);
+        let all = of_sender.into_iter().chain(others).take(self.home.policy().batch_events.max(1));
+        let supported = |((peer, protocol), max_message): (&(_, crate::protocol::ProtocolId), &u32)| {
+            let (protocol, max_message) = (protocol.clone(), *max_message);
+            Item::News(Box::new(News::Supported { peer: *peer, protocol, max_message }))
+        };
+        Batch { items: all.map(supported).collect(), ..Batch::default() }
+    }
+}
