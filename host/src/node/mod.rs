@@ -275,7 +275,8 @@ impl RunningNode {
         }
         match AdminServer::start(Arc::clone(&node)) {
             Ok(admin) => {
-                let watching = config.plugin_watch.then(|| Watching::start(Arc::clone(&node)));
+                let watched = config.plugin_watch && mode == NodeMode::Normal;
+                let watching = watched.then(|| Watching::start(Arc::clone(&node)));
                 Ok(Self { node, admin, watching, _lock: lock })
             }
             Err(error) => {
