@@ -260,8 +260,8 @@ impl Actor {
         self.comeback = None;
         retired.retire();
         self.begin_anew().await;
-        let pause = held.elapsed();
         self.succeed(Some(retired), plan.step, quarantined).await;
+        let pause = held.elapsed();
         let (copied_bytes, restored_bytes) = (ground.copied, ground.restored);
         Ok(Swap { pause, snapshot_bytes, snapshot_skipped, copied_bytes, restored_bytes })
     }

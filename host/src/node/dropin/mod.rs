@@ -118,19 +118,17 @@ impl PluginDesk {
             Ok(None) => return drop(self.dropin.handle(Event::Unsettled(path))),
             Err(error) => return tracing::error!("{}: {error}", path.display()),
         };
-        let (content, request) = match read {
-            Ok(ReadFile { content, request }) => (Ok(content), Some(request)),
+        let (content, mut file) = match read {
+            Ok(file) => (Ok(file.content), Some(file)),
             Err(problem) => (Err(problem), None),
         };
         self.report(&path, content.as_ref().err());
-        let follows = self.dropin.handle(Event::Read(path, content));
-        let mut request = request;
-        for action in follows {
-            match (action, request.take()) {
-                (Action::Load(path), Some(request)) => self.load_file(path, request, boot).await,
-                (Action::Upgrade(path, plugin), Some(request)) => self.upgrade_file(path, &plugin, request).await,
+        for action in self.dropin.handle(Event::Read(path, content)) {
+            match (action, file.take()) {
+                (Action::Load(path), Some(file)) => self.load_file(path, file, boot).await,
+                (Action::Upgrade(path, plugin), Some(file)) => self.upgrade_file(path, &plugin, file.request).await,
                 (action, kept) => {
-                    request = kept;
+                    file = kept;
                     // Boxed, because it might read again.
                     Box::pin(self.carry_out(action, boot)).await;
                 }
@@ -138,8 +136,8 @@ impl PluginDesk {
         }
     }
 
-    async fn load_file(&self, path: PathBuf, request: PluginRequest, boot: bool) {
-        let digest = Digest::of(&request.bytes);
+    async fn load_file(&self, path: PathBuf, ReadFile { content, request }: ReadFile, boot: bool) {
+        let digest = content.digest;
         let loaded = self.load_for_folder(request, digest, boot).await;
         if let Ok(plugin) = &loaded {
             tracing::info!(plugin, "loaded {}", path.display());

@@ -84,7 +84,8 @@ impl Plugins {
             tracing::error!(target: "weir::plugin", plugin = name, %error, "the owner of a store is not noted");
         }
         actor.succeed(None, step, false).await;
-        self.stage().shelve(digest, bytes).await;
+        let sweep = home.lineage().leaves_files();
+        self.stage().shelve(digest, bytes, sweep).await;
         if !quarantined {
             self.desk().enter(&name, mailbox);
         }
@@ -159,7 +160,8 @@ impl Plugins {
             info.store_owner = Some(owner.to_string());
             info.fell_back = None;
         });
-        self.stage().shelve(digest, bytes).await;
+        let sweep = home.lineage().leaves_files();
+        self.stage().shelve(digest, bytes, sweep).await;
         Ok(UpgradeReport { plugin: home.info(), ..report })
     }
 

@@ -15,6 +15,8 @@ pub(in crate::plugin) struct Lineage {
     chain: Option<Chain>,
     /// The revision that the chain calls the previous one, while it is in memory.
     previous: Option<Arc<Revision>>,
+    /// Digests of revisions that cannot come back any more.
+    unneeded: Vec<String>,
 }
 
 impl Lineage {
@@ -36,7 +38,15 @@ impl Lineage {
         let wanted = chain.previous.as_ref().map(|kept| kept.digest.clone());
         let candidates = [retired, self.previous.take()].into_iter().flatten();
         self.previous = candidates.into_iter().find(|one| Some(one.identity.digest.to_string()) == wanted);
+        let needed = |digest: &str| chain.digests().any(|needed| needed == digest);
+        let before = self.chain.iter().flat_map(Chain::digests).filter(|digest| !needed(digest));
+        self.unneeded.extend(before.map(str::to_owned));
         self.chain = Some(chain);
+    }
+
+    /// Whether there are files that this plugin needs no more, since the last time somebody asked.
+    pub(in crate::plugin) fn leaves_files(&mut self) -> bool {
+        !std::mem::take(&mut self.unneeded).is_empty()
     }
 
     /// Whether the previous revision could run on what this one writes.

@@ -105,15 +105,16 @@ impl Stage<'_> {
         Ok(PluginSource { bytes, path: kept.file.clone(), settings })
     }
 
-    /// Keeps the bytes of what runs now, and throws away what nothing can come back to. A failure costs the rollback
-    /// after a restart and nothing else.
-    pub(in crate::plugin) async fn shelve(&self, digest: Digest, bytes: Vec<u8>) {
+    /// Keeps the bytes of what runs now, and with `sweep` throws away what nothing can come back to. A failure costs the
+    /// rollback after a restart and nothing else.
+    pub(in crate::plugin) async fn shelve(&self, digest: Digest, bytes: Vec<u8>, sweep: bool) {
         let archive = self.archive.clone();
         let work = move || {
             if let Err(error) = archive.shelf.put(&digest, &bytes) {
                 tracing::warn!(target: "weir::plugin", %digest, %error, "a revision is not kept for rollbacks after a restart");
             }
-            if let Some(mut kept) = archive.digests() {
+            // All plugins are looked through for it, so it is not done for every load of one among many.
+            if let Some(mut kept) = sweep.then(|| archive.digests()).flatten() {
                 kept.insert(digest);
                 archive.shelf.sweep(&kept);
             }
