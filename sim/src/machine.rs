@@ -189,7 +189,8 @@ impl Machine {
         let entropy = SeededEntropy::from_seed(mix(&[self.shared.seed, 2, self.index as u64, u64::from(boot)]));
         let runtime = Runtime { clock: Arc::new(WallClock(self.clock.clone())), entropy: Arc::new(entropy) };
         let io = Io::Simulated;
-        let environment = Environment { io, preemption: Preemption::Fuel, disk: Some(self.disk.clone()) };
+        let environment =
+            Environment { io, preemption: Preemption::Fuel, disk: Some(self.disk.clone()), ..Environment::default() };
         let config = HostConfig {
             key: self.key.clone(),
             data_dir: PathBuf::from("/nowhere"),

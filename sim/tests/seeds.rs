@@ -45,5 +45,6 @@ fixed! {
     stalled_handler: 0..3,
     join_leave_storm: 0..1,
     plugin_upgrade: 0..1,
+    poison_peer: 0..1,
     mixed: 0..16,
 }

@@ -14,14 +14,15 @@ use serde_json::{Value, json};
 use super::error::ApiError;
 use super::guard::to_the_end;
 use super::peers::read_body;
-use crate::config::PluginOverrides;
-use crate::node::{Node, NodeMode, PluginRequest, Unloaded};
+use crate::config::{BudgetProblem, PluginOverrides};
+use crate::node::{LoadedOrUpgraded, Node, NodeMode, PluginRequest, Saved, Unloaded};
 use crate::plugin::{Rollback, UpgradeReport};
 
 /// The header that carries the one line of the file's `.sig`.
 pub const SIGNATURE_HEADER: &str = "weir-signature";
 
-/// The header that carries `{"grants": [...], "config": {...}}` beside the plugin in the body.
+/// The header that carries `{"grants": [...], "config": {...}, "memory": "64 MiB", ...}` beside the plugin in the body:
+/// the keys of `[plugins.NAME]`.
 pub const SETTINGS_HEADER: &str = "weir-settings";
 
 #[derive(Deserialize, Default)]
@@ -29,6 +30,8 @@ pub const SETTINGS_HEADER: &str = "weir-settings";
 pub(super) struct UploadQuery {
     file: Option<PathBuf>,
     save: bool,
+    /// Upgrade the plugin of that name where it runs already.
+    replace: bool,
     adopt: bool,
     skip_snapshot: bool,
     restore_store: bool,
@@ -60,7 +63,15 @@ pub(super) async fn load(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Value>, ApiError> {
+    let replace = query.as_ref().is_ok_and(|Query(query)| query.replace);
     let request = upload((query, headers, body))?;
+    if replace {
+        let loaded = to_the_end(async move { Ok(node.load_or_upgrade_plugin(request).await?) }).await?;
+        return Ok(Json(match loaded {
+            LoadedOrUpgraded::Loaded(loaded) => json!({"plugin": loaded.value, "saved": loaded.saved}),
+            LoadedOrUpgraded::Upgraded(upgraded) => upgrade_report(&upgraded),
+        }));
+    }
     let loaded = to_the_end(async move { Ok(node.load_plugin(request).await?) }).await?;
     Ok(Json(json!({"plugin": loaded.value, "saved": loaded.saved})))
 }
@@ -74,11 +85,15 @@ pub(super) async fn upgrade(
 ) -> Result<Json<Value>, ApiError> {
     let request = upload((query, headers, body))?;
     let upgraded = to_the_end(async move { Ok(node.upgrade_plugin(&name, request).await?) }).await?;
+    Ok(Json(upgrade_report(&upgraded)))
+}
+
+fn upgrade_report(upgraded: &Saved<UpgradeReport>) -> Value {
     let mut report = json!(upgraded.value);
     if let Some(keys) = report.as_object_mut() {
         keys.insert("saved".into(), json!(upgraded.saved));
     }
-    Ok(Json(report))
+    report
 }
 
 pub(super) async fn unload(
@@ -105,9 +120,12 @@ fn upload((query, headers, body): Upload) -> Result<PluginRequest, ApiError> {
     let settings = match headers.get(SETTINGS_HEADER) {
         None => PluginOverrides::default(),
         Some(text) => serde_json::from_slice(text.as_bytes()).map_err(|e| {
-            ApiError::bad_request(format!("header {SETTINGS_HEADER} must be {{\"grants\", \"config\"}}: {e}"))
+            ApiError::bad_request(format!("header {SETTINGS_HEADER} must be {{\"grants\", \"config\", …}}: {e}"))
         })?,
     };
+    settings.budgets.read().map_err(|BudgetProblem { key, problem }| {
+        ApiError::bad_request(format!("header {SETTINGS_HEADER}: {key}: {problem}"))
+    })?;
     let bytes = read_body(body)?;
     if bytes.is_empty() {
         return Err(ApiError::bad_request("the body is empty: send the content of the .wasm file"));

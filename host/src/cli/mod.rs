@@ -3,6 +3,7 @@
 mod access;
 mod call;
 mod client;
+mod compile_plugin;
 mod failure;
 mod groups;
 mod init;
@@ -67,6 +68,9 @@ enum Command {
     Plugin(plugin::Plugin),
     /// Call a command of a plugin
     Call(call::Call),
+    /// Compile a plugin from stdin to stdout, within limits; what a node starts for each one
+    #[command(hide = true)]
+    CompilePlugin(compile_plugin::CompilePlugin),
 }
 
 /// Runs the command that the process was started with.
@@ -76,6 +80,9 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return refuse(&error, &arguments),
     };
+    if let Command::CompilePlugin(command) = cli.command {
+        return command.execute();
+    }
     let output = Output::new(cli.json);
     match execute(cli, &output) {
         Ok(()) => ExitCode::SUCCESS,
@@ -102,6 +109,8 @@ fn execute(cli: Cli, output: &Output) -> Result<(), Failure> {
             Command::Groups(command) => command.execute(&folder, output).await,
             Command::Plugin(command) => command.execute(&folder, output).await,
             Command::Call(command) => command.execute(&folder, output).await,
+            // It was taken care of before there was a runtime.
+            Command::CompilePlugin(_) => Ok(()),
         }
     });
     runtime.shutdown_timeout(RUNTIME_GRACE);
@@ -151,7 +160,7 @@ mod tests {
     #[test]
     fn the_documented_forms_parse() {
         let peer = format!("{}@127.0.0.1:1", "0a".repeat(32));
-        let forms: [&[&str]; 40] = [
+        let forms: [&[&str]; 47] = [
             &["init", "--listen", "127.0.0.1:0"],
             &["run"],
             &["run", "--listen", "[::1]:0", "--json"],
@@ -182,6 +191,13 @@ mod tests {
             &["plugin", "rollback", "ping", "--restore-store"],
             &["plugin", "keygen", "publisher.key"],
             &["plugin", "sign", "ping.wasm", "--key", "publisher.key"],
+            &["plugin", "logs", "ping", "--follow", "--level", "warn"],
+            &["plugin", "logs", "ping", "--since", "5m", "--lines", "9", "--json"],
+            &["plugin", "dev", "."],
+            &["plugin", "dev", "plugins/ping", "--target-dir", "x"],
+            &["plugin", "store", "export", "ping", "ping.store"],
+            &["plugin", "store", "import", "ping", "ping.store", "--replace", "--other"],
+            &["plugin", "store", "purge", "ping", "--json"],
             &["plugin", "dead-letters", "ping", "--json"],
             &["plugin", "dead-letters", "ping", "show", "3"],
             &["plugin", "dead-letters", "ping", "retry", "3"],

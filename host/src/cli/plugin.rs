@@ -5,7 +5,12 @@ mod rollback;
 mod sign;
 
 mod dead_letters;
+mod dev;
 mod faults;
+mod list;
+mod logs;
+mod sources;
+mod store;
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +19,7 @@ use serde_json::Value;
 
 use super::client::{ask, segment};
 use super::failure::Failure;
-use super::output::{Output, cell, printable, rows, table};
+use super::output::{Output, cell, printable};
 use crate::admin::{AdminRequest, PLUGIN_CHANGE_TIMEOUT};
 use crate::config::{format_size, read_plugin_file};
 use crate::folder::Folder;
@@ -52,6 +57,10 @@ enum Command {
         #[arg(long)]
         save: bool,
     },
+    /// Show what a plugin logged last
+    Logs(logs::Logs),
+    /// Build a plugin whenever its source is saved, and put it into the running node
+    Dev(dev::Dev),
     /// Replace a running plugin without losing a message
     Upgrade {
         /// Its name
@@ -82,6 +91,8 @@ enum Command {
     Muted(faults::Muted),
     /// Hear a muted peer again
     Unmute(faults::Unmute),
+    /// Export, import or purge what a plugin keeps
+    Store(store::Store),
 }
 
 impl Plugin {
@@ -89,7 +100,7 @@ impl Plugin {
         match self.command {
             Command::List => {
                 let document = ask(folder, AdminRequest::get("/v1/plugins")).await?;
-                output.show(&document, render);
+                output.show(&document, list::render);
             }
             Command::Load { file, save, adopt, restore_store } => {
                 let said = [("save", save), ("adopt", adopt), ("restore_store", restore_store)];
@@ -101,6 +112,8 @@ impl Plugin {
                 let document = ask(folder, AdminRequest::delete(path)).await?;
                 output.show(&document, render_unloaded);
             }
+            Command::Logs(command) => return command.execute(folder, output).await,
+            Command::Dev(command) => return command.execute(folder, output).await,
             Command::Upgrade { name, file, save, skip_snapshot, adopt } => {
                 let path = format!("/v1/plugins/{}/upgrade", segment(&name));
                 let said = [("save", save), ("skip_snapshot", skip_snapshot), ("adopt", adopt)];
@@ -114,6 +127,7 @@ impl Plugin {
             Command::Lift(command) => command.execute(folder, output).await?,
             Command::Muted(command) => command.execute(folder, output).await?,
             Command::Unmute(command) => command.execute(folder, output).await?,
+            Command::Store(command) => command.execute(folder, output).await?,
         }
         Ok(())
     }
@@ -122,6 +136,12 @@ impl Plugin {
 /// The file with the settings and the signature beside it. Read here, because the node may not be allowed to read where
 /// we are.
 fn upload(path: &str, file: &Path, said: &[(&str, bool)]) -> Result<AdminRequest, Failure> {
+    let said = said.iter().filter(|(_, on)| *on).map(|(key, _)| format!("&{key}=true"));
+    upload_as(path, file, file, &said.collect::<String>())
+}
+
+/// The same for a file that is called otherwise, with the settings beside that, and with more in the query.
+fn upload_as(path: &str, file: &Path, called: &Path, more: &str) -> Result<AdminRequest, Failure> {
     let unreadable =
         |e: std::io::Error| Failure::new("plugin-unreadable", format!("cannot read {}: {e}", file.display()));
     let size = std::fs::metadata(file).map_err(unreadable)?.len();
@@ -134,53 +154,12 @@ fn upload(path: &str, file: &Path, said: &[(&str, bool)]) -> Result<AdminRequest
     if bytes.is_empty() {
         return Err(Failure::new("not-wasm", format!("{} is empty: build the plugin again", file.display())));
     }
-    let settings = read_plugin_file(file)?.map(|settings| serde_json::to_string(&settings)).transpose();
+    let settings = read_plugin_file(called)?.map(|settings| serde_json::to_string(&settings)).transpose();
     let settings = settings.map_err(|e| Failure::new("config-value", e.to_string()))?;
     let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
-    let mut query = format!("{path}?file={}", segment(&absolute.to_string_lossy()));
-    said.iter().filter(|(_, on)| *on).for_each(|(key, _)| query.push_str(&format!("&{key}=true")));
+    let query = format!("{path}?file={}{more}", segment(&absolute.to_string_lossy()));
     let signature = sign::read(file)?;
     Ok(AdminRequest::post(query, bytes).wasm(settings).signature(signature).timeout(PLUGIN_CHANGE_TIMEOUT))
-}
-
-fn render(document: &Value) -> String {
-    let (plugins, failed) = (rows(document, "plugins"), rows(document, "failed"));
-    let keys = ["name", "version", "state", "revision", "protocols"];
-    let titles = ["NAME", "VERSION", "STATE", "REVISION", "PROTOCOLS"];
-    let mut text = match plugins {
-        [] => "no plugin is loaded; `weir plugin load FILE` loads one".to_owned(),
-        plugins => table(titles, plugins.iter().map(|plugin| keys.map(|key| cell(plugin, key)))),
-    };
-    for plugin in plugins {
-        lines_of(plugin).into_iter().for_each(|line| text.push_str(&format!("\n{}", printable(&line))));
-    }
-    for file in failed {
-        let (path, why) = (cell(file, "file"), cell(&file["error"], "message"));
-        text.push_str(&format!("\nnot loaded: {}: {}", printable(&path), printable(&why)));
-    }
-    if document["safe_mode"] == true {
-        text.push_str("\nthe node runs in safe mode: nothing in the plugin folder was loaded");
-    }
-    plugins.iter().for_each(|plugin| text.push_str(&faults::of(plugin)));
-    text
-}
-
-/// What does not fit the table: that a revision is watched, what could come back, and why the node went back.
-fn lines_of(plugin: &Value) -> Vec<String> {
-    let name = cell(plugin, "name");
-    let mut lines = Vec::new();
-    if let (Some(crashes), Some(most)) =
-        (plugin["probation"]["crashes"].as_u64(), plugin["probation"]["most_crashes"].as_u64())
-    {
-        let then = if plugin["probation"]["reversible"] == true { "goes back" } else { "is quarantined" };
-        lines.push(format!("{name} is on probation: {crashes} crashes, with {most} it {then}"));
-    }
-    if let Some(version) = plugin["previous"]["version"].as_str() {
-        let restore = if plugin["previous"]["reads_store"] == true { "" } else { " --restore-store" };
-        lines.push(format!("{name} can go back to {version}: weir plugin rollback {name}{restore}"));
-    }
-    lines.extend(plugin["fell_back"].as_str().map(|why| format!("{name} {why}")));
-    lines
 }
 
 fn name(plugin: &Value) -> String {

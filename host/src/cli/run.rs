@@ -8,9 +8,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::failure::Failure;
 use super::output::Output;
+use crate::admin::RunningNode;
 use crate::config::{Config, LogFormat};
 use crate::folder::{Folder, FolderError};
-use crate::node::{NodeMode, RunningNode};
+use crate::host::Environment;
+use crate::node::NodeMode;
 use crate::telemetry;
 
 #[derive(Debug, Args)]
@@ -40,7 +42,7 @@ impl Run {
         let mode = if self.safe_mode { NodeMode::Safe } else { NodeMode::Normal };
         let mut signals = Signals::new()?;
         let node = tokio::select! {
-            node = RunningNode::start_in(mode, folder, config) => node?,
+            node = RunningNode::start_in(mode, folder, config, environment()) => node?,
             // Nothing is running yet that would have to end in order.
             _ = signals.next() => return Ok(()),
         };
@@ -58,6 +60,13 @@ impl Run {
     }
 }
 
+/// Plugins are compiled by this program, in processes of their own. On Linux it is named in a way that still means the
+/// same program when its file was replaced.
+fn environment() -> Environment {
+    let own = if cfg!(target_os = "linux") { Ok("/proc/self/exe".into()) } else { std::env::current_exe() };
+    Environment { compiler: own.ok(), ..Environment::default() }
+}
+
 /// The one line on stdout: whoever started us may go on.
 fn announce(node: &RunningNode, output: &Output) {
     let (peer, address) = (node.node().host().peer_id(), node.address());
@@ -65,6 +74,12 @@ fn announce(node: &RunningNode, output: &Output) {
     let socket = node.node().folder().socket();
     let document = json!({"peer_id": peer, "address": address, "socket": socket});
     output.show(&document, |_| format!("ready {peer}@{address}"));
+}
+
+/// Waits for a signal that ends a command. Cancel safe.
+pub(super) async fn end_signal() -> Result<(), Failure> {
+    Signals::new()?.next().await;
+    Ok(())
 }
 
 /// The signals that end a node.

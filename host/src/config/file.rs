@@ -48,6 +48,7 @@ struct RawLimits {
     stream_window: Option<Size>,
     send_buffer: Option<Size>,
     max_message: Option<Size>,
+    native_handlers: Option<u32>,
     memory_limit: Option<Size>,
 }
 
@@ -100,6 +101,10 @@ struct RawPlugins {
     signatures: SignaturePolicy,
     trusted_keys: BTreeSet<PeerId>,
     watch: Option<bool>,
+    max_file: Option<Size>,
+    compile_time: Option<Time>,
+    compile_memory: Option<Size>,
+    code_cache: Option<Size>,
 }
 
 /// A second view of the same section. `flatten` would do it in one, but loses the place of an error.
@@ -265,6 +270,12 @@ fn limits(check: &Check<'_>, raw: &RawLimits) -> Result<Limits, ConfigError> {
         )? as u32,
         max_message: check.size("limits.max_message", raw.max_message, default.max_message.into(), KIB..=16 * MIB)?
             as u32,
+        native_handlers: check.count(
+            "limits.native_handlers",
+            raw.native_handlers,
+            default.native_handlers,
+            0..=256,
+        )?,
         memory_limit: check.size(
             "limits.memory_limit",
             raw.memory_limit,
@@ -368,11 +379,25 @@ fn plugin_limits(check: &Check<'_>, raw: &RawPlugins) -> Result<PluginLimits, Co
     let default = PluginLimits::default();
     let (fast, slow) = (Duration::from_millis(10), Duration::from_secs(60));
     Ok(PluginLimits {
-        max_plugins: check.count("plugins.max_plugins", raw.max_plugins, default.max_plugins, 0..=256)?,
+        max_plugins: check.count("plugins.max_plugins", raw.max_plugins, default.max_plugins, 0..=4096)?,
         max_memory: check.size("plugins.max_memory", raw.max_memory, default.max_memory, MIB..=4 * GIB)?,
         max_turn_time: check.time("plugins.max_turn_time", raw.max_turn_time, default.max_turn_time, fast..=slow)?,
         max_store: check.size("plugins.max_store", raw.max_store, default.max_store, 0..=u64::MAX >> 1)?,
-        max_mailbox: check.size("plugins.max_mailbox", raw.max_mailbox, default.max_mailbox, MIB..=GIB)?,
+        max_mailbox: check.size("plugins.max_mailbox", raw.max_mailbox, default.max_mailbox, 64 * KIB..=256 * MIB)?,
+        max_file: check.size("plugins.max_file", raw.max_file, default.max_file, 64 * KIB..=GIB)?,
+        compile_time: check.time(
+            "plugins.compile_time",
+            raw.compile_time,
+            default.compile_time,
+            Duration::from_secs(1)..=Duration::from_secs(3_600),
+        )?,
+        compile_memory: check.size(
+            "plugins.compile_memory",
+            raw.compile_memory,
+            default.compile_memory,
+            256 * MIB..=64 * GIB,
+        )?,
+        code_cache: check.size("plugins.code_cache", raw.code_cache, default.code_cache, 0..=u64::MAX >> 1)?,
         probation: check.time("plugins.probation", raw.probation, default.probation, Duration::ZERO..=DAY)?,
         probation_crashes: check.count(
             "plugins.probation_crashes",
@@ -402,13 +427,14 @@ fn plugin_settings(source: &Source<'_>) -> Result<Named, ConfigError> {
     let (mut settings, mut pins) = Named::default();
     for (name, value) in named.plugins {
         let toml::Value::Table(mut section) = value else { continue };
-        let wrong = |key: &str, error: toml::de::Error| source.wrong(key, error.message().trim());
         if let Some(digest) = section.remove("digest") {
-            let digest = digest.try_into().map_err(|error| wrong(&format!("plugins.{name}.digest"), error))?;
-            pins.insert(name.clone(), digest);
+            let read: Result<Digest, toml::de::Error> = digest.try_into();
+            let wrong =
+                |error: toml::de::Error| source.wrong(&format!("plugins.{name}.digest"), error.message().trim());
+            pins.insert(name.clone(), read.map_err(wrong)?);
         }
-        let read = section.try_into().map_err(|error| wrong(&format!("plugins.{name}"), error))?;
-        settings.insert(name, read);
+        let overrides = PluginOverrides::of_table(section, source, &format!("plugins.{name}."))?;
+        settings.insert(name, overrides);
     }
     Ok((settings, pins))
 }

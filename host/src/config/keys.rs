@@ -23,11 +23,33 @@ pub(super) enum Shape {
 
 use Shape::{Open, Table, Tables, Value};
 
-/// The keys of one plugin in the file beside it.
-pub(super) const PLUGIN: Shape = Table(&[("grants", Value), ("durability", Value), ("config", Value)]);
-
-/// The keys of one plugin in `weir.toml`. A digest that lay beside the file would pin nothing.
-const NAMED_PLUGIN: Shape = Table(&[("grants", Value), ("durability", Value), ("config", Value), ("digest", Value)]);
+/// The keys of one plugin, in `weir.toml` and, but for the digest, in the file beside the plugin.
+pub(super) const PLUGIN: Shape = Table(&[
+    ("grants", Value),
+    ("durability", Value),
+    ("config", Value),
+    ("digest", Value),
+    ("turn_time", Value),
+    ("start_time", Value),
+    ("memory", Value),
+    ("tables", Value),
+    ("mailbox", Value),
+    ("mailbox_events", Value),
+    ("mailbox_commands", Value),
+    ("batch", Value),
+    ("batch_events", Value),
+    ("turn_bytes", Value),
+    ("turn_effects", Value),
+    ("turn_writes", Value),
+    ("host_call", Value),
+    ("store", Value),
+    ("snapshot", Value),
+    ("timers", Value),
+    ("open_asks", Value),
+    ("protocols", Value),
+    ("log_lines", Value),
+    ("metrics", Value),
+]);
 
 /// The keys of `weir.toml`.
 pub(super) const NODE: Shape = Table(&[
@@ -47,6 +69,7 @@ pub(super) const NODE: Shape = Table(&[
             ("stream_window", Value),
             ("send_buffer", Value),
             ("max_message", Value),
+            ("native_handlers", Value),
             ("memory_limit", Value),
         ]),
     ),
@@ -71,8 +94,12 @@ pub(super) const NODE: Shape = Table(&[
                 ("signatures", Value),
                 ("trusted_keys", Value),
                 ("watch", Value),
+                ("max_file", Value),
+                ("compile_time", Value),
+                ("compile_memory", Value),
+                ("code_cache", Value),
             ],
-            &NAMED_PLUGIN,
+            &PLUGIN,
         ),
     ),
     ("log", Table(&[("level", Value), ("format", Value)])),

@@ -56,6 +56,9 @@ pub const TEMPLATE: &str = r#"# Configuration of a Weir node. Every key stands h
 # Largest single message. Bulk data belongs into many messages.
 #max_message = "1 MiB"
 
+# Handlers written in Rust that a program which embeds the node may register besides plugins. `weir` itself has none.
+#native_handlers = 2
+
 # The node refuses to start when peers and plugins together could make it need more than this.
 #memory_limit = "4 GiB"
 
@@ -127,7 +130,18 @@ pub const TEMPLATE: &str = r#"# Configuration of a Weir node. Every key stands h
 # Files that are put into, replaced in or taken out of the folder plugins/ are loaded, upgraded and unloaded at once.
 #watch = true
 
-# Grants and configuration of one plugin, by the name of its file without .wasm.
+# Largest file of a plugin. A whole Python interpreter has 18 MB.
+#max_file = "64 MiB"
+
+# Plugins are compiled by a process that may take this much CPU time and address space, so that a file made to be
+# expensive costs no more.
+#compile_time = "120s"
+#compile_memory = "4 GiB"
+
+# What compiled plugins may take on disk, so that they start at once the next time. 0 keeps none.
+#code_cache = "1 GiB"
+
+# Grants, configuration and budgets of one plugin, by the name of its file without .wasm.
 # All but the digest may also stand in NAME.toml beside the file; what stands here counts more. With a digest no other
 # content is loaded under this name.
 #[plugins.NAME]
@@ -137,6 +151,35 @@ pub const TEMPLATE: &str = r#"# Configuration of a Weir node. Every key stands h
 #durability = "relaxed"
 #config = { key = "value" }
 #digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+# CPU time of one batch of events, and of starting.
+#turn_time = "1s"
+#start_time = "5s"
+# Memory, and how many functions it may keep in tables.
+#memory = "64 MiB"
+#tables = 100000
+# What may wait for it: bytes and number of messages, and commands.
+#mailbox = "4 MiB"
+#mailbox_events = 4096
+#mailbox_commands = 1024
+# What one turn is given at most.
+#batch = "256 KiB"
+#batch_events = 256
+# What one turn may send, how many things it may do, and how much memory its writes may take.
+#turn_bytes = "1 MiB"
+#turn_effects = 4096
+#turn_writes = "4 MiB"
+# What one call of an import may carry.
+#host_call = "4 MiB"
+# What it may keep on disk, and what it may hand to its next version.
+#store = "256 MiB"
+#snapshot = "16 MiB"
+# How many of each it may have.
+#timers = 4096
+#open_asks = 1024
+#protocols = 64
+#metrics = 256
+# Lines it may log in a second.
+#log_lines = 256
 
 [log]
 # off, error, warn, info, debug or trace; or directives like "info,weir_host::plugin=debug". RUST_LOG counts more.

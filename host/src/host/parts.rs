@@ -1,5 +1,6 @@
 //! What each layer is started with: the configuration, in the words of the layers.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,7 +10,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::Config;
 use crate::connection::{AddressSource, AlivePolicy, ConnectionConfig, ConnectionLimits};
 use crate::identity::NodeKey;
-use crate::plugin::{PluginPolicy, Signer};
+use crate::plugin::{CacheConfig, CompilerConfig, Signer};
 use crate::protocol::Streams;
 use crate::runtime::Runtime;
 use crate::stream::{LaneLimits, Lanes, LanesConfig, LoadPolicy, PoolPolicy, ReceivePolicy, SendStreamPoolManager};
@@ -91,18 +92,12 @@ pub(super) fn receive_policy(config: &Config) -> ReceivePolicy {
     }
 }
 
-pub(super) fn plugin_policy(config: &Config) -> PluginPolicy {
-    let limits = &config.plugins;
-    PluginPolicy {
-        memory: limits.max_memory,
-        message: config.limits.max_message.min(crate::wire::DEFAULT_MAX_MESSAGE),
-        turn_time: limits.max_turn_time,
-        store_bytes: limits.max_store,
-        mailbox_bytes: usize::try_from(limits.max_mailbox).unwrap_or(usize::MAX),
-        probation: limits.probation,
-        probation_crashes: limits.probation_crashes as usize,
-        ..PluginPolicy::default()
-    }
+/// `folder` is the data folder, if there is one.
+pub(super) fn compiler(config: &Config, program: Option<PathBuf>, folder: Option<&Path>) -> CompilerConfig {
+    let plugins = &config.plugins;
+    let kept = folder.filter(|_| plugins.code_cache > 0);
+    let cache = kept.map(|folder| CacheConfig { folder: folder.join("code"), max_bytes: plugins.code_cache });
+    CompilerConfig { program, time: plugins.compile_time, memory: plugins.compile_memory, cache }
 }
 
 /// The node's key, as far as plugins may use it.

@@ -7,7 +7,6 @@ mod groups;
 mod peers;
 mod plugins;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,17 +15,16 @@ use serde_json::{Value, json};
 pub use access::{ChangedAccess, ListedAccess, ListedEntry};
 pub use dropin::Problem;
 pub use peers::RemovedPeer;
-pub use plugins::{FailedPlugin, MAX_PLUGIN_FILE, PluginRequest, Saved, Unloaded};
+pub use plugins::{FailedPlugin, LoadedOrUpgraded, MAX_PLUGIN_FILE, PluginRequest, Saved, Unloaded};
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::admin::AdminServer;
 use crate::config::{Config, ConfigError, MemoryBound};
 use crate::folder::{AccessBook, AccessList, Folder, FolderError, FolderLock, GroupBook, PeerBook};
 use crate::host::{Environment, Host, HostConfig};
 use crate::identity::{KeyError, NodeKey};
-use crate::plugin::PluginError;
+use crate::plugin::{PluginError, TransferError};
 use crate::protocol::GroupError;
 use crate::runtime::Runtime;
 use crate::supervisor::WatchError;
@@ -35,13 +33,6 @@ use access::AccessDesk;
 use groups::GroupDesk;
 use peers::KnownPeers;
 use plugins::PluginDesk;
-
-/// How long answers to admin requests may still take when the node ends.
-const ADMIN_GRACE: Duration = Duration::from_secs(1);
-
-/// How long the host may take to end. With [`ADMIN_GRACE`] and [`WATCH_GRACE`] it stays below the five seconds that are
-/// promised.
-const HOST_GRACE: Duration = Duration::from_millis(3_800);
 
 /// How long a plugin file that is being loaded may still take when the node ends.
 const WATCH_GRACE: Duration = Duration::from_millis(100);
@@ -84,6 +75,9 @@ pub enum OperateError {
     /// The plugin runtime refuses.
     #[error(transparent)]
     Plugin(#[from] PluginError),
+    /// A plugin's store is not exported, imported or emptied.
+    #[error(transparent)]
+    Transfer(#[from] TransferError),
     /// As many plugins as the configuration allows.
     #[error(
         "{0} plugins are loaded, which is plugins.max_plugins: unload one, or raise the limit in weir.toml and restart"
@@ -141,6 +135,7 @@ impl OperateError {
         match self {
             Self::Folder(error) => error.code(),
             Self::Plugin(error) => error.code(),
+            Self::Transfer(error) => error.code(),
             Self::TooManyPlugins(_) => "too-many-plugins",
             Self::OwnId => "own-id",
             Self::Watch(_) => "too-many-peers",
@@ -205,52 +200,46 @@ impl Node {
 }
 
 /// The task that looks at the plugin folder.
-struct Watching {
+pub struct Watching {
     task: AbortOnDropHandle<()>,
     stop: CancellationToken,
 }
 
 impl Watching {
-    fn start(node: Arc<Node>) -> Self {
-        let stop = CancellationToken::new();
-        let task = AbortOnDropHandle::new(tokio::spawn(dropin::watch(node, stop.clone())));
-        Self { task, stop }
-    }
-
-    /// A plugin that is being loaded has a moment to get there; after that the host ends what there is of it.
-    async fn end(self) {
+    /// A plugin that is being loaded has a moment (a tenth of a second) to get there; after that the host ends what there
+    /// is of it.
+    pub async fn end(self) {
         self.stop.cancel();
         // Dropping the handle cuts it off.
         let _ = tokio::time::timeout(WATCH_GRACE, self.task).await;
     }
 }
 
-/// A node from start to end. Dropping it leaves the socket file behind; [`RunningNode::shutdown`] does not.
-pub struct RunningNode {
-    node: Arc<Node>,
-    admin: AdminServer,
-    watching: Option<Watching>,
-    // The last field, so that it is dropped last: nobody may start in this folder before all else has ended.
-    _lock: FolderLock,
-}
+impl Node {
+    /// Looks at the plugin folder from now on, where the configuration and the mode of the node want that.
+    pub fn watch(self: &Arc<Self>) -> Option<Watching> {
+        if self.mode == NodeMode::Safe || !self.desk.watches() {
+            return None;
+        }
+        let stop = CancellationToken::new();
+        let task = AbortOnDropHandle::new(tokio::spawn(dropin::watch(Arc::clone(self), stop.clone())));
+        Some(Watching { task, stop })
+    }
 
-impl RunningNode {
-    /// Starts what lies in the folder: checks it, takes its lock, starts the host, makes peers known, loads plugins,
-    /// then opens the admin API. A plugin that cannot be loaded is reported and keeps nothing else from running.
+    /// Starts what lies in the folder: checks it, takes its lock, starts the host, makes peers known, loads plugins. A
+    /// plugin that cannot be loaded is reported and keeps nothing else from running. Nobody may start in this folder
+    /// before all that uses the node has ended: whoever starts it keeps the lock for so long.
     ///
     /// Not cancel safe in the sense that peers may have been dialed; nothing in the folder is left half-done.
     ///
     /// # Errors
     /// When anything but a plugin is wrong; the message says what to do.
-    pub async fn start(folder: Folder, config: Config) -> Result<Self, StartError> {
-        Self::start_in(NodeMode::Normal, folder, config).await
-    }
-
-    /// [`RunningNode::start`] with or without plugins.
-    ///
-    /// # Errors
-    /// As for [`RunningNode::start`].
-    pub async fn start_in(mode: NodeMode, folder: Folder, config: Config) -> Result<Self, StartError> {
+    pub async fn start_in(
+        mode: NodeMode,
+        folder: Folder,
+        config: Config,
+        environment: Environment,
+    ) -> Result<(Arc<Self>, FolderLock), StartError> {
         let memory = config.check_memory(&folder.config())?;
         let lock = FolderLock::take(&folder)?;
         let key = NodeKey::load(&folder.key())?;
@@ -259,12 +248,12 @@ impl RunningNode {
         let access = AccessDesk::new(config.access.clone(), AccessBook::open(folder.access())?);
         // From the first packet on.
         let config = Config { access: access.lists(), ..config };
-        let host = Host::start(host_config(&folder, &config, key)?).await.map_err(StartError::Host)?;
+        let host = Host::start(host_config(&folder, &config, key, environment)?).await.map_err(StartError::Host)?;
         let groups = GroupDesk::new(&host, groups);
         let known = KnownPeers::new(host.clone(), book, &config.peers);
         let desk = PluginDesk::new(host.clone(), folder.plugins(), &config);
         let memory_limit = config.limits.memory_limit;
-        let node = Arc::new(Node { host, folder, memory, memory_limit, known, access, groups, desk, mode });
+        let node = Arc::new(Self { host, folder, memory, memory_limit, known, access, groups, desk, mode });
         node.known.announce().await;
         match mode {
             NodeMode::Normal => node.desk.load_folder().await,
@@ -273,48 +262,22 @@ impl RunningNode {
                 node.folder.plugins().display()
             ),
         }
-        match AdminServer::start(Arc::clone(&node)) {
-            Ok(admin) => {
-                let watched = config.plugin_watch && mode == NodeMode::Normal;
-                let watching = watched.then(|| Watching::start(Arc::clone(&node)));
-                Ok(Self { node, admin, watching, _lock: lock })
-            }
-            Err(error) => {
-                node.host.shutdown().await;
-                Err(error.into())
-            }
-        }
-    }
-
-    /// The node, for whoever wants to look at it or operate it from the same process.
-    pub fn node(&self) -> &Arc<Node> {
-        &self.node
-    }
-
-    /// Where the node really listens.
-    pub fn address(&self) -> SocketAddr {
-        self.node.host.local_address()
-    }
-
-    /// Ends in order, within five seconds: no new admin requests, the host, the lock.
-    pub async fn shutdown(self) {
-        if let Some(watching) = self.watching {
-            watching.end().await;
-        }
-        self.admin.shutdown(ADMIN_GRACE).await;
-        if tokio::time::timeout(HOST_GRACE, self.node.host.shutdown()).await.is_err() {
-            tracing::warn!("the host did not end within {HOST_GRACE:?}; what was open is cut");
-        }
+        Ok((node, lock))
     }
 }
 
-fn host_config(folder: &Folder, config: &Config, key: NodeKey) -> Result<HostConfig, StartError> {
+fn host_config(
+    folder: &Folder,
+    config: &Config,
+    key: NodeKey,
+    environment: Environment,
+) -> Result<HostConfig, StartError> {
     let runtime = Runtime::system().map_err(|error| StartError::Host(anyhow::Error::new(error)))?;
     Ok(HostConfig {
         key: Arc::new(key),
         data_dir: folder.path().to_owned(),
         config: config.clone(),
         runtime,
-        environment: Environment::default(),
+        environment,
     })
 }

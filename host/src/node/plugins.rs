@@ -58,6 +58,15 @@ pub struct Saved<T> {
     pub saved: Option<PathBuf>,
 }
 
+/// What became of a plugin that was to run, whether or not it ran before.
+#[derive(Debug, Clone)]
+pub enum LoadedOrUpgraded {
+    /// No plugin of its name ran.
+    Loaded(Saved<PluginInfo>),
+    /// It took the place of the one that ran.
+    Upgraded(Saved<UpgradeReport>),
+}
+
 /// What unloading did.
 #[derive(Debug, Clone, Serialize)]
 pub struct Unloaded {
@@ -72,8 +81,7 @@ pub struct Unloaded {
 pub(super) struct PluginDesk {
     host: Host,
     pub(super) dropin: Dropin,
-    max_plugins: u32,
-    configured: BTreeMap<String, PluginOverrides>,
+    config: Config,
     /// Whether the plugin folder could be seen the last time.
     visible: AtomicBool,
     /// One change at a time: the limit and the plugin folder are looked at first and changed later.
@@ -85,8 +93,7 @@ impl PluginDesk {
         Self {
             host,
             dropin: Dropin::new(folder),
-            max_plugins: config.plugins.max_plugins,
-            configured: config.plugin_settings.clone(),
+            config: config.clone(),
             visible: AtomicBool::new(true),
             turn: tokio::sync::Mutex::new(()),
         }
@@ -95,6 +102,11 @@ impl PluginDesk {
     /// Loads every `.wasm` file of the folder, in the order of their names. Reports what cannot be loaded.
     pub(super) async fn load_folder(&self) {
         self.look(true).await;
+    }
+
+    /// Whether the folder is to be looked at while the node runs.
+    pub(super) fn watches(&self) -> bool {
+        self.config.plugin_watch
     }
 
     /// Notes whether the folder could be seen; true when that is news.
@@ -110,23 +122,25 @@ impl PluginDesk {
     }
 
     async fn put_in(&self, request: &PluginRequest, boot: bool) -> Result<PluginInfo, OperateError> {
-        if self.host.plugins().list().len() >= self.max_plugins as usize {
-            return Err(OperateError::TooManyPlugins(self.max_plugins));
+        let most = self.config.plugins.max_plugins;
+        if self.host.plugins().list().len() >= most as usize {
+            return Err(OperateError::TooManyPlugins(most));
         }
         // What the plugin calls itself is known when it was looked at; until then there is the name of its file.
         let by_file = self.configured_for(stem(request.file.as_deref()));
         let settings = |name: &str| self.configured_for(Some(name)).or(&by_file).or(&request.settings);
-        let named = |name: &str, _| settings(name).into();
+        let named = |name: &str, _| self.affordable(name, settings(name).into());
         let (adopt, restore_store, signature) = (request.adopt, request.restore_store, request.signature.clone());
         let options = ChangeOptions { boot, signature, adopt, restore_store, ..ChangeOptions::default() };
-        Ok(self.host.plugins().load_with(source(request, &request.settings), named, options).await?)
+        let before_named = by_file.clone().or(&request.settings);
+        Ok(self.host.plugins().load_with(source(request, before_named.into()), named, options).await?)
     }
 
     async fn upgrade(&self, name: &str, request: PluginRequest) -> Result<Saved<UpgradeReport>, OperateError> {
         let _turn = self.turn.lock().await;
         // Whoever names no settings gets those in force, and no capability more than the running revision uses.
-        let running = self.host.plugins().settings(name).map(inherited).unwrap_or_default();
-        let report = self.put_in_place(name, &request, &running).await?;
+        let running = self.host.plugins().settings(name);
+        let report = self.put_in_place(name, &request, running).await?;
         let saved = self.settle(name, &report.plugin.digest, request).await?;
         Ok(Saved { value: report, saved })
     }
@@ -135,13 +149,14 @@ impl PluginDesk {
         &self,
         name: &str,
         request: &PluginRequest,
-        running: &PluginOverrides,
+        running: Option<PluginSettings>,
     ) -> Result<UpgradeReport, OperateError> {
         let configured = self.configured_for(Some(name)).or(&self.configured_for(stem(request.file.as_deref())));
-        let settings = configured.or(&request.settings).or(running);
+        let settings = inherited(configured.or(&request.settings), running);
+        let settings = self.affordable(name, settings)?;
         let (adopt, skip_snapshot, signature) = (request.adopt, request.skip_snapshot, request.signature.clone());
         let options = ChangeOptions { signature, adopt, skip_snapshot, ..ChangeOptions::default() };
-        Ok(self.host.plugins().upgrade_with(name, source(request, &settings), options).await?)
+        Ok(self.host.plugins().upgrade_with(name, source(request, settings), options).await?)
     }
 
     async fn unload(&self, name: &str, save: bool) -> Result<Unloaded, OperateError> {
@@ -196,7 +211,7 @@ impl PluginDesk {
         let file = request.file.as_deref().map(|file| file.display().to_string()).unwrap_or_default();
         tracing::warn!(plugin = name, version, "{file} was rolled back from: the version before is loaded instead");
         let options = ChangeOptions { boot: true, signature, ..ChangeOptions::default() };
-        Ok(self.host.plugins().load_with(source, |_, settings| settings, options).await?.name)
+        Ok(self.host.plugins().load_with(source, |_, settings| Ok(settings), options).await?.name)
     }
 
     fn runs(&self, plugin: &str, digest: &Digest) -> bool {
@@ -208,13 +223,30 @@ impl PluginDesk {
     /// is said, so that what is taken out there is not in force any more.
     pub(super) async fn upgrade_for_folder(&self, name: &str, request: PluginRequest) -> Result<String, OperateError> {
         let _turn = self.turn.lock().await;
-        let report = self.put_in_place(name, &request, &PluginOverrides::default()).await?;
+        let report = self.put_in_place(name, &request, None).await?;
         Ok(report.plugin.version)
+    }
+
+    /// Refuses settings with which the node could need more memory than it may.
+    fn affordable(&self, name: &str, settings: PluginSettings) -> Result<PluginSettings, PluginError> {
+        let plugins = self.host.plugins();
+        let budgets = |info: PluginInfo| {
+            let settings = plugins.settings(&info.name).unwrap_or_default();
+            (info.name, settings.budgets)
+        };
+        let mut loaded: BTreeMap<_, _> = plugins.list().into_iter().map(budgets).collect();
+        loaded.insert(name.to_owned(), settings.budgets.clone());
+        match self.config.memory_bound_with(&loaded).exceeds(self.config.limits.memory_limit) {
+            None => Ok(settings),
+            Some(exceeded) => {
+                Err(PluginError::OverMemoryLimit { plugin: name.to_owned(), reason: exceeded.to_string() })
+            }
+        }
     }
 
     /// What the configuration says counts more than what comes with a plugin: it is the operator's policy.
     fn configured_for(&self, name: Option<&str>) -> PluginOverrides {
-        name.and_then(|name| self.configured.get(name)).cloned().unwrap_or_default()
+        name.and_then(|name| self.config.plugin_settings.get(name)).cloned().unwrap_or_default()
     }
 
     /// Saves what now runs when that was asked for, and tells the folder whose file is whose.
@@ -240,9 +272,15 @@ impl PluginDesk {
     }
 }
 
-/// Settings in force, as something that an upgrade may say.
-fn inherited(settings: PluginSettings) -> PluginOverrides {
-    PluginOverrides { grants: Some(settings.grants), config: Some(settings.config), durability: settings.durability }
+/// What is said, and where nothing is said what is in force.
+fn inherited(said: PluginOverrides, running: Option<PluginSettings>) -> PluginSettings {
+    let Some(running) = running else { return said.into() };
+    PluginSettings {
+        grants: said.grants.unwrap_or(running.grants),
+        config: said.config.unwrap_or(running.config),
+        durability: said.durability.or(running.durability),
+        budgets: said.budgets.read().unwrap_or_default().or(&running.budgets),
+    }
 }
 
 impl Node {
@@ -252,6 +290,20 @@ impl Node {
     /// When there are too many, the runtime refuses it, or it runs but could not be saved.
     pub async fn load_plugin(&self, request: PluginRequest) -> Result<Saved<PluginInfo>, OperateError> {
         self.desk.load(request).await
+    }
+
+    /// Loads a plugin, or upgrades the one of its name that runs.
+    ///
+    /// # Errors
+    /// As for [`Node::load_plugin`] and [`Node::upgrade_plugin`].
+    pub async fn load_or_upgrade_plugin(&self, request: PluginRequest) -> Result<LoadedOrUpgraded, OperateError> {
+        match self.desk.load(request.clone()).await {
+            // What it calls itself is known only when it was looked at.
+            Err(OperateError::Plugin(PluginError::NameTaken { plugin })) => {
+                self.desk.upgrade(&plugin, request).await.map(LoadedOrUpgraded::Upgraded)
+            }
+            loaded => loaded.map(LoadedOrUpgraded::Loaded),
+        }
     }
 
     /// Replaces a running plugin. Settings that nobody names stay as they were.
@@ -293,6 +345,6 @@ fn stem(file: Option<&Path>) -> Option<&str> {
     file.and_then(Path::file_stem).and_then(OsStr::to_str)
 }
 
-fn source(request: &PluginRequest, settings: &PluginOverrides) -> PluginSource {
-    PluginSource { bytes: request.bytes.clone(), path: request.file.clone(), settings: settings.clone().into() }
+fn source(request: &PluginRequest, settings: PluginSettings) -> PluginSource {
+    PluginSource { bytes: request.bytes.clone(), path: request.file.clone(), settings }
 }

@@ -14,7 +14,8 @@ use super::engine::WasmEngine;
 use super::events;
 use super::home::{Home, add};
 use super::info::PluginInfo;
-use super::instance::{Instance, TurnInput};
+use super::instance::{About, Instance, TurnInput};
+use super::ledger::Owed;
 use super::lifecycle::{Plan, Probation, RevisionEvent};
 use super::mailbox::{Batch, Item};
 use super::poison::{Pace, Rescue, Retry};
@@ -155,7 +156,7 @@ impl Actor {
         }
     }
 
-    /// One turn, with what follows when it fails; or what comes before it.
+    /// One step: a start, a turn, or a part of a batch that failed.
     pub(super) async fn work(&mut self) {
         if self.instance.is_none() {
             return self.revive().await;
@@ -198,9 +199,10 @@ impl Actor {
         let now = Instant::now();
         let overdue = self.home.ledger().take_overdue_calls(now);
         for call in overdue {
-            // The waiter is this plugin itself, so the outcome is put into its own mailbox here.
-            self.home.services.desk.withdraw(call);
-            self.home.mailbox.called(call, Err(super::CallError::TimedOut));
+            // The waiter is this plugin itself, so the outcome is put into its own mailbox here, unless one is there.
+            if self.home.services.desk.withdraw(call) {
+                self.home.mailbox.called(call, Err(super::CallError::TimedOut));
+            }
         }
         let mut batch = self.home.mailbox.take();
         let room = self.home.policy().batch_events.saturating_sub(batch.items.len()).max(1);
@@ -217,15 +219,11 @@ impl Actor {
         // An overdue call may have its answer in the mailbox beside the timeout: the first of them counts.
         let mut seen = std::collections::BTreeSet::new();
         let items = std::mem::take(&mut batch.items);
-        let (mut kept, mut refused) = (Vec::with_capacity(items.len()), Vec::new());
+        let (mut kept, mut foreign) = (Vec::with_capacity(items.len()), Vec::new());
         for item in items {
             let twice = matches!(item, Item::Called { call, .. } if !seen.insert(call));
             if twice || !events::concerns(&item, batch, &ledger, instance.state()) {
-                match &item {
-                    Item::Request { token, .. } => refused.push(*token),
-                    Item::News(news) => forget_gone(&mut self.told, news),
-                    _ => {}
-                }
+                foreign.push(item);
                 continue;
             }
             match &item {
@@ -239,9 +237,19 @@ impl Actor {
         }
         batch.items = kept;
         drop(ledger);
-        for token in refused {
-            let message = "the protocol is no longer served".to_owned();
-            self.home.network().respond(token, Err(Failure { code: "unsupported".to_owned(), message }));
+        foreign.iter().for_each(|item| self.pass_by(item));
+    }
+
+    /// Settles what the instance does not hear of.
+    pub(super) fn pass_by(&mut self, item: &Item) {
+        match item {
+            Item::Request { token, .. } => {
+                self.home.ledger().requests.remove(token);
+                let message = "the protocol is no longer served".to_owned();
+                self.home.network().respond(*token, Err(Failure { code: "unsupported".to_owned(), message }));
+            }
+            Item::News(news) => forget_gone(&mut self.told, news),
+            _ => {}
         }
     }
 
@@ -256,6 +264,8 @@ impl Actor {
             bodies: std::mem::take(&mut batch.bodies),
             now: self.now,
             replay,
+            about: About::batch(&batch),
+            part: replay && batch.items.len() > 1,
         };
         let ((instance, outcome), _, bodies) = instance.handle(input).await;
         batch.bodies = bodies;
@@ -326,7 +336,9 @@ impl Actor {
         let until = now + deadline.saturating_duration_since(now) / 2;
         let parts = self.rescue.as_ref().map_or(0, Rescue::steps);
         for _ in 0..self.home.mailbox.turns() + parts {
-            if self.instance.is_none() || Instant::now() >= until {
+            // Between two runs of a failed batch there is none for a moment.
+            let stands = self.instance.is_none() && (self.rescue.is_none() || self.supervision.wake().is_some());
+            if stands || Instant::now() >= until {
                 return;
             }
             // A turn that is cut off at the deadline takes its instance with it.
@@ -372,10 +384,7 @@ impl Actor {
         }
         self.abandon(&Batch::default());
         self.home.services.desk.leave(&self.home.name);
-        let (requests, _) = self.home.mailbox.close();
-        for token in requests {
-            self.home.network().respond(token, Err(gone()));
-        }
+        self.home.close_mailbox();
         self.told.clear();
         self.retell.clear();
         self.home.update_info(|info| info.protocols.clear());
@@ -384,31 +393,35 @@ impl Actor {
     /// Ends what a dead instance had open, except what the batch holds, which will be heard again.
     pub(super) fn abandon(&mut self, batch: &Batch) {
         self.home.mailbox.resume_all();
-        let (requests, commands, asks, calls) = {
-            let mut ledger = self.home.ledger();
-            let mut kept = (std::collections::BTreeSet::new(), std::collections::BTreeSet::new());
-            for item in &batch.items {
-                match item {
-                    Item::Request { token, .. } => drop(kept.0.insert(*token)),
-                    Item::Command(head, _) => drop(kept.1.insert(head.id)),
-                    _ => {}
-                }
+        self.end(self.owed_beside(batch));
+    }
+
+    /// All that is open now, except what the batch holds.
+    pub(super) fn owed_beside(&self, batch: &Batch) -> Owed {
+        let mut owed = self.home.ledger().owed();
+        for item in &batch.items {
+            match item {
+                Item::Request { token, .. } => drop(owed.requests.remove(token)),
+                Item::Command(head, _) => drop(owed.commands.remove(&head.id)),
+                _ => {}
             }
-            let requests: Vec<_> = ledger.requests.difference(&kept.0).copied().collect();
-            let commands: Vec<_> = ledger.commands.difference(&kept.1).copied().collect();
-            (ledger.requests, ledger.commands) = kept;
-            (requests, commands, std::mem::take(&mut ledger.asks), std::mem::take(&mut ledger.calls))
-        };
-        for ask in asks {
+        }
+        owed
+    }
+
+    /// Ends what of these is still open: nobody will answer it, and nobody hears its outcome.
+    pub(super) fn end(&self, owed: Owed) {
+        let owed = self.home.ledger().close(owed);
+        for ask in owed.asks {
             self.home.network().cancel(ask);
         }
-        for call in calls.into_keys() {
+        for call in owed.calls {
             self.home.services.desk.withdraw(call);
         }
-        for token in requests {
+        for token in owed.requests {
             self.home.network().respond(token, Err(gone()));
         }
-        for command in commands {
+        for command in owed.commands {
             self.home.services.desk.answer(command, Err(super::CallError::Gone), None);
         }
     }

@@ -86,14 +86,14 @@ fn home(network: Arc<Recorder>) -> Arc<Home> {
         network,
         archive: Arc::new(Archive::new(&store, Trust::default(), Shelf::default())),
         runtime: Runtime::system().expect("randomness"),
-        policy,
+        policy: policy.clone(),
         signer: Arc::new(NoKey),
         store,
-        desk: Arc::new(CallDesk::default()),
+        desk: Arc::new(CallDesk::new(&policy)),
+        logs: Arc::default(),
         started: tokio::time::Instant::now(),
     };
-    let info = PluginInfo::named("x");
-    Arc::new(Home::new(services, mailbox, info))
+    Arc::new(Home::new(services, policy, mailbox, PluginInfo::named("x")))
 }
 
 fn message(staged: &mut Staged, peer: u8) {

@@ -10,24 +10,30 @@ use super::calls::CallDesk;
 use super::info::{Counters, PluginInfo};
 use super::ledger::Ledger;
 use super::lifecycle::{Archive, Lineage};
+use super::log_budget::LogBudget;
+use super::logs::{LogEntry, LogLevel, Logs, PluginLog};
 use super::mailbox::Mailbox;
 use super::metrics::{Metric, MetricBoard};
 use super::poison::{Letters, Muting};
 use super::store::{Namespace, Store};
-use super::{PluginPolicy, Signer};
+use super::{CallError, PluginPolicy, Signer};
+use crate::peer::PeerId;
 use crate::protocol::Network;
 use crate::runtime::Runtime;
+use crate::wire::Failure;
 
 /// The services all plugins of a node share.
 #[derive(Clone)]
 pub(super) struct Services {
     pub(super) network: Arc<dyn Network>,
     pub(super) runtime: Runtime,
+    /// The budgets of a plugin for which nothing else was set; [`Home::policy`] has those of one plugin.
     pub(super) policy: Arc<PluginPolicy>,
     pub(super) signer: Arc<dyn Signer>,
     pub(super) store: Store,
     pub(super) desk: Arc<CallDesk>,
     pub(super) archive: Arc<Archive>,
+    pub(super) logs: Arc<Logs>,
     /// Where the plugins' stopwatch began.
     pub(super) started: Instant,
 }
@@ -39,10 +45,13 @@ pub(super) struct Home {
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) namespace: Namespace,
     pub(super) counts: Counts,
+    pub(super) log: Arc<PluginLog>,
     /// Events that failed alone.
     pub(super) letters: Letters,
     ledger: Mutex<Ledger>,
     muting: Mutex<Muting<Instant>>,
+    policy: Mutex<Arc<PluginPolicy>>,
+    log_budget: Mutex<LogBudget<Instant>>,
     metrics: MetricBoard,
     lineage: Mutex<Lineage>,
     info: Mutex<PluginInfo>,
@@ -58,8 +67,10 @@ pub(super) struct Counts {
     pub(super) dropped: AtomicU64,
     pub(super) reports: AtomicU64,
     pub(super) log_lines_dropped: AtomicU64,
+    pub(super) slow_turns: AtomicU64,
+    pub(super) calls_refused: AtomicU64,
     pub(super) memory: AtomicU64,
-    pub(super) starts: AtomicU64,
+    pub(super) restarts: AtomicU64,
     pub(super) replays: AtomicU64,
     pub(super) trials: AtomicU64,
     /// Events of a batch that the plugin's end cut off.
@@ -72,12 +83,15 @@ pub(super) fn add(counter: &AtomicU64, by: u64) {
 }
 
 impl Home {
-    pub(super) fn new(services: Services, mailbox: Arc<Mailbox>, info: PluginInfo) -> Self {
+    pub(super) fn new(services: Services, policy: Arc<PluginPolicy>, mailbox: Arc<Mailbox>, info: PluginInfo) -> Self {
         Self {
             namespace: services.store.namespace(&info.name),
-            metrics: MetricBoard::new(services.policy.metrics),
+            log: services.logs.open(&info.name, &policy),
             letters: Letters::new(&services.store, &info.name),
-            muting: Mutex::new(Muting::new(services.policy.mute)),
+            muting: Mutex::new(Muting::new(policy.mute)),
+            metrics: MetricBoard::new(policy.metrics),
+            policy: Mutex::new(policy),
+            log_budget: Mutex::default(),
             name: info.name.clone(),
             counts: Counts::default(),
             ledger: Mutex::default(),
@@ -105,8 +119,55 @@ impl Home {
         self.services.network.as_ref()
     }
 
-    pub(super) fn policy(&self) -> &PluginPolicy {
-        &self.services.policy
+    /// The plugin's own budgets, as its running revision was loaded with them.
+    pub(super) fn policy(&self) -> Arc<PluginPolicy> {
+        self.policy.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The budgets of the revision that runs from now on.
+    pub(super) fn set_policy(&self, policy: &Arc<PluginPolicy>) {
+        self.mailbox.set_bounds(policy);
+        self.metrics.set_most(policy.metrics);
+        self.policy.lock().unwrap_or_else(PoisonError::into_inner).clone_from(policy);
+    }
+
+    pub(super) fn log_budget(&self) -> MutexGuard<'_, LogBudget<Instant>> {
+        self.log_budget.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes down what the node has to say of the plugin, where its own lines are.
+    pub(super) fn note(
+        &self,
+        level: LogLevel,
+        revision: u64,
+        event: Option<&str>,
+        peer: Option<PeerId>,
+        message: String,
+    ) {
+        self.log.push(LogEntry {
+            unix_ms: self.services.runtime.clock.unix_ms(),
+            level,
+            target: "weir".to_owned(),
+            revision,
+            event: event.map(str::to_owned),
+            peer,
+            replay: false,
+            message,
+        });
+    }
+
+    /// The plugin takes nothing more: what waits for it hears that it is gone.
+    pub(super) fn close_mailbox(&self) {
+        let gone = "the plugin was restarted or unloaded before it answered";
+        let (requests, commands) = self.mailbox.close();
+        for token in requests {
+            let failure = Failure { code: "gone".to_owned(), message: gone.to_owned() };
+            self.network().respond(token, Err(failure));
+        }
+        for command in commands {
+            // It came in beside the farewell at the desk.
+            self.services.desk.answer(command, Err(CallError::Gone), None);
+        }
     }
 
     pub(super) fn metrics(&self) -> &MetricBoard {
@@ -134,17 +195,20 @@ impl Home {
             crashes: read(&self.counts.crashes),
             dropped: read(&self.counts.dropped),
             purged: self.mailbox.purged() + read(&self.counts.given_up),
-            starts: read(&self.counts.starts),
+            restarts: read(&self.counts.restarts),
             replays: read(&self.counts.replays),
             trials: read(&self.counts.trials),
             turned_away: self.mailbox.turned_away(),
             dead_letters: self.letters.count(),
             reports: read(&self.counts.reports),
             log_lines_dropped: read(&self.counts.log_lines_dropped),
+            slow_turns: read(&self.counts.slow_turns),
+            calls_refused: read(&self.counts.calls_refused),
             memory_bytes: read(&self.counts.memory),
             store_bytes: self.namespace.used(),
         };
         info.muted = self.mutes();
+        info.budgets = self.usage(info.counters.memory_bytes);
         info
     }
 }

@@ -1,13 +1,16 @@
 //! A plugin as an operator sees it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
 
+use super::compiler::CodeOrigin;
 use super::crash::CrashReport;
 use super::lifecycle::PluginState;
 use super::store::Durability;
 use super::supervision::Quarantine;
+use super::usage::BudgetUse;
 use crate::peer::PeerId;
 use crate::protocol::ProtocolId;
 
@@ -28,10 +31,12 @@ pub struct Counters {
     pub purged: u64,
     /// Verdicts on peers.
     pub reports: u64,
-    /// Log lines beyond the limit of a turn.
+    /// Log lines beyond what it may log in a second.
     pub log_lines_dropped: u64,
-    /// How often an instance of it was started.
-    pub starts: u64,
+    /// How often it was started again after a crash.
+    pub restarts: u64,
+    /// Calls to another plugin that were refused: too many were open, or they came too fast.
+    pub calls_refused: u64,
     /// Turns of events that had failed before, whether they went well or not.
     pub replays: u64,
     /// Culprits that were run again on an empty store, to see whose fault it is.
@@ -40,7 +45,9 @@ pub struct Counters {
     pub turned_away: u64,
     /// Dead letters that are kept.
     pub dead_letters: u64,
-    /// Linear memory of the instance, in bytes.
+    /// Calls into it that took longer than a tick and were moved away from the network's threads.
+    pub slow_turns: u64,
+    /// Memories and tables of the instance, in bytes.
     pub memory_bytes: u64,
     /// Keys and values in the store, in bytes.
     pub store_bytes: u64,
@@ -79,12 +86,16 @@ pub struct PluginInfo {
     pub fell_back: Option<String>,
     /// When what its turns stage may leave.
     pub durability: Durability,
-    /// What it did.
-    pub counters: Counters,
     /// Peers of which it takes nothing for a while.
     pub muted: Vec<MutedPeer>,
     /// While it is quarantined: why, and until when.
     pub quarantine: Option<Quarantine>,
+    /// Where the code of the running revision came from.
+    pub code: CodeOrigin,
+    /// What it did.
+    pub counters: Counters,
+    /// What it uses of its budgets, by the names that the budgets have in the configuration.
+    pub budgets: BTreeMap<&'static str, BudgetUse>,
     /// The last crash in a sentence.
     pub last_error: Option<String>,
     /// The last crash in parts.
@@ -113,6 +124,8 @@ impl PluginInfo {
             counters: Counters::default(),
             muted: Vec::new(),
             quarantine: None,
+            code: CodeOrigin { cached: false, micros: 0, bytes: 0 },
+            budgets: BTreeMap::new(),
             last_error: None,
             last_crash: None,
         }

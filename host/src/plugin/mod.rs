@@ -5,14 +5,17 @@
 //! and the instance; a fresh one gets the batch again in parts, and loses only what fails alone (`poison`). How often
 //! a plugin may crash is `supervision`'s.
 //!
-//! `poison/state`, `poison/muting`, `supervision/state`, `mailbox/state`, `mailbox/news`, `turn`, `ledger`, `timers`,
-//! `grants`, `manifest`, `crash`, `inspect`, `trust/*`, `lifecycle/state`, `lifecycle/probation` and
+//! `poison/state`, `poison/muting`, `supervision/state`, `mailbox/state`, `mailbox/news`, `calls/state`, `turn`, `ledger`,
+//! `timers`, `grants`, `manifest`, `crash`, `inspect`, `trust/*`, `lifecycle/state`, `lifecycle/probation` and
 //! `lifecycle/succession` decide and do no I/O; `actor` and `commit` join them; `plugins` is the handle.
 
 mod abi;
 mod actor;
+mod budgets;
+mod cache;
 mod calls;
 mod commit;
+mod compiler;
 mod cpu;
 mod crash;
 mod digest;
@@ -28,6 +31,8 @@ mod instance;
 mod ledger;
 mod lifecycle;
 mod limiter;
+mod log_budget;
+mod logs;
 mod mailbox;
 mod manifest;
 mod meter;
@@ -42,12 +47,17 @@ mod revision;
 mod supervision;
 mod ticker;
 mod timers;
+mod transfer;
 mod trust;
 mod turn;
 mod upgrade;
+mod usage;
 
 pub mod store;
 
+pub use self::budgets::PluginBudgets;
+pub use self::cache::CacheConfig;
+pub use self::compiler::{CodeOrigin, CompileRefused, CompilerConfig, compile_program};
 pub use self::crash::{CallFailure, CrashKind, CrashReport, PanicNote};
 pub use self::error::{CallError, PluginError};
 pub use self::grants::Grants;
@@ -56,6 +66,8 @@ pub use self::inspect::is_cut_off;
 pub use self::lifecycle::{
     ChangeOptions, KeptPlugin, LifecycleConfig, NotAllowed, PluginState, RevisionEvent, Rollback,
 };
+pub(crate) use self::logs::most_logged;
+pub use self::logs::{LogEntry, LogLevel, LogLine, LogPage, LogQuery, UnknownLevel};
 pub use self::mailbox::Caller;
 pub use self::metrics::Metric;
 pub use self::plugins::{Plugins, PluginsConfig};
@@ -63,7 +75,9 @@ pub use self::poison::{DeadLetter, LetterEvent, MutePolicy};
 pub use self::policy::{PluginPolicy, Preemption};
 pub use self::revision::{PluginSettings, PluginSource};
 pub use self::supervision::{CrashCause, Quarantine, SupervisionPolicy};
+pub use self::transfer::{ImportOptions, StoreExport, StoreImport, TransferError};
 pub use self::trust::{Digest, SignatureFile, SignaturePolicy, SignatureProblem, Trust};
+pub use self::usage::{BudgetUnit, BudgetUse};
 
 /// Signs with the node's key.
 pub trait Signer: Send + Sync + 'static {

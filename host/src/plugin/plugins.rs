@@ -5,21 +5,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{MutexGuard as AsyncMutexGuard, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use super::actor::Control;
-use super::calls::{Answer, CallDesk, Submission, Waiter};
+use super::calls::{Answer, CallDesk, Submission, Waiter, Waiting};
 use super::engine::WasmEngine;
 use super::home::{Home, Services};
 use super::info::{PluginInfo, UpgradeReport};
 use super::lifecycle::{Archive, ChangeOptions, LifecycleConfig, PluginState, Shelf};
+use super::logs::{LogLevel, LogPage, LogQuery, PluginLog};
 use super::mailbox::Caller;
 use super::metrics::Metric;
 use super::revision::{PluginSettings, PluginSource};
 use super::store::Store;
-use super::{CallError, PluginError, PluginPolicy, Preemption, Signer};
+use super::transfer::MOST_TRANSFERS;
+use super::{CallError, CompilerConfig, PluginError, PluginPolicy, Preemption, Signer};
 use crate::protocol::Network;
 use crate::runtime::Runtime;
 use crate::wire::Failure;
@@ -42,6 +44,8 @@ pub struct PluginsConfig {
     pub preemption: Preemption,
     /// The node's key.
     pub signer: Arc<dyn Signer>,
+    /// How files become code.
+    pub compiler: CompilerConfig,
 }
 
 /// A plugin with its actor.
@@ -58,11 +62,19 @@ pub(super) struct Inner {
     running: Mutex<BTreeMap<String, Running>>,
     /// Held by whoever changes what runs; compiling is done before.
     pub(super) lifecycle: tokio::sync::Mutex<()>,
+    /// One permit for each store that is on its way in or out.
+    transfers: Arc<Semaphore>,
 }
 
 /// See the module. Cheap to clone. Needs a tokio runtime with its time driver.
 #[derive(Clone)]
 pub struct Plugins(pub(super) Arc<Inner>);
+
+impl std::fmt::Debug for Plugins {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plugins").field("running", &self.running().keys()).finish_non_exhaustive()
+    }
+}
 
 impl Plugins {
     /// Sets up the engine. No plugin is loaded yet. Every file is trusted, and none is kept after the node's end.
@@ -79,24 +91,53 @@ impl Plugins {
     /// As for [`Plugins::start`].
     pub fn start_with(config: PluginsConfig, lifecycle: LifecycleConfig) -> Result<Self, PluginError> {
         let archive = Archive::new(&config.store, lifecycle.trust, Shelf::new(lifecycle.revisions));
+        let desk = Arc::new(CallDesk::new(&config.policy));
         let services = Services {
             network: config.network,
             runtime: config.runtime,
             policy: Arc::new(config.policy),
             signer: config.signer,
             store: config.store,
-            desk: Arc::default(),
+            desk,
             archive: Arc::new(archive),
+            logs: Arc::default(),
             started: Instant::now(),
         };
-        let engine = Arc::new(WasmEngine::new(config.preemption)?);
+        let engine = Arc::new(WasmEngine::new(config.preemption, config.compiler, &*services.signer)?);
         let (running, lifecycle) = (Mutex::default(), tokio::sync::Mutex::default());
-        Ok(Self(Arc::new(Inner { engine, services, running, lifecycle })))
+        let transfers = Arc::new(Semaphore::new(MOST_TRANSFERS));
+        Ok(Self(Arc::new(Inner { engine, services, running, lifecycle, transfers })))
     }
 
     /// What runs, by name.
     pub(super) fn running(&self) -> MutexGuard<'_, BTreeMap<String, Running>> {
         self.0.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a plugin of this name runs or is quarantined.
+    pub(super) fn is_loaded(&self, name: &str) -> bool {
+        self.running().contains_key(name)
+    }
+
+    /// Nothing is loaded, upgraded or unloaded while this is held.
+    pub(super) async fn alone(&self) -> AsyncMutexGuard<'_, ()> {
+        self.0.lifecycle.lock().await
+    }
+
+    pub(super) fn transfers(&self) -> &Arc<Semaphore> {
+        &self.0.transfers
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        &self.0.services.store
+    }
+
+    pub(super) fn policy(&self) -> &PluginPolicy {
+        &self.0.services.policy
+    }
+
+    pub(super) fn unix_ms(&self) -> u64 {
+        self.0.services.runtime.clock.unix_ms()
     }
 
     pub(super) fn desk(&self) -> &CallDesk {
@@ -108,24 +149,20 @@ impl Plugins {
     /// # Errors
     /// Why it is not loaded. Nothing has changed then.
     pub async fn load(&self, source: PluginSource) -> Result<PluginInfo, PluginError> {
-        self.load_named(source, |_, settings| settings).await
+        self.load_named(source, |_, settings| Ok(settings)).await
     }
 
     /// [`Plugins::load`] with settings that depend on what the plugin calls itself: `named` is given that name and the
-    /// settings of the source, and returns those that count.
+    /// settings of the source, and returns those that count, or why there are none.
     ///
     /// # Errors
     /// As for [`Plugins::load`].
     pub async fn load_named(
         &self,
         source: PluginSource,
-        named: impl FnOnce(&str, PluginSettings) -> PluginSettings,
+        named: impl FnOnce(&str, PluginSettings) -> Result<PluginSettings, PluginError>,
     ) -> Result<PluginInfo, PluginError> {
         self.load_with(source, named, ChangeOptions::default()).await
-    }
-
-    pub(super) fn store(&self) -> &Store {
-        &self.0.services.store
     }
 
     /// The home of a plugin and the way to its actor.
@@ -171,14 +208,36 @@ impl Plugins {
             let mut actor_less = home.info().protocols;
             actor_less.drain(..).for_each(|id| home.network().unregister(&id));
             self.desk().leave(name);
-            home.mailbox.close();
+            home.close_mailbox();
         }
-        Ok(home.info())
+        let info = home.info();
+        note(&home, &info, format!("version {} has ended", info.version));
+        Ok(info)
     }
 
     /// All plugins, by name.
     pub fn list(&self) -> Vec<PluginInfo> {
         self.running().values().map(|running| running.home.info()).collect()
+    }
+
+    /// The last lines of a plugin that runs or ran: its own, and what the node has to say of it.
+    ///
+    /// # Errors
+    /// When no plugin of that name ran.
+    pub fn logs(&self, name: &str, query: &LogQuery) -> Result<LogPage, PluginError> {
+        Ok(self.log_of(name)?.read(query))
+    }
+
+    /// The same; when there are none yet, waits for one until the deadline. Cancel safe.
+    ///
+    /// # Errors
+    /// As for [`Plugins::logs`].
+    pub async fn wait_for_logs(&self, name: &str, query: &LogQuery, deadline: Instant) -> Result<LogPage, PluginError> {
+        Ok(self.log_of(name)?.wait(query, deadline).await)
+    }
+
+    fn log_of(&self, name: &str) -> Result<Arc<PluginLog>, PluginError> {
+        self.0.services.logs.find(name).ok_or_else(|| PluginError::Unknown { plugin: name.to_owned() })
     }
 
     /// The metrics of all plugins, by plugin and name.
@@ -188,7 +247,7 @@ impl Plugins {
 
     /// Calls a command. Body and answer are JSON. The answer is told when what it rests on is on the disk.
     ///
-    /// Cancel safe: the plugin is told that no answer is wanted when the time is over, not when the future is dropped.
+    /// Cancel safe: when the future is dropped, or the time is over, the plugin is told that no answer is wanted.
     ///
     /// # Errors
     /// Why there is no answer.
@@ -206,6 +265,7 @@ impl Plugins {
         let timeout_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
         let (plugin, name) = (plugin.to_owned(), command.to_owned());
         self.desk().submit(id, Submission { plugin, caller, name, timeout_ms, body }, Waiter::Operator(sender));
+        let _waiting = Waiting { desk: self.0.services.desk.clone(), id };
         let answered = async {
             let Answer { outcome, ticket } = receiver.await.map_err(|_| CallError::Gone)?;
             if let Some(ticket) = ticket {
@@ -213,10 +273,7 @@ impl Plugins {
             }
             outcome
         };
-        tokio::time::timeout(timeout, answered).await.unwrap_or_else(|_| {
-            self.desk().withdraw(id);
-            Err(CallError::TimedOut)
-        })
+        tokio::time::timeout(timeout, answered).await.unwrap_or(Err(CallError::TimedOut))
     }
 
     fn refuse_quarantined(&self, plugin: &str) -> Result<(), CallError> {
@@ -245,6 +302,11 @@ impl Plugins {
         }
         stopping.join_all().await;
     }
+}
+
+/// Writes down, among the lines of a plugin, what became of it.
+pub(super) fn note(home: &Home, info: &PluginInfo, message: String) {
+    home.note(LogLevel::Info, info.revision, None, None, message);
 }
 
 fn store_failed(reason: &str) -> CallError {

@@ -11,11 +11,11 @@ use super::grants::{GrantError, Grants};
 use super::instance::{Failed, failure};
 use super::lifecycle::{KeptRecord, Layouts, PluginState, RevisionEvent};
 use super::limiter::Limiter;
-use super::manifest::Manifest;
+use super::manifest::{Manifest, check_name};
 use super::meter::Meter;
 use super::store::Durability;
 use super::trust::Identity;
-use super::{PluginError, PluginPolicy, abi, inspect};
+use super::{CodeOrigin, PluginBudgets, PluginError, PluginPolicy, abi};
 
 /// The operator's part of a plugin.
 #[derive(Debug, Clone, Default)]
@@ -26,6 +26,8 @@ pub struct PluginSettings {
     pub grants: Vec<String>,
     /// When its turns' effects may leave; what [`PluginPolicy::durability`] says when nothing is said.
     pub durability: Option<Durability>,
+    /// What it may use, where that is not what all plugins may.
+    pub budgets: PluginBudgets,
 }
 
 /// A file to load.
@@ -52,6 +54,12 @@ pub(super) struct Revision {
     pub(super) number: u64,
     pub(super) manifest: Manifest,
     pub(super) grants: Grants,
+    /// Where its code came from.
+    pub(super) code: CodeOrigin,
+    /// What it may use.
+    pub(super) policy: Arc<PluginPolicy>,
+    /// What of it was set for this plugin.
+    pub(super) budgets: PluginBudgets,
     /// The plugin's configuration as JSON text.
     pub(super) config: String,
     /// When what its turns stage may leave.
@@ -69,19 +77,22 @@ impl Revision {
     /// thread for blocking work.
     pub(super) async fn prepare(
         engine: &Arc<WasmEngine>,
-        policy: &Arc<PluginPolicy>,
+        node: &Arc<PluginPolicy>,
         source: PluginSource,
-        named: impl FnOnce(&str, PluginSettings) -> PluginSettings,
+        named: impl FnOnce(&str, PluginSettings) -> Result<PluginSettings, PluginError>,
         number: u64,
         identity: Identity,
     ) -> Result<Self, PluginError> {
         let file = source.file();
         let (settings, path) = (source.settings.clone(), source.path.clone());
-        let component = compile(engine, policy, source).await?;
-        let raw = describe(engine, policy, &file, &component).await?;
+        let (component, code) = compile(engine, node, source).await?;
+        // What is set for the plugin's name is not known before it has told its name.
+        let raw = describe(engine, &Arc::new(settings.budgets.apply(node)), &file, &component).await?;
         let refused = |reason| PluginError::Manifest { file: file.clone(), reason };
+        check_name(&raw.name).map_err(refused)?;
+        let settings = named(&raw.name, settings)?;
+        let policy = Arc::new(settings.budgets.apply(node));
         let manifest = Manifest::check(raw, policy.protocols).map_err(refused)?;
-        let settings = named(&manifest.name, settings);
         let grants = Grants::decide(&manifest.capabilities, &settings.grants).map_err(|error| match error {
             GrantError::Missing(missing) => {
                 let all = manifest.capabilities.clone();
@@ -106,7 +117,20 @@ impl Revision {
         // It was staged and verified by whoever knows its identity, and everything above had nothing against it.
         let state = Mutex::new(PluginState::Compiled);
         let durability = settings.durability.unwrap_or(policy.durability);
-        Ok(Self { number, manifest, grants, config, durability, pre, identity, path, state })
+        Ok(Self {
+            number,
+            manifest,
+            grants,
+            policy,
+            budgets: settings.budgets,
+            code,
+            config,
+            durability,
+            pre,
+            identity,
+            path,
+            state,
+        })
     }
 
     /// What it is doing.
@@ -159,6 +183,7 @@ impl Revision {
             grants: self.grants.iter().map(str::to_owned).collect(),
             config: serde_json::from_str(&self.config).unwrap_or_default(),
             durability: Some(self.durability),
+            budgets: self.budgets.clone(),
         }
     }
 }
@@ -173,12 +198,11 @@ async fn compile(
     engine: &Arc<WasmEngine>,
     policy: &Arc<PluginPolicy>,
     source: PluginSource,
-) -> Result<Component, PluginError> {
+) -> Result<(Component, CodeOrigin), PluginError> {
     let (compiler, policy) = (engine.clone(), policy.clone());
     let work = move || {
         let file = source.file();
-        let component = inspect::component(&file, &source.bytes, policy.file)?;
-        compiler.compile(&file, &component)
+        compiler.compiler().code(&file, &source.bytes, policy.file)
     };
     if engine.works_inline() {
         return work();
@@ -200,6 +224,7 @@ async fn describe(
     })?;
     let meter = Arc::new(Meter::default());
     let mut store = engine.store(Limiter::new(policy), &meter);
+    store.set_hostcall_fuel(policy.host_call);
     let refused = |reason: String| PluginError::Manifest { file: file.to_owned(), reason };
     engine.refill(&mut store, &meter, policy.start_time, policy).map_err(|error| refused(format!("{error:#}")))?;
     let call = async move {

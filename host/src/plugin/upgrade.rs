@@ -42,7 +42,7 @@ impl Actor {
         cause: abi::Cause,
         predecessor: Option<abi::Predecessor>,
     ) -> abi::Init {
-        let policy = self.home.policy();
+        let policy = &revision.policy;
         abi::Init {
             node: (&self.home.network().node()).into(),
             cause,
@@ -117,6 +117,7 @@ impl Actor {
             max_message: *max_message,
         };
         self.retell = self.told.iter().map(hear).collect();
+        self.home.set_policy(&revision.policy);
         self.instance = Some(instance);
         revision.step(RevisionEvent::Committed);
         self.revision = revision;
@@ -134,6 +135,7 @@ impl Actor {
             info.state = self.revision.state();
             info.protocols = registered;
             info.revision = self.revision.number;
+            info.code = self.revision.code;
             info.grants = self.revision.grants.iter().map(str::to_owned).collect();
             info.digest = identity.digest.to_string();
             info.signer = identity.signer.map(|signer| signer.to_string());
@@ -245,6 +247,8 @@ impl Actor {
             self.home.mailbox.reopen();
         }
         let init = self.init(&revision, plan.cause(), Some(predecessor));
+        // What `start` opens is the new instance's own and stays.
+        let before = self.owed_beside(&self.left_to_rescue());
         if let Err(why) = self.activate(revision.clone(), new, init).await {
             let error = self.refused(&revision, *why);
             // Its memory knows a store that is not there any more.
@@ -255,7 +259,8 @@ impl Actor {
         }
         drop(old);
         if snapshot_bytes.is_none() {
-            self.abandon(&self.left_to_rescue());
+            self.home.mailbox.resume_all();
+            self.end(before);
         }
         self.comeback = None;
         retired.retire();
@@ -269,7 +274,7 @@ impl Actor {
     /// After a failed upgrade: the old instance, or one made anew from its store.
     async fn go_on(&mut self, old: Option<Instance>, quarantined: bool) {
         if quarantined {
-            self.home.mailbox.close();
+            self.home.close_mailbox();
             return;
         }
         self.instance = old;
@@ -295,8 +300,8 @@ impl Actor {
         if plan.skip_snapshot {
             return (Some(old), None, Some("the operator wanted none".to_owned()));
         }
-        let most = self.home.policy().snapshot;
-        let wait = self.home.policy().turn_time + SNAPSHOT_WAIT;
+        let most = self.revision.policy.snapshot;
+        let wait = self.revision.policy.turn_time + SNAPSHOT_WAIT;
         let Ok(outcome) = tokio::time::timeout(wait, old.snapshot()).await else {
             let reason = format!("it did not end within {} s", wait.as_secs());
             let report = self.report("snapshot", None, None, not_called(CrashKind::Timeout, &reason));

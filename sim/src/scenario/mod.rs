@@ -10,6 +10,7 @@ mod links;
 mod mixed;
 mod places;
 mod plugin;
+mod poison;
 mod storm;
 
 pub use plugin::available as plugins_are_built;
@@ -49,6 +50,7 @@ pub static SCENARIOS: &[Scenario] = &[
     isolation::STALLED,
     storm::STORM,
     plugin::UPGRADE,
+    poison::POISON,
     mixed::MIXED,
 ];
 

@@ -38,12 +38,17 @@ pub fn available() -> bool {
 }
 
 fn source(world: &World, version: &str) -> Outcome<PluginSource> {
-    let missing = |why: String| world.violation("the guests are built", format!("{why}; run `cargo xtask guests`"));
-    let folder = std::env::var_os(GUESTS).map(PathBuf::from);
-    let path = folder.ok_or_else(|| missing(format!("{GUESTS} is not set")))?.join(format!("ping-{version}.wasm"));
-    let bytes = std::fs::read(&path).map_err(|error| missing(format!("{}: {error}", path.display())))?;
+    let bytes = guest(world, &format!("ping-{version}"))?;
     // The path is the machine's own and has no place in a trace.
     Ok(PluginSource { bytes, path: None, settings: PluginSettings::default() })
+}
+
+/// The file of a guest that was built for the tests.
+pub(super) fn guest(world: &World, name: &str) -> Outcome<Vec<u8>> {
+    let missing = |why: String| world.violation("the guests are built", format!("{why}; run `cargo xtask guests`"));
+    let folder = std::env::var_os(GUESTS).map(PathBuf::from);
+    let path = folder.ok_or_else(|| missing(format!("{GUESTS} is not set")))?.join(format!("{name}.wasm"));
+    std::fs::read(&path).map_err(|error| missing(format!("{}: {error}", path.display())))
 }
 
 async fn call(node: Rc<Node>, command: &'static str, body: Value) -> Result<Value, String> {

@@ -7,6 +7,7 @@
 
 use std::cell::Cell;
 
+pub mod caller;
 pub mod keeper;
 
 wit_bindgen::generate!({
@@ -65,6 +66,11 @@ pub fn manifest(name: &str, version: &str, key: u32, capabilities: &[&str]) -> M
         listens: Vec::new(),
         more: Vec::new(),
     }
+}
+
+/// Notes which event is being handled, for the panic hook.
+pub fn at(position: Option<u32>) {
+    POSITION.set(position);
 }
 
 /// Tells the host of a panic before it becomes a trap.
@@ -127,7 +133,7 @@ pub fn never_end() -> ! {
 }
 
 /// Answers with all counts as a JSON object.
-fn stats(command: &Command) {
+pub fn stats(command: &Command) {
     let range = store::Range { start: Vec::new(), end: None, reverse: false };
     let entries = store::scan(&range, 10_000, 1 << 20).entries;
     let counts = entries.iter().filter(|(_, value)| value.len() == 8);

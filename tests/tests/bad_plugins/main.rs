@@ -27,16 +27,26 @@ use self::traps::*;
 /// A guest is shown by the test that has its name. A guest without one does not compile.
 macro_rules! is_shown {
     // These behave, and are shown where what they show is.
-    (everything) => {
-        const _: () = assert!(names(include_str!("../abi.rs"), "\"everything\""), "tests/abi.rs does not load it");
+    (caller_a) => {
+        shown_in!("../calls.rs", "\"caller-a\"");
     };
-    (keeper_strict) => {
-        const _: () =
-            assert!(names(include_str!("../durability.rs"), "\"keeper-strict\""), "tests/durability.rs lacks it");
+    (caller_b) => {
+        shown_in!("../calls.rs", "\"caller-b\"");
+    };
+    (everything) => {
+        shown_in!("../abi.rs", "\"everything\"");
     };
     (keeper_relaxed) => {
-        const _: () =
-            assert!(names(include_str!("../durability.rs"), "\"keeper-relaxed\""), "tests/durability.rs lacks it");
+        shown_in!("../durability.rs", "\"keeper-relaxed\"");
+    };
+    (keeper_strict) => {
+        shown_in!("../durability.rs", "\"keeper-strict\"");
+    };
+    (poisonable) => {
+        shown_in!("../crashes.rs", "\"poisonable\"");
+    };
+    (store_flooder) => {
+        shown_in!("../store_stall.rs", "\"store_flooder\"");
     };
     (journal) => {
         const _: () = assert!(names(include_str!("../lifecycle.rs"), "\"journal\""), "tests/lifecycle.rs lacks it");
@@ -55,6 +65,13 @@ macro_rules! is_shown {
     };
     ($guest:ident) => {
         const _: fn() -> Result<()> = $guest;
+    };
+}
+
+/// A test file that loads a guest, and the name by which it does.
+macro_rules! shown_in {
+    ($file:literal, $name:literal) => {
+        const _: () = assert!(names(include_str!($file), $name), concat!($file, " does not load ", $name));
     };
 }
 

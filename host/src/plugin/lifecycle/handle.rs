@@ -17,7 +17,7 @@ use crate::plugin::home::Home;
 use crate::plugin::info::{PluginInfo, UpgradeReport};
 use crate::plugin::instance::Instance;
 use crate::plugin::mailbox::Mailbox;
-use crate::plugin::plugins::{Plugins, Running};
+use crate::plugin::plugins::{Plugins, Running, note};
 use crate::plugin::records::RecordError;
 use crate::plugin::revision::{PluginSettings, PluginSource, Revision};
 use crate::plugin::supervision::Quarantines;
@@ -47,7 +47,7 @@ impl Plugins {
     pub async fn load_with(
         &self,
         source: PluginSource,
-        named: impl FnOnce(&str, PluginSettings) -> PluginSettings,
+        named: impl FnOnce(&str, PluginSettings) -> Result<PluginSettings, PluginError>,
         options: ChangeOptions,
     ) -> Result<PluginInfo, PluginError> {
         let Staged { revision, bytes } =
@@ -64,8 +64,9 @@ impl Plugins {
         let restore = self.check_layout(&name, &revision, options.restore_store)?;
         let (chain, digest) = (archive.chain(&name)?, revision.identity.digest);
         let step = chain.as_ref().map_or(Step::Upgrade, |chain| chain.step_to(&digest.to_string()));
-        let mailbox = Arc::new(Mailbox::new(&self.0.services.policy));
-        let home = Arc::new(Home::new(self.0.services.clone(), mailbox.clone(), new_info(&revision)));
+        let mailbox = Arc::new(Mailbox::new(&revision.policy));
+        let services = self.0.services.clone();
+        let home = Arc::new(Home::new(services, revision.policy.clone(), mailbox.clone(), new_info(&revision)));
         if let Some(chain) = chain {
             home.lineage().turn(chain, None);
         }
@@ -92,6 +93,7 @@ impl Plugins {
         let (control, asked) = mpsc::channel(CONTROL_QUEUE);
         let task = tokio::spawn(actor.run(asked));
         let info = home.info();
+        note(&home, &info, format!("version {} is loaded", info.version));
         self.running().insert(name, Running { home, control, task });
         Ok(info)
     }
@@ -142,7 +144,7 @@ impl Plugins {
         self.find(name)?;
         let signature = options.signature.as_deref();
         let Staged { revision, bytes } =
-            self.stage().prepare(source, signature, Some(name), |_, settings| settings).await?;
+            self.stage().prepare(source, signature, Some(name), |_, settings| Ok(settings)).await?;
         let _alone = self.0.lifecycle.lock().await;
         let (home, control) = self.find(name)?;
         let running = home.lineage().chain().map(|chain| chain.running.clone()).unwrap_or_default();
@@ -191,6 +193,9 @@ impl Plugins {
         let swap: Swap = timeout(CHANGE_TIME, swapped).await.map_err(late)??;
         let Swap { pause, snapshot_bytes, snapshot_skipped, copied_bytes, restored_bytes } = swap;
         let plugin = home.info();
+        let held = pause.as_micros();
+        let done = if plan.step == Step::Rollback { "rolled back" } else { "upgraded" };
+        note(home, &plugin, format!("{done} from {from_version} to {}, held for {held} µs", plugin.version));
         let report = UpgradeReport {
             plugin,
             from_version,
@@ -264,7 +269,7 @@ impl Plugins {
     pub fn settings(&self, name: &str) -> Option<PluginSettings> {
         let (home, _) = self.find(name).ok()?;
         let kept = home.lineage().chain()?.running.clone();
-        Some(PluginSettings { config: kept.config, grants: kept.grants, durability: kept.durability })
+        Some(kept.settings())
     }
 
     /// The revision to load in the place of a file that was rolled back from; None for every other file.
@@ -308,6 +313,7 @@ fn new_info(revision: &Revision) -> PluginInfo {
         signer: identity.signer.map(|signer| signer.to_string()),
         data_version: manifest.data_version,
         durability: revision.durability,
+        code: revision.code,
         ..PluginInfo::named(&manifest.name)
     }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::succession::Layouts;
 use crate::plugin::store::Durability;
+use crate::plugin::{PluginBudgets, PluginSettings};
 
 /// One revision as it is kept.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -28,9 +29,21 @@ pub(in crate::plugin) struct KeptRecord {
     pub(in crate::plugin) config: serde_json::Value,
     /// When what its turns stage may leave.
     pub(in crate::plugin) durability: Option<Durability>,
+    /// What it may use, where that is not what all plugins may.
+    pub(in crate::plugin) budgets: PluginBudgets,
 }
 
 impl KeptRecord {
+    /// What it was given.
+    pub(in crate::plugin) fn settings(&self) -> PluginSettings {
+        PluginSettings {
+            config: self.config.clone(),
+            grants: self.grants.clone(),
+            durability: self.durability,
+            budgets: self.budgets.clone(),
+        }
+    }
+
     pub(in crate::plugin) fn layouts(&self) -> Layouts {
         Layouts { reads_from: self.reads_data_from, data_version: self.data_version }
     }

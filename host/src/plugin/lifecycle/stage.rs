@@ -31,7 +31,7 @@ impl Stage<'_> {
         source: PluginSource,
         signature: Option<&str>,
         name: Option<&str>,
-        named: impl FnOnce(&str, PluginSettings) -> PluginSettings,
+        named: impl FnOnce(&str, PluginSettings) -> Result<PluginSettings, PluginError>,
     ) -> Result<Staged, PluginError> {
         let file = source.file();
         let identity = self.verify(&source, signature, name).await?;
@@ -79,7 +79,7 @@ impl Stage<'_> {
         kept: &KeptRecord,
     ) -> Result<Arc<Revision>, PluginError> {
         let source = self.kept_source(plugin, kept).await?;
-        let staged = self.prepare(source, kept.signature.as_deref(), Some(plugin), |_, settings| settings).await?;
+        let staged = self.prepare(source, kept.signature.as_deref(), Some(plugin), |_, settings| Ok(settings)).await?;
         Ok(staged.revision)
     }
 
@@ -100,8 +100,7 @@ impl Stage<'_> {
             tokio::task::spawn_blocking(take).await.unwrap_or_else(|error| Err(std::io::Error::other(error)))
         };
         let bytes = bytes.map_err(|error| lost(format!("its file cannot be read ({error})")))?;
-        let settings =
-            PluginSettings { config: kept.config.clone(), grants: kept.grants.clone(), durability: kept.durability };
+        let settings = kept.settings();
         Ok(PluginSource { bytes, path: kept.file.clone(), settings })
     }
 

@@ -14,9 +14,9 @@ impl Pace {
         Self { most, now: most }
     }
 
-    /// Most events of the next turn.
+    /// Most events of the next turn. As many as wait when nothing is wrong: that is bounded where they wait.
     pub(in crate::plugin) fn events(&self) -> usize {
-        self.now
+        if self.now < self.most { self.now } else { usize::MAX }
     }
 
     /// A batch of so many failed, and each of its events went well in smaller company: the next ones are half as large.
@@ -47,7 +47,7 @@ mod tests {
         for _ in 0..9 {
             pace.went(pace.events());
         }
-        assert_eq!(pace.events(), 256);
+        assert_eq!(pace.events(), usize::MAX);
         for _ in 0..20 {
             pace.failed_together(pace.events());
         }

@@ -1,5 +1,7 @@
 //! Runs a failed batch again, one run a step, as `state` says.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::state::{Event, Next, Replay, Run, Why};
@@ -76,18 +78,23 @@ impl Actor {
     }
 
     /// The events of the next run that concern the instance that lives now. The others are settled here.
-    fn part(&self, rescue: &mut Rescue) -> Batch {
+    fn part(&mut self, rescue: &mut Rescue) -> Batch {
         let Some(instance) = &self.instance else { return Batch::default() };
         let (batch, range) = (&rescue.batch, rescue.run.events.clone());
-        let mut unheard = Vec::new();
+        let (mut muted, mut foreign) = (Vec::new(), Vec::new());
         let part = {
             let ledger = self.home.ledger();
-            let concerns = |item: &Item| events::concerns(item, batch, &ledger, instance.state());
-            let muted = |item: &Item| self.is_of_muted(batch, item);
-            unheard.extend(batch.items[range.clone()].iter().filter(|item| muted(item)).cloned());
-            batch.part(range, |item| concerns(item) && !muted(item))
+            for item in batch.items.get(range.clone()).unwrap_or_default() {
+                if self.is_of_muted(batch, item) {
+                    muted.push(item.clone());
+                } else if !events::concerns(item, batch, &ledger, instance.state()) {
+                    foreign.push(item.clone());
+                }
+            }
+            batch.part(range, |item| !muted.contains(item) && !foreign.contains(item))
         };
-        unheard.iter().for_each(|item| self.lose(batch, item));
+        muted.iter().for_each(|item| self.turn_away(batch, item));
+        foreign.iter().for_each(|item| self.pass_by(item));
         part
     }
 
@@ -111,8 +118,11 @@ impl Actor {
         let mut next = rescue.replay.handle(event);
         if let Event::Failed(why) = event {
             self.abandon(&rescue.left());
-            if why == Why::Store && self.store_failed(&mut rescue).await.is_none() {
-                return;
+            if why == Why::Store {
+                self.store_failed(&rescue).await;
+            }
+            if self.is_quarantined() {
+                return self.give_up(&rescue);
             }
         }
         loop {
@@ -123,26 +133,30 @@ impl Actor {
                     self.rescue = Some(rescue);
                     return;
                 }
-                Next::Culprit(at) => match self.culprit(&mut rescue, at).await {
-                    Some(event) => next = rescue.replay.handle(event),
-                    None => return,
-                },
+                Next::Culprit(at) => {
+                    let event = self.culprit(&mut rescue, at).await;
+                    next = rescue.replay.handle(event);
+                    if self.is_quarantined() {
+                        return self.give_up(&rescue);
+                    }
+                }
             }
         }
     }
 
-    /// The store refused a turn: nobody's fault, and nothing to be tried again at once. None when it ended the plugin.
-    async fn store_failed(&mut self, rescue: &mut Rescue) -> Option<()> {
-        let failure = rescue.failure.clone()?;
-        let report = self.report("commit", None, None, failure);
-        self.crashed(&report, CrashCause::Commit, None).await;
-        (!self.is_quarantined()).then_some(())
+    /// The store refused a turn: nobody's fault, and nothing to be tried again at once.
+    async fn store_failed(&mut self, rescue: &Rescue) {
+        if let Some(failure) = rescue.failure.clone() {
+            let report = self.report("commit", None, None, failure);
+            self.crashed(&report, CrashCause::Commit, None).await;
+        }
     }
 
-    /// An event failed alone on a fresh instance. None when that ended the plugin, and the batch with it.
-    async fn culprit(&mut self, rescue: &mut Rescue, at: usize) -> Option<Event> {
-        let item = rescue.batch.items.get(at)?.clone();
-        let failure = rescue.failure.clone()?;
+    /// An event failed alone on a fresh instance. It may be the one with which the plugin ends.
+    async fn culprit(&mut self, rescue: &mut Rescue, at: usize) -> Event {
+        let (Some(item), Some(failure)) = (rescue.batch.items.get(at).cloned(), rescue.failure.clone()) else {
+            return Event::Buried;
+        };
         let (peer, kind) = (rescue.batch.peer(&item), failure.kind);
         let report = self.report(item.kind(), Some(at), peer, failure);
         let event = if self.bury(&rescue.batch, &item, &report).await {
@@ -153,40 +167,57 @@ impl Actor {
             Event::Kept
         };
         self.blame(&rescue.batch, &item, &report).await;
-        let by = rescue.batch.sender(&item).filter(|_| matches!(event, Event::Buried));
-        // A peer that is muted has paid already; so it is not counted again.
-        let muted = self.is_of_muted(&rescue.batch, &item);
-        if !muted {
+        // A peer that was muted for it has paid: it does not count against the plugin.
+        if !self.is_of_muted(&rescue.batch, &item) {
+            let by = rescue.batch.sender(&item);
             self.crashed(&report, kind.into(), by).await;
         }
-        (!self.is_quarantined()).then_some(event)
+        event
     }
 
     /// Every event of a batch is settled.
     async fn rescued(&mut self, mut rescue: Rescue) {
+        if !rescue.again {
+            // As large as a turn may be now, or it would not have been divided.
+            self.pace.went(self.pace.events());
+        }
         if !rescue.replay.only_together() {
             return;
         }
-        // Nothing is lost, and the operator hears of it all the same. Only a timeout counts: a plugin that needs more
-        // than its time for every batch keeps the node busy for nothing.
-        self.pace.failed_together(rescue.batch.items.len());
+        // Nothing is lost, and the operator hears of it all the same. It counts like any crash, or a plugin that fails
+        // again and again and goes well in between would keep the node busy for nothing; except for want of memory,
+        // which smaller turns mend.
+        let events = rescue.batch.items.len().min(rescue.replay.most().saturating_mul(2));
+        self.pace.failed_together(events);
         let Some(failure) = rescue.failure.take() else { return };
         let position = failure.panic.as_ref().and_then(|panic| panic.event).map(|event| event as usize);
-        let timed_out = failure.kind == CrashKind::Timeout;
+        let (kind, short) = (failure.kind, failure.refused_memory.is_some());
         let report = self.report("batch", position, None, failure);
-        if timed_out {
-            self.crashed(&report, CrashCause::Timeout, None).await;
+        if !short && kind != CrashKind::Commit {
+            self.crashed(&report, kind.into(), None).await;
         }
     }
 
     /// Gives up what is left of a batch that is being rescued: the plugin is ending.
     pub(in crate::plugin) fn give_up_rescue(&mut self) {
-        let Some(rescue) = self.rescue.take() else { return };
-        let left = rescue.replay.left();
-        let items = rescue.batch.items.get(left).unwrap_or_default();
-        let lost = items.iter().filter(|item| matches!(item, Item::Message { .. } | Item::Request { .. })).count();
-        // Whoever asked is told by whoever ends the plugin: the ledger has them.
-        add(&self.home.counts.given_up, lost as u64);
+        if let Some(rescue) = self.rescue.take() {
+            self.give_up(&rescue);
+        }
+    }
+
+    /// Whoever asked or called is told by whoever ends the plugin: the ledger has them. Timers outlive it.
+    fn give_up(&self, rescue: &Rescue) {
+        let mut lost = 0;
+        let mut ledger = self.home.ledger();
+        for item in rescue.batch.items.get(rescue.replay.left()).unwrap_or_default() {
+            match item {
+                Item::Message { .. } | Item::Request { .. } => lost += 1,
+                Item::Timer(id) => ledger.timers.set(*id, Duration::ZERO, Instant::now()),
+                _ => {}
+            }
+        }
+        drop(ledger);
+        add(&self.home.counts.given_up, lost);
     }
 
     /// Whether there is anything that must run before new events.
@@ -199,10 +230,16 @@ impl Actor {
         if batch.lanes.is_empty() {
             return;
         }
-        let now = Instant::now();
+        let (now, mut last) = (Instant::now(), None);
         let mut muting = self.home.muting();
-        for (peer, protocol) in &batch.lanes {
-            muting.succeeded(*peer, protocol, now);
+        for item in &batch.items {
+            let (Item::Message { lane, .. } | Item::Request { lane, .. }) = item else { continue };
+            // They come in runs of one lane.
+            if last.replace(*lane) != Some(*lane)
+                && let Some((peer, protocol)) = batch.lanes.get(*lane as usize)
+            {
+                muting.succeeded(*peer, protocol, now);
+            }
         }
     }
 }

@@ -28,7 +28,11 @@ impl Actor {
             plugin: plugin.clone(),
             reason: error.to_string(),
         };
-        if self.instance.is_none() || self.is_rescuing() {
+        // Whatever it is in the middle of comes first.
+        while (self.instance.is_none() || self.is_rescuing()) && self.supervision.wake().is_none() {
+            self.work().await;
+        }
+        if self.instance.is_none() {
             return Err(refused("the plugin is not running right now; try again when it is active".to_owned()));
         }
         let found = self.home.letters.get(id).map_err(unreadable)?;

@@ -133,6 +133,11 @@ impl Replay {
         self.done..self.end
     }
 
+    /// Most events of one run, as far as memory goes.
+    pub(in crate::plugin) fn most(&self) -> usize {
+        self.most
+    }
+
     /// Runs failed, and yet every event went well in smaller company.
     pub(in crate::plugin) fn only_together(&self) -> bool {
         self.failures > 0 && self.culprits == 0

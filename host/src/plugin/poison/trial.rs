@@ -3,12 +3,13 @@
 //! What happens there is forgotten: nothing is committed, logged or counted. The plugin hears who is there, because an
 //! event of a peer comes only after that; what anybody sent before is all that is missing.
 
+use super::muting::LaneName;
 use crate::plugin::abi;
 use crate::plugin::actor::Actor;
 use crate::plugin::crash::CallFailure;
 use crate::plugin::events;
 use crate::plugin::home::add;
-use crate::plugin::instance::{Instance, TurnInput};
+use crate::plugin::instance::{About, Instance, TurnInput};
 use crate::plugin::mailbox::{Batch, Item};
 use crate::protocol::News;
 
@@ -36,18 +37,20 @@ impl Actor {
         }
         let bodies = std::mem::take(&mut batch.bodies);
         let events = events::write(&batch, instance.state());
-        instance.handle(TurnInput { events, bodies, now: self.now, replay: true }).await.0
+        let about = About::default();
+        instance.handle(TurnInput { events, bodies, now: self.now, replay: true, part: false, about }).await.0
     }
 
     /// The sender, and as many others as one turn tells of.
     fn who_is_there(&self, batch: &Batch, item: &Item) -> Batch {
         let sender = batch.lane(item);
-        let (of_sender, others): (Vec<_>, Vec<_>) = self.told.iter().partition(|(lane, _)| Some(*lane) == sender);
-        let all = of_sender.into_iter().chain(others).take(self.home.policy().batch_events.max(1));
-        let supported = |((peer, protocol), max_message): (&(_, crate::protocol::ProtocolId), &u32)| {
-            let (protocol, max_message) = (protocol.clone(), *max_message);
-            Item::News(Box::new(News::Supported { peer: *peer, protocol, max_message }))
+        let most = self.home.policy().message;
+        let of_sender = sender.map(|lane| (lane, self.told.get(lane).copied().unwrap_or(most)));
+        let others = self.told.iter().filter(|(lane, _)| Some(*lane) != sender).map(|(lane, most)| (lane, *most));
+        let supported = |((peer, protocol), max_message): (&LaneName, u32)| {
+            Item::News(Box::new(News::Supported { peer: *peer, protocol: protocol.clone(), max_message }))
         };
+        let all = of_sender.into_iter().chain(others).take(self.home.policy().batch_events.max(1));
         Batch { items: all.map(supported).collect(), ..Batch::default() }
     }
 }

@@ -17,7 +17,6 @@ pub use self::state::{CrashCause, SupervisionPolicy};
 pub(super) use self::quarantine::Quarantines;
 use self::state::Decision;
 pub(super) use self::state::Supervision;
-use super::PluginError;
 use super::abi;
 use super::actor::Actor;
 use super::crash::{CallFailure, CrashKind, CrashReport};
@@ -26,6 +25,7 @@ use super::info::PluginInfo;
 use super::instance::Instance;
 use super::lifecycle::{PluginState, RevisionEvent, Ruling};
 use super::mailbox::Batch;
+use super::{LogLevel, PluginError};
 
 impl From<CrashKind> for CrashCause {
     fn from(kind: CrashKind) -> Self {
@@ -78,11 +78,13 @@ impl Actor {
         let clock = &self.home.services.runtime.clock;
         let quarantine = Quarantine::new(clock.unix_ms(), pause, times, &self.revision, report);
         let plugin = self.home.name.as_str();
-        tracing::error!(
-            target: "weir::plugin", plugin, times,
+        let message = format!(
             "quarantined for {} s after too many crashes: its protocols are unregistered; `weir plugin lift {plugin}` tries \
-             it at once, an upgrade replaces it", pause.as_secs()
+             it at once, an upgrade replaces it",
+            pause.as_secs()
         );
+        tracing::error!(target: "weir::plugin", plugin, times, "{message}");
+        self.home.note(LogLevel::Error, self.revision.number, None, None, message);
         let kept = Quarantines::new(&self.home.services.store).put(&self.home.name, &quarantine).await;
         if let Err(error) = kept {
             tracing::error!(target: "weir::plugin", plugin, %error, "the quarantine will not survive the node");
@@ -107,13 +109,13 @@ impl Actor {
         if returning {
             self.home.mailbox.reopen();
         }
-        add(&self.home.counts.starts, 1);
+        add(&self.home.counts.restarts, 1);
         self.step(RevisionEvent::Retried);
         match self.try_restart().await {
             Ok(()) => self.revived().await,
             Err((event, failure)) => {
                 if returning {
-                    drop(self.home.mailbox.close());
+                    self.home.close_mailbox();
                 }
                 self.instance = None;
                 self.step(RevisionEvent::Crashed);
@@ -138,6 +140,7 @@ impl Actor {
         }
         self.home.services.desk.enter(&self.home.name, self.home.mailbox.clone());
         tracing::info!(target: "weir::plugin", plugin = self.home.name, "back from its quarantine");
+        self.home.note(LogLevel::Info, self.revision.number, None, None, "back from its quarantine".to_owned());
         self.forget_quarantine(true).await;
     }
 
@@ -148,8 +151,8 @@ impl Actor {
         self.home.unmute_all();
         if was_quarantined {
             self.home.services.desk.enter(&self.home.name, self.home.mailbox.clone());
+            self.forget_quarantine(false).await;
         }
-        self.forget_quarantine(false).await;
     }
 
     /// `times`: how often it was quarantined is still counted.
