@@ -28,7 +28,7 @@ use crate::peer::{PeerAddr, PeerId};
 #[cfg(doc)]
 use crate::plugin::EngineConfig;
 use crate::plugin::store::{MemoryDisk, Store, StorePolicy};
-use crate::plugin::{Plugins, PluginsConfig, Preemption};
+use crate::plugin::{LifecycleConfig, Plugins, PluginsConfig, Preemption};
 use crate::protocol::{Network, PeerGroups, ProtocolManager, ProtocolPolicy, RegisteredProtocol};
 use crate::runtime::Runtime;
 use crate::stream::SendStreamPoolManager;
@@ -105,6 +105,7 @@ impl Host {
             None => Store::open(&data_dir.join("store.redb"), StorePolicy::default()).context("opening the store")?,
         };
         let kept = environment.disk.is_none().then(|| data_dir.join("addresses.json"));
+        let revisions = environment.disk.is_none().then(|| data_dir.join("revisions"));
         let listen = TransportConfig { io: environment.io, ..parts::transport_config(&key, &config) };
         let (transport, incoming) = Transport::bind(listen).context("listening")?;
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
@@ -139,7 +140,7 @@ impl Host {
         }
         tasks.spawn(dispatch::dispatch(received, supervisor.clone(), protocols.clone()));
         tasks.spawn(protocols.clone().run(stop.clone()));
-        let plugins = Plugins::start(PluginsConfig {
+        let plugins = PluginsConfig {
             store: store.clone(),
             runtime,
             network: Arc::new(protocols.clone()),
@@ -147,7 +148,8 @@ impl Host {
             preemption: environment.preemption,
             signer: Arc::new(parts::Key(key)),
             engine: parts::engine(&config, environment.compiler, environment.disk.is_none().then_some(&*data_dir)),
-        })?;
+        };
+        let plugins = Plugins::start_with(plugins, LifecycleConfig { trust: config.plugin_trust.clone(), revisions })?;
         for peer in &config.peers {
             supervisor.add(peer.address, peer.necessary).await?;
         }

@@ -191,6 +191,15 @@ impl Weir {
         Ok(failed)
     }
 
+    /// The error of a command that must fail and is not the same when it is asked again.
+    pub fn failure_once(&self, arguments: &[&str]) -> Result<Failed> {
+        let output = self.output(&[arguments, &["--json"]].concat())?;
+        let document = document(&output).with_context(|| format!("{arguments:?}"))?;
+        ensure!(!output.status.success(), "{arguments:?} succeeded: {document}");
+        let text = |key: &str| document["error"][key].as_str().map(str::to_owned).context("an error with both keys");
+        Ok(Failed { code: text("code")?, message: text("message")? })
+    }
+
     /// Waits until what a command prints fits, at most [`PATIENCE`].
     pub fn until(&self, what: &str, arguments: &[&str], fits: impl Fn(&Value) -> bool) -> Result<Value> {
         let since = Instant::now();

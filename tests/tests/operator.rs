@@ -253,7 +253,9 @@ fn what_lies_in_the_plugin_folder_is_loaded_at_start_with_its_grants() -> Result
     fs::write(plugins.join("ping.toml"), "grants = []\n")?;
     fs::copy(guest_path("asks_for_grant")?, plugins.join("bank.wasm"))?;
     fs::write(plugins.join("bank.toml"), "grants = [\"call:bank\"]\n")?;
-    fs::copy(guest_path("asks_for_grant")?, plugins.join("broke.wasm"))?;
+    // Other bytes (an empty section with a name more), or it would be the same plugin under another name.
+    let broke = [fs::read(guest_path("asks_for_grant")?)?.as_slice(), &[0, 2, 1, b'x']].concat();
+    fs::write(plugins.join("broke.wasm"), broke)?;
     weir.run()?;
     let list = weir.json(&["plugin", "list"])?;
     let names = ["asks-for-grant", "ping"].map(|name| json!(name));

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use tokio::net::UnixStream;
 
 use super::stream::UploadBody;
-use super::{MAX_BODY, REQUEST_TIMEOUT, SETTINGS_HEADER};
+use super::{MAX_BODY, REQUEST_TIMEOUT, SETTINGS_HEADER, SIGNATURE_HEADER};
 
 /// Largest answer that is read, in bytes: what 4,096 peers with 1,024 protocols each would hardly fill.
 const MAX_ANSWER: usize = 64 * MAX_BODY;
@@ -94,13 +94,15 @@ pub struct AdminRequest {
     body: Bytes,
     content_type: &'static str,
     settings: Option<String>,
+    signature: Option<String>,
     timeout: Duration,
 }
 
 impl AdminRequest {
     fn new(method: Method, path: impl Into<String>) -> Self {
         let content_type = "application/json";
-        Self { method, path: path.into(), body: Bytes::new(), content_type, settings: None, timeout: REQUEST_TIMEOUT }
+        let (path, body, settings, signature) = (path.into(), Bytes::new(), None, None);
+        Self { method, path, body, content_type, settings, signature, timeout: REQUEST_TIMEOUT }
     }
 
     /// Reads.
@@ -122,6 +124,12 @@ impl AdminRequest {
     #[must_use]
     pub fn wasm(self, settings: Option<String>) -> Self {
         Self { content_type: "application/wasm", settings, ..self }
+    }
+
+    /// The line in the `.sig` of the plugin in the body.
+    #[must_use]
+    pub fn signature(self, signature: Option<String>) -> Self {
+        Self { signature, ..self }
     }
 
     /// Sends what `AdminClient::upload` is given.
@@ -248,6 +256,12 @@ fn http_request<B>(request: AdminRequest, body: B) -> Result<Request<B>, ClientE
         .header(header::CONTENT_TYPE, request.content_type);
     if let Some(settings) = request.settings {
         builder = builder.header(SETTINGS_HEADER, settings.into_bytes());
+    }
+    if let Some(signature) = request.signature {
+        // A file that is no signature is for the node to refuse, whatever bytes it has.
+        let words: Vec<_> = signature.split_ascii_whitespace().take(4).collect();
+        let line: String = words.join(" ").chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(512).collect();
+        builder = builder.header(SIGNATURE_HEADER, line.into_bytes());
     }
     builder.body(body).map_err(|error| ClientError::Unexpected(error.to_string()))
 }

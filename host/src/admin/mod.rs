@@ -18,7 +18,7 @@ mod stores;
 mod stream;
 
 pub use client::{AdminClient, AdminRequest, ApiFailure, ClientError};
-pub use plugins::SETTINGS_HEADER;
+pub use plugins::{SETTINGS_HEADER, SIGNATURE_HEADER};
 pub use router::router;
 pub use running::RunningNode;
 pub use server::AdminServer;

@@ -1,4 +1,4 @@
-//! `/v1/plugins`: see, load, upgrade and unload plugins.
+//! `/v1/plugins`: see, load, upgrade, roll back and unload plugins.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,7 +16,10 @@ use super::guard::to_the_end;
 use super::peers::read_body;
 use crate::config::{BudgetProblem, PluginOverrides};
 use crate::node::{LoadedOrUpgraded, Node, NodeMode, PluginRequest, Saved, Unloaded};
-use crate::plugin::UpgradeReport;
+use crate::plugin::{Rollback, UpgradeReport};
+
+/// The header that carries the one line of the file's `.sig`.
+pub const SIGNATURE_HEADER: &str = "weir-signature";
 
 /// The header that carries `{"grants": [...], "config": {...}, "memory": "64 MiB", ...}` beside the plugin in the body:
 /// the keys of `[plugins.NAME]`.
@@ -29,6 +32,22 @@ pub(super) struct UploadQuery {
     save: bool,
     /// Upgrade the plugin of that name where it runs already.
     replace: bool,
+    adopt: bool,
+    skip_snapshot: bool,
+    restore_store: bool,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RollbackQuery {
+    restore_store: bool,
+    skip_snapshot: bool,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct UnloadQuery {
+    save: bool,
 }
 
 type Upload = (Result<Query<UploadQuery>, QueryRejection>, HeaderMap, Result<Bytes, BytesRejection>);
@@ -80,8 +99,20 @@ fn upgrade_report(upgraded: &Saved<UpgradeReport>) -> Value {
 pub(super) async fn unload(
     State(node): State<Arc<Node>>,
     Path(name): Path<String>,
+    query: Result<Query<UnloadQuery>, QueryRejection>,
 ) -> Result<Json<Unloaded>, ApiError> {
-    Ok(Json(to_the_end(async move { Ok(node.unload_plugin(&name).await?) }).await?))
+    let Query(query) = query.map_err(|e| ApiError::bad_request(e.body_text()))?;
+    Ok(Json(to_the_end(async move { Ok(node.unload_plugin(&name, query.save).await?) }).await?))
+}
+
+pub(super) async fn rollback(
+    State(node): State<Arc<Node>>,
+    Path(name): Path<String>,
+    query: Result<Query<RollbackQuery>, QueryRejection>,
+) -> Result<Json<UpgradeReport>, ApiError> {
+    let Query(query) = query.map_err(|e| ApiError::bad_request(e.body_text()))?;
+    let how = Rollback { restore_store: query.restore_store, skip_snapshot: query.skip_snapshot };
+    Ok(Json(to_the_end(async move { Ok(node.rollback_plugin(&name, how).await?) }).await?))
 }
 
 fn upload((query, headers, body): Upload) -> Result<PluginRequest, ApiError> {
@@ -99,5 +130,15 @@ fn upload((query, headers, body): Upload) -> Result<PluginRequest, ApiError> {
     if bytes.is_empty() {
         return Err(ApiError::bad_request("the body is empty: send the content of the .wasm file"));
     }
-    Ok(PluginRequest { bytes: bytes.into(), file: query.file, settings, save: query.save })
+    let signature = headers.get(SIGNATURE_HEADER).map(|text| String::from_utf8_lossy(text.as_bytes()).into_owned());
+    Ok(PluginRequest {
+        bytes: bytes.into(),
+        file: query.file,
+        settings,
+        signature,
+        adopt: query.adopt,
+        skip_snapshot: query.skip_snapshot,
+        restore_store: query.restore_store,
+        save: query.save,
+    })
 }

@@ -49,6 +49,7 @@ pub fn router(node: Arc<Node>) -> Router {
     let uploads = Router::new()
         .route("/v1/plugins", post(plugins::load))
         .route("/v1/plugins/{name}/upgrade", post(plugins::upgrade))
+        .route("/v1/plugins/{name}/rollback", post(plugins::rollback))
         .layer(DefaultBodyLimit::max(MAX_PLUGIN_FILE))
         .route_layer(from_fn_with_state(Guard::new(MAX_UPLOADS, PLUGIN_CHANGE_TIMEOUT), guard));
     // A call has its own deadline; this one is for reading its body and writing its answer.

@@ -8,18 +8,20 @@ use super::AdminServer;
 use crate::config::Config;
 use crate::folder::{Folder, FolderLock};
 use crate::host::Environment;
-use crate::node::{Node, NodeMode, StartError};
+use crate::node::{Node, NodeMode, StartError, Watching};
 
 /// How long answers to admin requests may still take when the node ends.
 const ADMIN_GRACE: Duration = Duration::from_secs(1);
 
-/// How long the host may take to end. Together with [`ADMIN_GRACE`] it stays below the five seconds that are promised.
-const HOST_GRACE: Duration = Duration::from_millis(3_900);
+/// How long the host may take to end. With [`ADMIN_GRACE`] and [`Watching::end`] it stays below the five seconds that are
+/// promised.
+const HOST_GRACE: Duration = Duration::from_millis(3_800);
 
 /// A node from start to end. Dropping it leaves the socket file behind; [`RunningNode::shutdown`] does not.
 pub struct RunningNode {
     node: Arc<Node>,
     admin: AdminServer,
+    watching: Option<Watching>,
     // The last field, so that it is dropped last: nobody may start in this folder before all else has ended.
     _lock: FolderLock,
 }
@@ -45,7 +47,10 @@ impl RunningNode {
     ) -> Result<Self, StartError> {
         let (node, lock) = Node::start_in(mode, folder, config, environment).await?;
         match AdminServer::start(Arc::clone(&node)) {
-            Ok(admin) => Ok(Self { node, admin, _lock: lock }),
+            Ok(admin) => {
+                let watching = node.watch();
+                Ok(Self { node, admin, watching, _lock: lock })
+            }
             Err(error) => {
                 node.host().shutdown().await;
                 Err(error.into())
@@ -65,6 +70,9 @@ impl RunningNode {
 
     /// Ends in order, within five seconds: no new admin requests, the host, the lock.
     pub async fn shutdown(self) {
+        if let Some(watching) = self.watching {
+            watching.end().await;
+        }
         self.admin.shutdown(ADMIN_GRACE).await;
         if tokio::time::timeout(HOST_GRACE, self.node.host().shutdown()).await.is_err() {
             tracing::warn!("the host did not end within {HOST_GRACE:?}; what was open is cut");

@@ -64,7 +64,7 @@ enum Command {
     Protocols(protocols::Protocols),
     /// Show groups of peers, change one, or send to one
     Groups(groups::Groups),
-    /// Show, load, upgrade or unload plugins
+    /// Show, load, upgrade, roll back, unload or sign plugins
     Plugin(plugin::Plugin),
     /// Call a command of a plugin
     Call(call::Call),
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn the_documented_forms_parse() {
         let peer = format!("{}@127.0.0.1:1", "0a".repeat(32));
-        let forms: [&[&str]; 41] = [
+        let forms: [&[&str]; 47] = [
             &["init", "--listen", "127.0.0.1:0"],
             &["run"],
             &["run", "--listen", "[::1]:0", "--json"],
@@ -185,6 +185,12 @@ mod tests {
             &["plugin", "list"],
             &["plugin", "load", "ping.wasm", "--save"],
             &["plugin", "upgrade", "ping", "ping.wasm"],
+            &["plugin", "upgrade", "ping", "ping.wasm", "--skip-snapshot", "--adopt"],
+            &["plugin", "load", "ping.wasm", "--adopt", "--restore-store"],
+            &["plugin", "unload", "ping", "--save"],
+            &["plugin", "rollback", "ping", "--restore-store"],
+            &["plugin", "keygen", "publisher.key"],
+            &["plugin", "sign", "ping.wasm", "--key", "publisher.key"],
             &["plugin", "logs", "ping", "--follow", "--level", "warn"],
             &["plugin", "logs", "ping", "--since", "5m", "--lines", "9", "--json"],
             &["plugin", "dev", "."],

@@ -1,4 +1,8 @@
-//! `weir plugin`: see, load, upgrade and unload plugins.
+//! `weir plugin`: see, load, upgrade and unload plugins. What is more than a request with a file has a file of its own.
+
+mod keygen;
+mod rollback;
+mod sign;
 
 mod dead_letters;
 mod dev;
@@ -38,11 +42,20 @@ enum Command {
         /// Copy it into the plugin folder, so that it is loaded again after a restart
         #[arg(long)]
         save: bool,
+        /// Let it have a store that belongs to another signer
+        #[arg(long)]
+        adopt: bool,
+        /// Bring back the newest copy of its store that it can read
+        #[arg(long)]
+        restore_store: bool,
     },
     /// End a plugin
     Unload {
         /// Its name
         name: String,
+        /// Rename its file in the plugin folder, so that it is not loaded again after a restart
+        #[arg(long)]
+        save: bool,
     },
     /// Show what a plugin logged last
     Logs(logs::Logs),
@@ -57,7 +70,19 @@ enum Command {
         /// Copy it into the plugin folder, so that it is loaded again after a restart
         #[arg(long)]
         save: bool,
+        /// Do not ask the old revision for its memory: the new one starts from the store alone
+        #[arg(long)]
+        skip_snapshot: bool,
+        /// Let it have a store that belongs to another signer
+        #[arg(long)]
+        adopt: bool,
     },
+    /// Put the revision that ran before in the place of the running one
+    Rollback(rollback::RollbackCommand),
+    /// Sign a plugin file: writes FILE.sig
+    Sign(sign::Sign),
+    /// Make a key to sign plugin files with
+    Keygen(keygen::Keygen),
     /// Show events that a plugin failed on, try one again or drop it
     DeadLetters(dead_letters::DeadLetters),
     /// Try a quarantined plugin now, before its time
@@ -77,22 +102,27 @@ impl Plugin {
                 let document = ask(folder, AdminRequest::get("/v1/plugins")).await?;
                 output.show(&document, list::render);
             }
-            Command::Load { file, save } => {
-                let document = ask(folder, upload("/v1/plugins", &file, save)?).await?;
+            Command::Load { file, save, adopt, restore_store } => {
+                let said = [("save", save), ("adopt", adopt), ("restore_store", restore_store)];
+                let document = ask(folder, upload("/v1/plugins", &file, &said)?).await?;
                 output.show(&document, render_loaded);
             }
-            Command::Unload { name } => {
-                let path = format!("/v1/plugins/{}", segment(&name));
+            Command::Unload { name, save } => {
+                let path = format!("/v1/plugins/{}?save={save}", segment(&name));
                 let document = ask(folder, AdminRequest::delete(path)).await?;
                 output.show(&document, render_unloaded);
             }
             Command::Logs(command) => return command.execute(folder, output).await,
             Command::Dev(command) => return command.execute(folder, output).await,
-            Command::Upgrade { name, file, save } => {
+            Command::Upgrade { name, file, save, skip_snapshot, adopt } => {
                 let path = format!("/v1/plugins/{}/upgrade", segment(&name));
-                let document = ask(folder, upload(&path, &file, save)?).await?;
+                let said = [("save", save), ("skip_snapshot", skip_snapshot), ("adopt", adopt)];
+                let document = ask(folder, upload(&path, &file, &said)?).await?;
                 output.show(&document, render_upgraded);
             }
+            Command::Rollback(command) => command.execute(folder, output).await?,
+            Command::Sign(command) => command.execute(output)?,
+            Command::Keygen(command) => command.execute(output)?,
             Command::DeadLetters(command) => command.execute(folder, output).await?,
             Command::Lift(command) => command.execute(folder, output).await?,
             Command::Muted(command) => command.execute(folder, output).await?,
@@ -103,9 +133,11 @@ impl Plugin {
     }
 }
 
-/// The file and the settings beside it. Read here, because the node may not be allowed to read where we are.
-fn upload(path: &str, file: &Path, save: bool) -> Result<AdminRequest, Failure> {
-    upload_as(path, file, file, &format!("&save={save}"))
+/// The file with the settings and the signature beside it. Read here, because the node may not be allowed to read where
+/// we are.
+fn upload(path: &str, file: &Path, said: &[(&str, bool)]) -> Result<AdminRequest, Failure> {
+    let said = said.iter().filter(|(_, on)| *on).map(|(key, _)| format!("&{key}=true"));
+    upload_as(path, file, file, &said.collect::<String>())
 }
 
 /// The same for a file that is called otherwise, with the settings beside that, and with more in the query.
@@ -126,7 +158,8 @@ fn upload_as(path: &str, file: &Path, called: &Path, more: &str) -> Result<Admin
     let settings = settings.map_err(|e| Failure::new("config-value", e.to_string()))?;
     let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
     let query = format!("{path}?file={}{more}", segment(&absolute.to_string_lossy()));
-    Ok(AdminRequest::post(query, bytes).wasm(settings).timeout(PLUGIN_CHANGE_TIMEOUT))
+    let signature = sign::read(file)?;
+    Ok(AdminRequest::post(query, bytes).wasm(settings).signature(signature).timeout(PLUGIN_CHANGE_TIMEOUT))
 }
 
 fn name(plugin: &Value) -> String {
@@ -159,5 +192,7 @@ fn render_upgraded(report: &Value) -> String {
 
 fn render_unloaded(unloaded: &Value) -> String {
     let again = |file: &str| format!("; {file} is loaded again at the next start: move it away to prevent that");
-    format!("unloaded {}{}", name(&unloaded["plugin"]), unloaded["file"].as_str().map(again).unwrap_or_default())
+    let away = |file: &str| format!("; its file is {file} now and is not loaded again");
+    let file = unloaded["file"].as_str().map(again).or_else(|| unloaded["put_away"].as_str().map(away));
+    format!("unloaded {}{}", name(&unloaded["plugin"]), file.unwrap_or_default())
 }

@@ -15,7 +15,8 @@ use super::{
     Timeouts, parse_duration, parse_size,
 };
 use crate::connection::Eviction;
-use crate::peer::PeerAddr;
+use crate::peer::{PeerAddr, PeerId};
+use crate::plugin::{Digest, SignaturePolicy, Trust};
 use crate::transport::{AccessEntry, AccessLists, MAX_ACCESS_ENTRIES};
 use crate::wire::MAX_ADDRESSES;
 
@@ -95,6 +96,11 @@ struct RawPlugins {
     max_turn_time: Option<Time>,
     max_store: Option<Size>,
     max_mailbox: Option<Size>,
+    probation: Option<Time>,
+    probation_crashes: Option<u32>,
+    signatures: SignaturePolicy,
+    trusted_keys: BTreeSet<PeerId>,
+    watch: Option<bool>,
     max_file: Option<Size>,
     compile_time: Option<Time>,
     compile_memory: Option<Size>,
@@ -195,11 +201,13 @@ impl Check<'_> {
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
+const DAY: Duration = Duration::from_secs(86_400);
 
 pub(super) fn from_source(source: &Source<'_>) -> Result<Config, ConfigError> {
     let raw: RawConfig = source.read()?;
     let check = Check(source);
     let default = Config::default();
+    let (plugin_settings, pins) = plugin_settings(source)?;
     Ok(Config {
         listen: raw.listen.unwrap_or(default.listen),
         advertise: advertise(&check, &raw.advertise)?,
@@ -209,7 +217,9 @@ pub(super) fn from_source(source: &Source<'_>) -> Result<Config, ConfigError> {
         reconnect: reconnect(&check, &raw.reconnect)?,
         peers: peers(&check, &raw.peers)?,
         plugins: plugin_limits(&check, &raw.plugins)?,
-        plugin_settings: plugin_settings(source)?,
+        plugin_watch: raw.plugins.watch.unwrap_or(default.plugin_watch),
+        plugin_trust: plugin_trust(&check, raw.plugins, pins)?,
+        plugin_settings,
         log: log(&check, raw.log)?,
     })
 }
@@ -388,21 +398,45 @@ fn plugin_limits(check: &Check<'_>, raw: &RawPlugins) -> Result<PluginLimits, Co
             256 * MIB..=64 * GIB,
         )?,
         code_cache: check.size("plugins.code_cache", raw.code_cache, default.code_cache, 0..=u64::MAX >> 1)?,
+        probation: check.time("plugins.probation", raw.probation, default.probation, Duration::ZERO..=DAY)?,
+        probation_crashes: check.count(
+            "plugins.probation_crashes",
+            raw.probation_crashes,
+            default.probation_crashes,
+            1..=1_000,
+        )?,
     })
 }
 
-fn plugin_settings(source: &Source<'_>) -> Result<BTreeMap<String, PluginOverrides>, ConfigError> {
+/// `require` without anything that could be trusted would keep every plugin out.
+fn plugin_trust(check: &Check<'_>, raw: RawPlugins, pins: BTreeMap<String, Digest>) -> Result<Trust, ConfigError> {
+    let trust = Trust { policy: raw.signatures, keys: raw.trusted_keys, pins };
+    if trust.policy == SignaturePolicy::Require && trust.keys.is_empty() && trust.pins.is_empty() {
+        let problem = "\"require\" needs a key in plugins.trusted_keys (`weir plugin keygen FILE` makes one), or a \
+                       [plugins.NAME] digest";
+        return Err(check.0.wrong("plugins.signatures", problem));
+    }
+    Ok(trust)
+}
+
+/// What `[plugins.NAME]` says of settings, and which contents it pins.
+type Named = (BTreeMap<String, PluginOverrides>, BTreeMap<String, Digest>);
+
+fn plugin_settings(source: &Source<'_>) -> Result<Named, ConfigError> {
     let named: RawNamed = source.read()?;
-    let sections = named.plugins.into_iter().filter_map(|(name, value)| match value {
-        toml::Value::Table(table) => Some((name, table)),
-        _ => None,
-    });
-    sections
-        .map(|(name, table)| {
-            let overrides = PluginOverrides::of_table(table, source, &format!("plugins.{name}."))?;
-            Ok((name, overrides))
-        })
-        .collect()
+    let (mut settings, mut pins) = Named::default();
+    for (name, value) in named.plugins {
+        let toml::Value::Table(mut section) = value else { continue };
+        if let Some(digest) = section.remove("digest") {
+            let read: Result<Digest, toml::de::Error> = digest.try_into();
+            let wrong =
+                |error: toml::de::Error| source.wrong(&format!("plugins.{name}.digest"), error.message().trim());
+            pins.insert(name.clone(), read.map_err(wrong)?);
+        }
+        let overrides = PluginOverrides::of_table(section, source, &format!("plugins.{name}."))?;
+        settings.insert(name, overrides);
+    }
+    Ok((settings, pins))
 }
 
 fn log(check: &Check<'_>, raw: RawLog) -> Result<LogConfig, ConfigError> {

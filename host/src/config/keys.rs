@@ -23,11 +23,12 @@ pub(super) enum Shape {
 
 use Shape::{Open, Table, Tables, Value};
 
-/// The keys of one plugin, in `weir.toml` and in the file beside the plugin.
+/// The keys of one plugin, in `weir.toml` and, but for the digest, in the file beside the plugin.
 pub(super) const PLUGIN: Shape = Table(&[
     ("grants", Value),
     ("durability", Value),
     ("config", Value),
+    ("digest", Value),
     ("turn_time", Value),
     ("start_time", Value),
     ("memory", Value),
@@ -90,6 +91,11 @@ pub(super) const NODE: Shape = Table(&[
                 ("max_turn_time", Value),
                 ("max_store", Value),
                 ("max_mailbox", Value),
+                ("probation", Value),
+                ("probation_crashes", Value),
+                ("signatures", Value),
+                ("trusted_keys", Value),
+                ("watch", Value),
                 ("max_file", Value),
                 ("compile_time", Value),
                 ("compile_memory", Value),

@@ -26,7 +26,7 @@ pub use units::{format_size, parse_duration, parse_size};
 use self::memory::PluginDemand;
 use crate::connection::Eviction;
 use crate::peer::PeerAddr;
-use crate::plugin::{PluginBudgets, PluginPolicy};
+use crate::plugin::{PluginBudgets, PluginPolicy, Trust};
 use crate::stream::LoadPolicy;
 use crate::supervisor::{DEFAULT_REMEMBERED, RetryPolicy};
 use crate::transport::{AccessLists, StreamLimits};
@@ -52,6 +52,10 @@ pub struct Config {
     pub plugins: PluginLimits,
     /// Settings by the stem of the plugin's file.
     pub plugin_settings: BTreeMap<String, PluginOverrides>,
+    /// Which plugin files may run.
+    pub plugin_trust: Trust,
+    /// Whether the plugin folder is looked at while the node runs.
+    pub plugin_watch: bool,
     /// What is logged and how.
     pub log: LogConfig,
 }
@@ -189,6 +193,10 @@ pub struct PluginLimits {
     pub max_store: u64,
     /// What may wait for one plugin.
     pub max_mailbox: u64,
+    /// How long a new revision is watched after an upgrade.
+    pub probation: Duration,
+    /// Crashes in that time after which the revision before comes back.
+    pub probation_crashes: u32,
     /// Largest file of a plugin.
     pub max_file: u64,
     /// CPU time of compiling one plugin.
@@ -207,6 +215,8 @@ impl Default for PluginLimits {
             max_turn_time: Duration::from_secs(1),
             max_store: 256 << 20,
             max_mailbox: 4 << 20,
+            probation: Duration::from_secs(300),
+            probation_crashes: 3,
             max_file: 64 << 20,
             compile_time: Duration::from_secs(120),
             compile_memory: 4 << 30,
@@ -255,6 +265,8 @@ impl Default for Config {
             peers: Vec::new(),
             plugins: PluginLimits::default(),
             plugin_settings: BTreeMap::new(),
+            plugin_trust: Trust::default(),
+            plugin_watch: true,
             log: LogConfig::default(),
         }
     }
@@ -289,6 +301,8 @@ impl Config {
             memory: self.plugins.max_memory,
             message: self.limits.max_message.min(crate::wire::DEFAULT_MAX_MESSAGE),
             turn_time: self.plugins.max_turn_time,
+            probation: self.plugins.probation,
+            probation_crashes: self.plugins.probation_crashes as usize,
             store_bytes: self.plugins.max_store,
             mailbox_bytes: bytes(self.plugins.max_mailbox),
             file: bytes(self.plugins.max_file),

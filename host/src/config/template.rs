@@ -117,6 +117,19 @@ pub const TEMPLATE: &str = r#"# Configuration of a Weir node. Every key stands h
 # What may wait for one plugin before its peers are held back.
 #max_mailbox = "4 MiB"
 
+# A new version of a plugin is watched for this long after an upgrade, and when it crashes this often meanwhile, the one
+# before comes back by itself.
+#probation = "5m"
+#probation_crashes = 3
+
+# "require" refuses plugin files that are not signed by one of trusted_keys, "warn" loads them and says so in the log,
+# "off" loads them. `weir plugin keygen` makes a key, `weir plugin sign` signs.
+#signatures = "off"
+#trusted_keys = []
+
+# Files that are put into, replaced in or taken out of the folder plugins/ are loaded, upgraded and unloaded at once.
+#watch = true
+
 # Largest file of a plugin. A whole Python interpreter has 18 MB.
 #max_file = "64 MiB"
 
@@ -129,13 +142,15 @@ pub const TEMPLATE: &str = r#"# Configuration of a Weir node. Every key stands h
 #code_cache = "1 GiB"
 
 # Grants, configuration and budgets of one plugin, by the name of its file without .wasm.
-# The same keys may stand in NAME.toml beside the file; what stands here counts more.
+# All but the digest may also stand in NAME.toml beside the file; what stands here counts more. With a digest no other
+# content is loaded under this name.
 #[plugins.NAME]
 #grants = ["sign"]
 # When what the plugin sends may leave: "relaxed" at once, and a crash may lose its last 50 ms; "strict" when what it
 # wrote is on the disk.
 #durability = "relaxed"
 #config = { key = "value" }
+#digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 # CPU time of one batch of events, and of starting.
 #turn_time = "1s"
 #start_time = "5s"

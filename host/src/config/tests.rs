@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::plugin::{Digest, SignaturePolicy};
 
 fn parse(text: &str) -> Result<Config, ConfigError> {
     Config::parse(text, Path::new("weir.toml"))
@@ -32,7 +33,10 @@ fn the_template_uncommented_is_the_defaults_too() {
     let node = Config::default().plugin_policy();
     assert_eq!(budgets.read().expect("good").apply(&node), node, "the template shows the defaults");
     assert!(config.peers[0].necessary);
-    assert_eq!(Config { peers: vec![], plugin_settings: BTreeMap::new(), ..config }, Config::default());
+    assert_eq!(config.plugin_trust.pins["NAME"], Digest::of(b""));
+    let plugin_trust = Trust::default();
+    let rest = Config { peers: vec![], plugin_settings: BTreeMap::new(), plugin_trust, ..config };
+    assert_eq!(rest, Config::default());
 }
 
 #[test]
@@ -265,4 +269,21 @@ fn settings_beside_a_plugin_are_read_and_checked() {
     std::fs::write(folder.path().join("ping.toml"), "grants = []\nmemory = 1").expect("write");
     let message = read_plugin_file(&wasm).expect_err("wrong").to_string();
     assert!(message.contains("ping.toml line 2: memory: 1 B is outside"), "{message}");
+}
+
+#[test]
+fn what_may_run_is_read_and_checked() {
+    let key = "0a".repeat(32);
+    let text = format!("[plugins]\nsignatures = \"require\"\ntrusted_keys = [\"{key}\"]\nwatch = false\n");
+    let config = parse(&text).expect("right");
+    assert_eq!((config.plugin_trust.policy, config.plugin_watch), (SignaturePolicy::Require, false));
+    assert!(config.plugin_trust.keys.contains(&key.parse().expect("a key")));
+    let refused = refusal("[plugins]\nsignatures = \"require\"");
+    assert!(refused.contains("line 2: plugins.signatures") && refused.contains("trusted_keys"), "{refused}");
+    let pinned = format!("[plugins]\nsignatures = \"require\"\n[plugins.a]\ndigest = \"{}\"", Digest::of(b"x"));
+    assert_eq!(parse(&pinned).expect("right").plugin_trust.pins["a"], Digest::of(b"x"));
+    let refused = refusal("[plugins.a]\ndigest = \"sha256:00\"");
+    assert!(refused.contains("line 2: plugins.a.digest") && refused.contains("64 hexadecimal digits"), "{refused}");
+    assert!(refusal("[plugins]\nsignatures = \"maybe\"").contains("line 2: plugins.signatures"));
+    assert!(refusal("[plugins]\ntrusted_keys = [\"me\"]").contains("plugins.trusted_keys"));
 }

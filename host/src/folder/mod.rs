@@ -69,7 +69,7 @@ impl Folder {
         self.0.join("groups.json")
     }
 
-    /// Plugins that are loaded at start.
+    /// Plugins that are loaded at start and, when they change, while the node runs.
     pub fn plugins(&self) -> PathBuf {
         self.0.join("plugins")
     }

@@ -2,17 +2,23 @@
 
 mod access;
 mod book;
+mod dropin;
 mod groups;
 mod peers;
 mod plugins;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 pub use access::{ChangedAccess, ListedAccess, ListedEntry};
+pub use dropin::Problem;
 pub use peers::RemovedPeer;
 pub use plugins::{FailedPlugin, LoadedOrUpgraded, MAX_PLUGIN_FILE, PluginRequest, Saved, Unloaded};
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::{Config, ConfigError, MemoryBound};
 use crate::folder::{AccessBook, AccessList, Folder, FolderError, FolderLock, GroupBook, PeerBook};
@@ -27,6 +33,9 @@ use access::AccessDesk;
 use groups::GroupDesk;
 use peers::KnownPeers;
 use plugins::PluginDesk;
+
+/// How long a plugin file that is being loaded may still take when the node ends.
+const WATCH_GRACE: Duration = Duration::from_millis(100);
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +119,14 @@ pub enum OperateError {
         /// Why.
         problem: String,
     },
+    /// What was asked was done, but will not last.
+    #[error("plugin {plugin} is unloaded, but will be loaded again at the next start: {problem}")]
+    StillSaved {
+        /// Which.
+        plugin: String,
+        /// Why.
+        problem: String,
+    },
 }
 
 impl OperateError {
@@ -126,7 +143,7 @@ impl OperateError {
             Self::Group(error) => error.code(),
             Self::UnknownEntry { .. } => "unknown-entry",
             Self::ConfiguredEntry { .. } => "configured-entry",
-            Self::NotSaved { .. } => "not-saved",
+            Self::NotSaved { .. } | Self::StillSaved { .. } => "not-saved",
         }
     }
 }
@@ -182,7 +199,33 @@ impl Node {
     }
 }
 
+/// The task that looks at the plugin folder.
+pub struct Watching {
+    task: AbortOnDropHandle<()>,
+    stop: CancellationToken,
+}
+
+impl Watching {
+    /// A plugin that is being loaded has a moment (a tenth of a second) to get there; after that the host ends what there
+    /// is of it.
+    pub async fn end(self) {
+        self.stop.cancel();
+        // Dropping the handle cuts it off.
+        let _ = tokio::time::timeout(WATCH_GRACE, self.task).await;
+    }
+}
+
 impl Node {
+    /// Looks at the plugin folder from now on, where the configuration and the mode of the node want that.
+    pub fn watch(self: &Arc<Self>) -> Option<Watching> {
+        if self.mode == NodeMode::Safe || !self.desk.watches() {
+            return None;
+        }
+        let stop = CancellationToken::new();
+        let task = AbortOnDropHandle::new(tokio::spawn(dropin::watch(Arc::clone(self), stop.clone())));
+        Some(Watching { task, stop })
+    }
+
     /// Starts what lies in the folder: checks it, takes its lock, starts the host, makes peers known, loads plugins. A
     /// plugin that cannot be loaded is reported and keeps nothing else from running. Nobody may start in this folder
     /// before all that uses the node has ended: whoever starts it keeps the lock for so long.

@@ -2,17 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
+use super::dropin::{Dropin, Problem, files};
 use super::{Node, OperateError};
-use crate::config::{Config, PluginOverrides, format_size, read_plugin_file};
-use crate::folder::{FolderError, write_atomically};
+use crate::config::{Config, PluginOverrides};
 use crate::host::Host;
-use crate::plugin::{PluginBudgets, PluginError, PluginInfo, PluginSettings, PluginSource, UpgradeReport};
+use crate::plugin::{
+    ChangeOptions, Digest, KeptPlugin, PluginBudgets, PluginError, PluginInfo, PluginSettings, PluginSource, Rollback,
+    UpgradeReport,
+};
 
 /// Largest plugin file, in bytes. The largest real ones, whole Python interpreters, stay below 40 MiB.
 pub const MAX_PLUGIN_FILE: usize = 64 << 20;
@@ -27,26 +29,25 @@ pub struct PluginRequest {
     pub file: Option<PathBuf>,
     /// What came with it.
     pub settings: PluginOverrides,
+    /// The content of its `.sig`.
+    pub signature: Option<String>,
+    /// It may have a store that belongs to another.
+    pub adopt: bool,
+    /// An upgrade that does not ask the old revision for its memory.
+    pub skip_snapshot: bool,
+    /// A load that brings back the newest copy of the store that the plugin can read.
+    pub restore_store: bool,
     /// Put it into the plugin folder, so that it is loaded again after a restart.
     pub save: bool,
 }
 
-/// A file in the plugin folder that is not loaded.
+/// A file in the plugin folder that is not loaded, or not as it is now.
 #[derive(Debug, Clone, Serialize)]
 pub struct FailedPlugin {
     /// Which.
     pub file: PathBuf,
     /// Why.
-    pub error: FailedPluginError,
-}
-
-/// Why a file in the plugin folder is not loaded.
-#[derive(Debug, Clone, Serialize)]
-pub struct FailedPluginError {
-    /// A name for programs.
-    pub code: &'static str,
-    /// For people.
-    pub message: String,
+    pub error: Problem,
 }
 
 /// A result, and the file in the plugin folder it was saved to.
@@ -74,22 +75,16 @@ pub struct Unloaded {
     pub plugin: PluginInfo,
     /// The file in the plugin folder from which it will be loaded again at the next start.
     pub file: Option<PathBuf>,
-}
-
-/// What the desk remembers about a loaded plugin.
-#[derive(Debug, Clone, Default)]
-struct Remembered {
-    settings: PluginOverrides,
-    /// Its file in the plugin folder.
-    file: Option<PathBuf>,
+    /// What that file is called now, so that it is not loaded again.
+    pub put_away: Option<PathBuf>,
 }
 
 pub(super) struct PluginDesk {
     host: Host,
-    folder: PathBuf,
+    pub(super) dropin: Dropin,
     config: Config,
-    remembered: Mutex<BTreeMap<String, Remembered>>,
-    failed: Mutex<Vec<FailedPlugin>>,
+    /// Whether the plugin folder could be seen the last time.
+    visible: AtomicBool,
     /// One change at a time: the limit and the plugin folder are looked at first and changed later.
     turn: tokio::sync::Mutex<()>,
 }
@@ -98,37 +93,36 @@ impl PluginDesk {
     pub(super) fn new(host: Host, folder: PathBuf, config: &Config) -> Self {
         Self {
             host,
-            folder,
+            dropin: Dropin::new(folder),
             config: config.clone(),
-            remembered: Mutex::default(),
-            failed: Mutex::default(),
+            visible: AtomicBool::new(true),
             turn: tokio::sync::Mutex::new(()),
         }
     }
 
     /// Loads every `.wasm` file of the folder, in the order of their names. Reports what cannot be loaded.
     pub(super) async fn load_folder(&self) {
-        let files = match wasm_files(&self.folder) {
-            Ok(files) => files,
-            Err(error) => return tracing::error!("cannot read {}: {error}", self.folder.display()),
-        };
-        for file in files {
-            let loaded = match read_plugin(&file).await {
-                Ok(request) => self.load(request).await.map_err(|e| failure(e.code(), e.to_string())),
-                Err(error) => Err(error),
-            };
-            match loaded {
-                Ok(loaded) => tracing::info!(plugin = loaded.value.name, "loaded {}", file.display()),
-                Err(error) => {
-                    tracing::error!(code = error.code, "cannot load {}: {}", file.display(), error.message);
-                    self.failed().push(FailedPlugin { file, error });
-                }
-            }
-        }
+        self.look(true).await;
+    }
+
+    /// Whether the folder is to be looked at while the node runs.
+    pub(super) fn watches(&self) -> bool {
+        self.config.plugin_watch
+    }
+
+    /// Notes whether the folder could be seen; true when that is news.
+    pub(super) fn listed(&self, visible: bool) -> bool {
+        self.visible.swap(visible, Ordering::Relaxed) != visible
     }
 
     async fn load(&self, request: PluginRequest) -> Result<Saved<PluginInfo>, OperateError> {
         let _turn = self.turn.lock().await;
+        let plugin = self.put_in(&request, false).await?;
+        let saved = self.settle(&plugin.name, &plugin.digest, request).await?;
+        Ok(Saved { value: plugin, saved })
+    }
+
+    async fn put_in(&self, request: &PluginRequest, boot: bool) -> Result<PluginInfo, OperateError> {
         let most = self.config.plugins.max_plugins;
         if self.host.plugins().list().len() >= most as usize {
             return Err(OperateError::TooManyPlugins(most));
@@ -137,37 +131,111 @@ impl PluginDesk {
         let by_file = self.configured_for(stem(request.file.as_deref()));
         let settings = |name: &str| self.configured_for(Some(name)).or(&by_file).or(&request.settings);
         let named = |name: &str, _| self.affordable(name, settings(name).into());
+        let (adopt, restore_store, signature) = (request.adopt, request.restore_store, request.signature.clone());
+        let options = ChangeOptions { boot, signature, adopt, restore_store, ..ChangeOptions::default() };
         let before_named = by_file.clone().or(&request.settings);
-        let plugin = self.host.plugins().load_named(source(&request, &before_named), named).await?;
-        let settings = settings(&plugin.name);
-        let saved = self.settle(&plugin.name, request, settings).await?;
-        Ok(Saved { value: plugin, saved })
+        Ok(self.host.plugins().load_with(source(request, before_named.into()), named, options).await?)
     }
 
     async fn upgrade(&self, name: &str, request: PluginRequest) -> Result<Saved<UpgradeReport>, OperateError> {
         let _turn = self.turn.lock().await;
-        let before = self.remembered().get(name).cloned().unwrap_or_default();
-        let configured = self.configured_for(Some(name)).or(&self.configured_for(stem(request.file.as_deref())));
-        let settings = configured.or(&request.settings).or(&before.settings);
-        let source = source(&request, &settings);
-        self.affordable(name, source.settings.clone())?;
-        let report = self.host.plugins().upgrade(name, source).await?;
-        let saved = self.settle(name, request, settings).await?;
+        // Whoever names no settings gets those in force, and no capability more than the running revision uses.
+        let running = self.host.plugins().settings(name);
+        let report = self.put_in_place(name, &request, running).await?;
+        let saved = self.settle(name, &report.plugin.digest, request).await?;
         Ok(Saved { value: report, saved })
     }
 
-    async fn unload(&self, name: &str) -> Result<Unloaded, OperateError> {
+    async fn put_in_place(
+        &self,
+        name: &str,
+        request: &PluginRequest,
+        running: Option<PluginSettings>,
+    ) -> Result<UpgradeReport, OperateError> {
+        let configured = self.configured_for(Some(name)).or(&self.configured_for(stem(request.file.as_deref())));
+        let settings = inherited(configured.or(&request.settings), running);
+        let settings = self.affordable(name, settings)?;
+        let (adopt, skip_snapshot, signature) = (request.adopt, request.skip_snapshot, request.signature.clone());
+        let options = ChangeOptions { signature, adopt, skip_snapshot, ..ChangeOptions::default() };
+        Ok(self.host.plugins().upgrade_with(name, source(request, settings), options).await?)
+    }
+
+    async fn unload(&self, name: &str, save: bool) -> Result<Unloaded, OperateError> {
         let _turn = self.turn.lock().await;
         let plugin = self.host.plugins().unload(name).await?;
-        let remembered = self.remembered().remove(name).unwrap_or_default();
-        Ok(Unloaded { plugin, file: remembered.file.filter(|file| file.exists()) })
+        let file = self.dropin.state().file_of(name).map(Path::to_owned).filter(|file| file.exists());
+        self.dropin.unloaded(name);
+        let put_away = match file.clone().filter(|_| save) {
+            None => None,
+            Some(file) => {
+                let away = tokio::task::spawn_blocking(move || files::put_away(&file)).await;
+                let not_saved = |problem| OperateError::StillSaved { plugin: name.to_owned(), problem };
+                Some(away.unwrap_or_else(|error| Err(error.to_string())).map_err(not_saved)?)
+            }
+        };
+        Ok(Unloaded { plugin, file: file.filter(|_| put_away.is_none()), put_away })
+    }
+
+    async fn rollback(&self, name: &str, how: Rollback) -> Result<UpgradeReport, OperateError> {
+        let _turn = self.turn.lock().await;
+        Ok(self.host.plugins().rollback(name, how).await?)
+    }
+
+    /// A file of the folder is gone.
+    pub(super) async fn unload_for_folder(&self, name: &str) -> Result<PluginInfo, OperateError> {
+        let _turn = self.turn.lock().await;
+        Ok(self.host.plugins().unload(name).await?)
+    }
+
+    /// A file of the folder is to be loaded: the name of its plugin.
+    pub(super) async fn load_for_folder(
+        &self,
+        request: PluginRequest,
+        digest: Digest,
+        boot: bool,
+    ) -> Result<String, OperateError> {
+        let _turn = self.turn.lock().await;
+        // Whoever starts a node again has not changed his mind about a rollback; whoever puts a file there has.
+        let kept = if boot { self.host.plugins().instead_of(&digest).await? } else { None };
+        if let Some(kept) = kept {
+            return self.load_kept(kept, request).await;
+        }
+        match self.put_in(&request, boot).await {
+            // The same content runs already, loaded by hand: from now on this is its file.
+            Err(OperateError::Plugin(PluginError::NameTaken { plugin })) if self.runs(&plugin, &digest) => Ok(plugin),
+            outcome => outcome.map(|plugin| plugin.name),
+        }
+    }
+
+    async fn load_kept(&self, kept: KeptPlugin, request: PluginRequest) -> Result<String, OperateError> {
+        let KeptPlugin { name, version, source, signature } = kept;
+        let file = request.file.as_deref().map(|file| file.display().to_string()).unwrap_or_default();
+        tracing::warn!(plugin = name, version, "{file} was rolled back from: the version before is loaded instead");
+        let options = ChangeOptions { boot: true, signature, ..ChangeOptions::default() };
+        Ok(self.host.plugins().load_with(source, |_, settings| Ok(settings), options).await?.name)
+    }
+
+    fn runs(&self, plugin: &str, digest: &Digest) -> bool {
+        let digest = digest.to_string();
+        self.host.plugins().list().iter().any(|info| info.name == plugin && info.digest == digest)
+    }
+
+    /// A file of the folder is to take the place of a plugin: its version then. What lies beside the file is all that
+    /// is said, so that what is taken out there is not in force any more.
+    pub(super) async fn upgrade_for_folder(&self, name: &str, request: PluginRequest) -> Result<String, OperateError> {
+        let _turn = self.turn.lock().await;
+        let report = self.put_in_place(name, &request, None).await?;
+        Ok(report.plugin.version)
     }
 
     /// Refuses settings with which the node could need more memory than it may.
     fn affordable(&self, name: &str, settings: PluginSettings) -> Result<PluginSettings, PluginError> {
-        let budgets = |known: &Remembered| PluginSettings::from(known.settings.clone()).budgets;
-        let mut loaded: BTreeMap<_, _> =
-            self.remembered().iter().map(|(name, known)| (name.clone(), budgets(known))).collect();
+        let plugins = self.host.plugins();
+        let budgets = |info: PluginInfo| {
+            let settings = plugins.settings(&info.name).unwrap_or_default();
+            (info.name, settings.budgets)
+        };
+        let mut loaded: BTreeMap<_, _> = plugins.list().into_iter().map(budgets).collect();
         loaded.insert(name.to_owned(), settings.budgets.clone());
         match self.config.memory_bound_with(&loaded).exceeds(self.config.limits.memory_limit) {
             None => Ok(settings),
@@ -182,35 +250,37 @@ impl PluginDesk {
         name.and_then(|name| self.config.plugin_settings.get(name)).cloned().unwrap_or_default()
     }
 
-    /// Remembers what now runs and saves it when that was asked for.
-    async fn settle(
-        &self,
-        name: &str,
-        request: PluginRequest,
-        settings: PluginOverrides,
-    ) -> Result<Option<PathBuf>, OperateError> {
-        let own = request.file.clone().filter(|file| file.parent() == Some(&self.folder));
-        let known = own.or_else(|| self.remembered().get(name).and_then(|known| known.file.clone()));
-        let target = known.clone().unwrap_or_else(|| self.folder.join(format!("{name}.wasm")));
-        self.remembered().insert(name.to_owned(), Remembered { settings, file: known });
+    /// Saves what now runs when that was asked for, and tells the folder whose file is whose.
+    async fn settle(&self, name: &str, digest: &str, request: PluginRequest) -> Result<Option<PathBuf>, OperateError> {
+        let folder = self.dropin.folder.clone();
+        let digest = digest.parse().unwrap_or_else(|_| Digest::of(&request.bytes));
+        let own = request.file.clone().filter(|file| file.parent() == Some(&folder));
+        if let Some(own) = own.as_ref().filter(|_| !request.save) {
+            self.dropin.saved(name, own, digest);
+        }
         if !request.save {
             return Ok(None);
         }
-        let (folder, path) = (self.folder.clone(), target.clone());
-        let saved = tokio::task::spawn_blocking(move || save(&folder, &path, &request)).await;
+        let known = own.or_else(|| self.dropin.state().file_of(name).map(Path::to_owned));
+        let target = known.unwrap_or_else(|| folder.join(format!("{name}.wasm")));
+        // Told first: whoever looks at the folder meanwhile must not take the file for a change of somebody else's.
+        self.dropin.saved(name, &target, digest);
+        let path = target.clone();
+        let saved = tokio::task::spawn_blocking(move || files::save(&folder, &path, &request)).await;
         let not_saved = |problem: String| OperateError::NotSaved { plugin: name.to_owned(), problem };
         saved.unwrap_or_else(|error| Err(error.to_string())).map_err(not_saved)?;
-        self.remembered().entry(name.to_owned()).or_default().file = Some(target.clone());
-        self.failed().retain(|failed| failed.file != target);
         Ok(Some(target))
     }
+}
 
-    fn remembered(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Remembered>> {
-        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn failed(&self) -> std::sync::MutexGuard<'_, Vec<FailedPlugin>> {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+/// What is said, and where nothing is said what is in force.
+fn inherited(said: PluginOverrides, running: Option<PluginSettings>) -> PluginSettings {
+    let Some(running) = running else { return said.into() };
+    PluginSettings {
+        grants: said.grants.unwrap_or(running.grants),
+        config: said.config.unwrap_or(running.config),
+        durability: said.durability.or(running.durability),
+        budgets: said.budgets.read().unwrap_or_default().or(&running.budgets),
     }
 }
 
@@ -249,12 +319,12 @@ impl Node {
         self.desk.upgrade(name, request).await
     }
 
-    /// Ends a plugin. Files stay where they are.
+    /// Ends a plugin. Its file stays where it is, or, with `save`, gets a name under which it is not loaded again.
     ///
     /// # Errors
-    /// When no plugin has this name.
-    pub async fn unload_plugin(&self, name: &str) -> Result<Unloaded, OperateError> {
-        self.desk.unload(name).await
+    /// When no plugin has this name, or it is unloaded and its file could not be renamed.
+    pub async fn unload_plugin(&self, name: &str, save: bool) -> Result<Unloaded, OperateError> {
+        self.desk.unload(name, save).await
     }
 
     /// The budgets that the configuration sets for a plugin of this name, loaded or not.
@@ -263,58 +333,25 @@ impl Node {
         self.desk.configured_for(Some(name)).budgets.read().unwrap_or_default()
     }
 
-    /// The files in the plugin folder that could not be loaded at start.
-    pub fn failed_plugins(&self) -> Vec<FailedPlugin> {
-        self.desk.failed().clone()
+    /// Puts the revision that ran before in the place of the running one.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot run on the store; what runs goes on.
+    pub async fn rollback_plugin(&self, name: &str, how: Rollback) -> Result<UpgradeReport, OperateError> {
+        self.desk.rollback(name, how).await
     }
-}
 
-fn failure(code: &'static str, message: String) -> FailedPluginError {
-    FailedPluginError { code, message }
+    /// The files in the plugin folder that are not loaded, or not as they are now.
+    pub fn failed_plugins(&self) -> Vec<FailedPlugin> {
+        let failed = |(file, error): (&Path, &Problem)| FailedPlugin { file: file.to_owned(), error: error.clone() };
+        self.desk.dropin.state().problems().map(failed).collect()
+    }
 }
 
 fn stem(file: Option<&Path>) -> Option<&str> {
     file.and_then(Path::file_stem).and_then(OsStr::to_str)
 }
 
-fn source(request: &PluginRequest, settings: &PluginOverrides) -> PluginSource {
-    PluginSource { bytes: request.bytes.clone(), path: request.file.clone(), settings: settings.clone().into() }
-}
-
-fn wasm_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let entries = match std::fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let mut files = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
-    files.retain(|file| file.extension() == Some(OsStr::new("wasm")));
-    files.sort();
-    Ok(files)
-}
-
-/// Reads a plugin's file and the settings beside it.
-async fn read_plugin(file: &Path) -> Result<PluginRequest, FailedPluginError> {
-    let unreadable = |error: io::Error| failure("plugin-unreadable", format!("cannot read the file: {error}"));
-    let size = tokio::fs::metadata(file).await.map_err(unreadable)?.len();
-    if size > MAX_PLUGIN_FILE as u64 {
-        let (size, limit) = (format_size(size), format_size(MAX_PLUGIN_FILE as u64));
-        return Err(failure("plugin-too-large", format!("{size} is more than a plugin may have ({limit})")));
-    }
-    let settings = read_plugin_file(file).map_err(|e| failure(e.code(), e.to_string()))?.unwrap_or_default();
-    let bytes = tokio::fs::read(file).await.map_err(unreadable)?;
-    Ok(PluginRequest { bytes, file: Some(file.to_owned()), settings, save: false })
-}
-
-/// Writes the settings first: a plugin must not be found at start without the grants it needs.
-fn save(folder: &Path, target: &Path, request: &PluginRequest) -> Result<(), String> {
-    let write = |path: &Path, content: &[u8]| {
-        write_atomically(path, content).map_err(|e| FolderError::io("write", path)(e).to_string())
-    };
-    std::fs::create_dir_all(folder).map_err(|e| FolderError::io("create", folder)(e).to_string())?;
-    if !request.settings.is_empty() {
-        let text = toml::to_string(&request.settings).map_err(|e| format!("its settings do not fit TOML: {e}"))?;
-        write(&target.with_extension("toml"), text.as_bytes())?;
-    }
-    write(target, &request.bytes)
+fn source(request: &PluginRequest, settings: PluginSettings) -> PluginSource {
+    PluginSource { bytes: request.bytes.clone(), path: request.file.clone(), settings }
 }

@@ -16,6 +16,7 @@ use super::home::{Home, add};
 use super::info::PluginInfo;
 use super::instance::{About, Instance, TurnInput};
 use super::ledger::Owed;
+use super::lifecycle::{Plan, Probation, RevisionEvent};
 use super::mailbox::{Batch, Item};
 use super::poison::{Pace, Rescue, Retry};
 use super::revision::Revision;
@@ -30,6 +31,7 @@ pub(super) enum Control {
     Upgrade {
         revision: Arc<Revision>,
         instance: Box<Instance>,
+        plan: Plan,
         reply: oneshot::Sender<Result<Swap, PluginError>>,
     },
     Stop {
@@ -57,6 +59,10 @@ pub(super) struct Actor {
     pub(super) told: BTreeMap<(PeerId, ProtocolId), u32>,
     /// What a fresh instance has not been told yet. It comes before anything else.
     pub(super) retell: VecDeque<News>,
+    /// Set while the revision is watched after an upgrade.
+    pub(super) probation: Option<Probation<Instant>>,
+    /// The revision that failed and that this one takes the place of again, until it has heard of it.
+    pub(super) comeback: Option<super::abi::Predecessor>,
     pub(super) supervision: Supervision<Instant>,
     /// A batch that is handled in parts. It comes before new events.
     pub(super) rescue: Option<Rescue>,
@@ -85,6 +91,8 @@ impl Actor {
             registered,
             told,
             retell,
+            probation: None,
+            comeback: None,
             supervision,
             rescue: None,
             pace,
@@ -98,9 +106,9 @@ impl Actor {
         loop {
             match self.next(&mut control).await {
                 Next::Work => self.work().await,
-                Next::Control(Some(Control::Upgrade { revision, instance, reply })) => {
+                Next::Control(Some(Control::Upgrade { revision, instance, plan, reply })) => {
                     // Nobody waits for the report when the caller gave up; the upgrade holds all the same.
-                    let _ = reply.send(self.upgrade(revision, *instance).await);
+                    let _ = reply.send(self.upgrade(revision, *instance, plan).await);
                 }
                 Next::Control(Some(Control::Stop { deadline, reply })) => {
                     self.stop(deadline).await;
@@ -263,7 +271,10 @@ impl Actor {
         batch.bodies = bodies;
         let mut instance = match (instance, outcome) {
             (Some(instance), Ok(())) => instance,
-            (_, outcome) => return (batch, outcome),
+            (_, outcome) => {
+                self.step(RevisionEvent::Crashed);
+                return (batch, outcome);
+            }
         };
         let outcome = commit(instance.state_mut(), &mut self.registered).await;
         let outcome = outcome.map_err(|error| commit_failed(&error.to_string()));
@@ -272,6 +283,7 @@ impl Actor {
             self.fresh = false;
             self.settle(&batch);
         } else {
+            self.step(RevisionEvent::Crashed);
             add(&self.home.counts.crashes, 1);
         }
         (batch, outcome)
@@ -340,6 +352,7 @@ impl Actor {
     async fn stop(&mut self, deadline: Instant) {
         self.work_off(deadline).await;
         if self.instance.is_some() {
+            self.step(RevisionEvent::Drained);
             self.tick();
             let batch = Batch { items: vec![Item::Stopping], ..Batch::default() };
             if let Ok((_, Err(failure))) = tokio::time::timeout_at(deadline, self.turn(batch, false)).await {
@@ -350,7 +363,8 @@ impl Actor {
         self.instance = None;
         self.give_up_rescue();
         self.leave();
-        self.home.update_info(|info| info.state = super::PluginState::Stopped);
+        self.revision.retire();
+        self.home.update_info(|info| info.state = self.revision.state());
     }
 
     /// Lets what was sent arrive: peers hand over nothing of a protocol once they know that it is gone.

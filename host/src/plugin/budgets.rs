@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::PluginPolicy;
 
 macro_rules! budgets {
     ($($(#[$doc:meta])* $name:ident: $type:ty,)*) => {
         /// The budgets of [`PluginPolicy`] that may differ from plugin to plugin; what is not set is as the node has it.
-        #[derive(Debug, Clone, Default, PartialEq, Eq)]
+        #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(default)]
         pub struct PluginBudgets {
             $($(#[$doc])* pub $name: Option<$type>,)*
         }
@@ -16,6 +19,12 @@ macro_rules! budgets {
             /// The node's policy with these budgets in it.
             pub fn apply(&self, node: &PluginPolicy) -> PluginPolicy {
                 PluginPolicy { $($name: self.$name.unwrap_or(node.$name),)* ..node.clone() }
+            }
+
+            /// What is not set here is as `other` has it.
+            #[must_use]
+            pub fn or(self, other: &Self) -> Self {
+                Self { $($name: self.$name.or(other.$name),)* }
             }
         }
     };

@@ -1,6 +1,5 @@
 //! In which order a committed turn leaves.
 
-use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -9,14 +8,14 @@ use bytes::Bytes;
 
 use super::*;
 use crate::peer::PeerId;
-use crate::plugin::CodeOrigin;
 use crate::plugin::calls::CallDesk;
 use crate::plugin::home::Services;
-use crate::plugin::info::{Counters, PluginInfo, PluginState};
+use crate::plugin::info::PluginInfo;
+use crate::plugin::lifecycle::{Archive, Shelf};
 use crate::plugin::mailbox::Mailbox;
 use crate::plugin::store::{MemoryDisk, StagedWrites, Store, StoreLimits};
 use crate::plugin::turn::Staged;
-use crate::plugin::{PluginPolicy, Signer};
+use crate::plugin::{PluginPolicy, Signer, Trust};
 use crate::protocol::{LaneStatus, Network, Reachable, RegisterError, RequestToken, SendError};
 use crate::runtime::Runtime;
 use crate::wire::Failure;
@@ -82,34 +81,19 @@ impl Signer for NoKey {
 fn home(network: Arc<Recorder>) -> Arc<Home> {
     let policy = Arc::new(PluginPolicy::default());
     let mailbox = Arc::new(Mailbox::new(&policy));
+    let store = Store::in_memory(&MemoryDisk::default());
     let services = Services {
         network,
+        archive: Arc::new(Archive::new(&store, Trust::default(), Shelf::default())),
         runtime: Runtime::system().expect("randomness"),
         policy: policy.clone(),
         signer: Arc::new(NoKey),
-        store: Store::in_memory(&MemoryDisk::default()),
+        store,
         desk: Arc::new(CallDesk::new()),
         logs: Arc::default(),
         started: tokio::time::Instant::now(),
     };
-    let info = PluginInfo {
-        name: "x".to_owned(),
-        version: "0.1.0".to_owned(),
-        description: String::new(),
-        state: PluginState::Active,
-        protocols: Vec::new(),
-        revision: 1,
-        grants: Vec::new(),
-        durability: Durability::Relaxed,
-        muted: Vec::new(),
-        quarantine: None,
-        code: CodeOrigin { cached: false, micros: 0, bytes: 0 },
-        counters: Counters::default(),
-        budgets: BTreeMap::new(),
-        last_error: None,
-        last_crash: None,
-    };
-    Arc::new(Home::new(services, policy, mailbox, info))
+    Arc::new(Home::new(services, policy, mailbox, PluginInfo::named("x")))
 }
 
 fn message(staged: &mut Staged, peer: u8) {

@@ -181,6 +181,113 @@ pub enum PluginError {
         /// The layout the running one writes.
         running: u32,
     },
+    /// The store has a layout that this revision cannot run on.
+    #[error(
+        "plugin {plugin} {version} reads stores of layout {reads_from} to {data_version}; its store has layout \
+             {layout}, written by version {writer}. Load a revision that reads it, bring back the copy of the store \
+             that was made before the upgrade with `weir plugin rollback {plugin} --restore-store`, or with `weir \
+             plugin load FILE --restore-store` when none is loaded"
+    )]
+    Layout {
+        /// The plugin.
+        plugin: String,
+        /// The version that cannot run.
+        version: String,
+        /// The oldest layout it reads.
+        reads_from: u32,
+        /// The layout it writes.
+        data_version: u32,
+        /// The layout the store has.
+        layout: u32,
+        /// The version that wrote it.
+        writer: String,
+    },
+    /// No revision is kept that could come back.
+    #[error(
+        "no revision of plugin {plugin} ran before the one that runs; `weir plugin upgrade {plugin} FILE` puts any other in its place"
+    )]
+    NoPrevious {
+        /// The plugin.
+        plugin: String,
+    },
+    /// There is no copy of the store to be brought back.
+    #[error(
+        "there is no copy of the store of plugin {plugin} that the revision before could read: one is made when an \
+             upgrade writes a newer layout; otherwise roll back without --restore-store"
+    )]
+    NoCopy {
+        /// The plugin.
+        plugin: String,
+    },
+    /// The file of a revision that was to come back is not there any more.
+    #[error(
+        "revision {version} of plugin {plugin} cannot come back: {reason}; load its file with `weir plugin load` or `weir plugin upgrade`"
+    )]
+    Lost {
+        /// The plugin.
+        plugin: String,
+        /// The version.
+        version: String,
+        /// What the system says.
+        reason: String,
+    },
+    /// No signature, where one is required.
+    #[error(
+        "{file} is not signed, and plugins.signatures asks for a signature by one of plugins.trusted_keys: sign it with \
+             `weir plugin sign FILE --key KEYFILE`, or pin it with [plugins.NAME] digest"
+    )]
+    Unsigned {
+        /// The file as it was named.
+        file: String,
+    },
+    /// Signed by a key that is not trusted.
+    #[error(
+        "{file} is signed by {signer}, which is not among plugins.trusted_keys: add the key there, or take a file by a trusted signer"
+    )]
+    UntrustedSigner {
+        /// The file as it was named.
+        file: String,
+        /// The key.
+        signer: String,
+    },
+    /// The signature says nothing about the file.
+    #[error(
+        "{file} is refused: {reason}. Sign it again with `weir plugin sign FILE --key KEYFILE`, or take the file and its .sig anew from where they came from"
+    )]
+    BadSignature {
+        /// The file as it was named.
+        file: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Another content is pinned.
+    #[error(
+        "{file} has the digest {found}; [plugins.{}] digest in weir.toml pins {pinned}. Take the file that was pinned, or pin this one and start the node again",
+        key(section)
+    )]
+    DigestMismatch {
+        /// The file as it was named.
+        file: String,
+        /// The name under which it is pinned.
+        section: String,
+        /// What is pinned.
+        pinned: String,
+        /// What the file is.
+        found: String,
+    },
+    /// The store under the plugin's name is another's.
+    #[error(
+        "the store of plugin {plugin} belongs to {owner}, and this file comes from {found}. If it is to have the store \
+             all the same, say --adopt; otherwise give it another name"
+    )]
+    ForeignStore {
+        /// The plugin.
+        plugin: String,
+        /// Whose the store is.
+        owner: String,
+        /// Who the file would be.
+        found: String,
+    },
     /// `start` failed: an error it returned, a trap, or no end in time.
     #[error("plugin {} did not start: {report}", report.plugin)]
     Start {
@@ -261,6 +368,15 @@ impl PluginError {
             Self::NameMismatch { .. } => "name-mismatch",
             Self::Protocol { .. } => "protocol-refused",
             Self::DataVersion { .. } => "data-version",
+            Self::Layout { .. } => "data-version",
+            Self::NoPrevious { .. } => "no-previous",
+            Self::NoCopy { .. } => "no-copy",
+            Self::Lost { .. } => "revision-lost",
+            Self::Unsigned { .. } => "unsigned",
+            Self::UntrustedSigner { .. } => "untrusted-signer",
+            Self::BadSignature { .. } => "bad-signature",
+            Self::DigestMismatch { .. } => "digest-mismatch",
+            Self::ForeignStore { .. } => "foreign-store",
             Self::Start { .. } => "start-failed",
             Self::Store { .. } => "store-failed",
             Self::UnknownLetter { .. } => "unknown-dead-letter",
@@ -298,6 +414,16 @@ impl PluginError {
             Self::NameMismatch { .. } => "run `weir plugin load FILE`".into(),
             Self::Protocol { .. } => "unload the handler that has the protocol".into(),
             Self::DataVersion { running, .. } => format!("upgrade to a revision that reads layout {running}"),
+            Self::Layout { plugin, .. } => format!("run `weir plugin rollback {plugin} --restore-store`"),
+            Self::NoPrevious { plugin } => format!("run `weir plugin upgrade {plugin} FILE`"),
+            Self::NoCopy { plugin } => format!("run `weir plugin rollback {plugin}` without --restore-store"),
+            Self::Lost { .. } => "load the file of that version again".into(),
+            Self::Unsigned { .. } | Self::BadSignature { .. } => "run `weir plugin sign FILE --key KEYFILE`".into(),
+            Self::UntrustedSigner { signer, .. } => format!("add \"{signer}\" to plugins.trusted_keys in weir.toml"),
+            Self::DigestMismatch { section, found, .. } => {
+                format!("take the pinned file, or set [plugins.{}] digest = \"{found}\" in weir.toml", key(section))
+            }
+            Self::ForeignStore { .. } => "say --adopt, or give the plugin another name".into(),
             Self::Start { report } | Self::RetryFailed { report, .. } => report.next_step.clone(),
             Self::Store { .. } => "look at the node's disk and its log, then restart the node".into(),
             Self::UnknownLetter { plugin, .. } => format!("run `weir plugin dead-letters {plugin}`"),

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::calls::CallDesk;
 use super::info::{Counters, PluginInfo};
 use super::ledger::Ledger;
+use super::lifecycle::{Archive, Lineage};
 use super::log_budget::LogBudget;
 use super::logs::{LogEntry, LogLevel, Logs, PluginLog};
 use super::mailbox::Mailbox;
@@ -31,6 +32,7 @@ pub(super) struct Services {
     pub(super) signer: Arc<dyn Signer>,
     pub(super) store: Store,
     pub(super) desk: Arc<CallDesk>,
+    pub(super) archive: Arc<Archive>,
     pub(super) logs: Arc<Logs>,
     /// Where the plugins' stopwatch began.
     pub(super) started: Instant,
@@ -51,6 +53,7 @@ pub(super) struct Home {
     policy: Mutex<Arc<PluginPolicy>>,
     log_budget: Mutex<LogBudget<Instant>>,
     metrics: MetricBoard,
+    lineage: Mutex<Lineage>,
     info: Mutex<PluginInfo>,
 }
 
@@ -92,6 +95,7 @@ impl Home {
             name: info.name.clone(),
             counts: Counts::default(),
             ledger: Mutex::default(),
+            lineage: Mutex::default(),
             info: Mutex::new(info),
             services,
             mailbox,
@@ -100,6 +104,11 @@ impl Home {
 
     pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What ran before, and can run again.
+    pub(super) fn lineage(&self) -> MutexGuard<'_, Lineage> {
+        self.lineage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn muting(&self) -> MutexGuard<'_, Muting<Instant>> {
@@ -177,6 +186,8 @@ impl Home {
     pub(super) fn info(&self) -> PluginInfo {
         let mut info = self.info.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let now = self.services.runtime.clock.unix_ms();
+        info.probation = info.probation.filter(|probation| now < probation.until_ms);
         info.counters = Counters {
             events: read(&self.counts.events),
             messages: read(&self.counts.messages),

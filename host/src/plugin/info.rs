@@ -7,27 +7,12 @@ use serde::Serialize;
 
 use super::compiler::CodeOrigin;
 use super::crash::CrashReport;
+use super::lifecycle::PluginState;
 use super::store::Durability;
 use super::supervision::Quarantine;
 use super::usage::BudgetUse;
 use crate::peer::PeerId;
 use crate::protocol::ProtocolId;
-
-/// What a plugin is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum PluginState {
-    /// It is being loaded.
-    Starting,
-    /// It handles events.
-    Active,
-    /// It crashed, and waits a little before it is started again. Its messages wait, too.
-    BackingOff,
-    /// It crashed too often: unregistered, until it is tried again, lifted by hand, upgraded or unloaded.
-    Quarantined,
-    /// It is gone.
-    Stopped,
-}
 
 /// What a plugin did since it was loaded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -85,6 +70,20 @@ pub struct PluginInfo {
     pub revision: u64,
     /// What it was granted beyond the defaults.
     pub grants: Vec<String>,
+    /// `sha256:…` of the file that runs.
+    pub digest: String,
+    /// The trusted key that signed it.
+    pub signer: Option<String>,
+    /// Whose its store is: `signer KEY`, `content DIGEST` or `anyone`.
+    pub store_owner: Option<String>,
+    /// The layout of what it keeps in the store.
+    pub data_version: u32,
+    /// The revision that `weir plugin rollback` brings back.
+    pub previous: Option<PreviousRevision>,
+    /// Set while the revision that runs is watched after an upgrade.
+    pub probation: Option<ProbationInfo>,
+    /// Why the node itself went back to this revision.
+    pub fell_back: Option<String>,
     /// When what its turns stage may leave.
     pub durability: Durability,
     /// Peers of which it takes nothing for a while.
@@ -103,6 +102,62 @@ pub struct PluginInfo {
     pub last_crash: Option<CrashReport>,
 }
 
+impl PluginInfo {
+    /// Of a plugin of which nothing but the name is known.
+    pub(super) fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            version: String::new(),
+            description: String::new(),
+            state: PluginState::Staged,
+            protocols: Vec::new(),
+            revision: 0,
+            grants: Vec::new(),
+            durability: Durability::default(),
+            digest: String::new(),
+            signer: None,
+            store_owner: None,
+            data_version: 0,
+            previous: None,
+            probation: None,
+            fell_back: None,
+            counters: Counters::default(),
+            muted: Vec::new(),
+            quarantine: None,
+            code: CodeOrigin { cached: false, micros: 0, bytes: 0 },
+            budgets: BTreeMap::new(),
+            last_error: None,
+            last_crash: None,
+        }
+    }
+}
+
+/// The revision that ran before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PreviousRevision {
+    /// Its version.
+    pub version: String,
+    /// `sha256:…` of its file.
+    pub digest: String,
+    /// The layout it writes.
+    pub data_version: u32,
+    /// Whether it can read the store as it is now; otherwise only with the copy that was made before the upgrade.
+    pub reads_store: bool,
+}
+
+/// How a new revision is watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct ProbationInfo {
+    /// Until when, in milliseconds since the Unix epoch.
+    pub until_ms: u64,
+    /// Crashes so far.
+    pub crashes: usize,
+    /// The crash at which the revision before comes back, or, when it cannot read the store, this one is quarantined.
+    pub most_crashes: usize,
+    /// Whether the revision before would come back.
+    pub reversible: bool,
+}
+
 /// A peer of which nothing is taken.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MutedPeer {
@@ -118,7 +173,7 @@ pub struct MutedPeer {
     pub reason: String,
 }
 
-/// What an upgrade did.
+/// What an upgrade or a rollback did.
 #[derive(Debug, Clone, Serialize)]
 pub struct UpgradeReport {
     /// The plugin as it runs now.
@@ -132,6 +187,10 @@ pub struct UpgradeReport {
     pub snapshot_bytes: Option<usize>,
     /// Why it started without a snapshot.
     pub snapshot_skipped: Option<String>,
+    /// Bytes of the copy of the store that was made first, because the new revision writes a newer layout.
+    pub copied_bytes: Option<u64>,
+    /// Bytes of the copy of the store that was brought back.
+    pub restored_bytes: Option<u64>,
 }
 
 fn microseconds<S: serde::Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {

@@ -45,6 +45,39 @@ pub(super) fn check_size(file: &str, bytes: &[u8], limit: usize) -> Result<(), P
     Ok(())
 }
 
+/// Whether bytes begin like a WebAssembly file and end within a section: what a file looks like that is still being
+/// written. Looks at the outermost layer only, so it takes no time.
+pub fn is_cut_off(bytes: &[u8]) -> bool {
+    const HEADER: usize = 8;
+    if bytes.len() < HEADER {
+        return bytes.is_empty() || b"\0asm".starts_with(&bytes[..bytes.len().min(4)]);
+    }
+    if !bytes.starts_with(b"\0asm") {
+        return false;
+    }
+    let mut rest = &bytes[HEADER..];
+    while let Some((_, after)) = rest.split_first() {
+        let Some((length, after)) = section_length(after) else { return true };
+        match after.get(length..) {
+            Some(next) => rest = next,
+            None => return true,
+        }
+    }
+    false
+}
+
+/// The length of a section in LEB128, and what follows it.
+fn section_length(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let mut length = 0_u64;
+    for (at, byte) in bytes.iter().take(5).enumerate() {
+        length |= u64::from(byte & 0x7f) << (7 * at);
+        if byte & 0x80 == 0 {
+            return Some((usize::try_from(length).unwrap_or(usize::MAX), &bytes[at + 1..]));
+        }
+    }
+    None
+}
+
 /// What the outermost layer of a WebAssembly file shows.
 struct Scan {
     encoding: Encoding,
@@ -158,6 +191,15 @@ mod tests {
         assert_eq!(code(&vec![0; LIMIT + 1]).0, "file-too-large");
     }
 
+    #[test]
+    fn a_file_that_ends_within_a_section_is_cut_off() {
+        // A custom section of four bytes, then another one.
+        let whole = b"\0asm\x01\0\0\0\x00\x04abcd\x00\x01x";
+        let ends: Vec<_> = (0..=whole.len()).filter(|&end| !is_cut_off(&whole[..end])).collect();
+        assert_eq!(ends, [8, 14, 17]);
+        assert!(!is_cut_off(b"dear diary, today I wrote no plugin"));
+    }
+
     proptest::proptest! {
         #[test]
         fn no_bytes_make_it_panic(tail in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
@@ -165,6 +207,7 @@ mod tests {
             module.extend(&tail);
             proptest::prop_assert!(component("x", &module, LIMIT).is_err());
             proptest::prop_assert!(component("x", &tail, LIMIT).is_err());
+            let _ = is_cut_off(&module);
         }
     }
 }

@@ -5,8 +5,9 @@
 //! and the instance; a fresh one gets the batch again in parts, and loses only what fails alone (`poison`). How often
 //! a plugin may crash is `supervision`'s.
 //!
-//! `poison/state`, `poison/muting`, `supervision/state`, `mailbox/state`, `mailbox/news`, `calls/state`, `turn`, `ledger`, `timers`, `grants`, `manifest`, `crash` and `inspect` decide and
-//! do no I/O; `actor` and `commit` join them; `plugins` is the handle.
+//! `poison/state`, `poison/muting`, `supervision/state`, `mailbox/state`, `mailbox/news`, `calls/state`, `turn`, `ledger`,
+//! `timers`, `grants`, `manifest`, `crash`, `inspect`, `trust/*`, `lifecycle/state`, `lifecycle/probation` and
+//! `lifecycle/succession` decide and do no I/O; `actor` and `commit` join them; `plugins` is the handle.
 
 mod abi;
 mod actor;
@@ -29,6 +30,7 @@ mod info;
 mod inspect;
 mod instance;
 mod ledger;
+mod lifecycle;
 mod limiter;
 mod log_budget;
 mod logs;
@@ -47,6 +49,7 @@ mod supervision;
 mod ticker;
 mod timers;
 mod transfer;
+mod trust;
 mod turn;
 mod upgrade;
 mod usage;
@@ -61,7 +64,11 @@ pub use self::crash::{CallFailure, CrashKind, CrashReport, PanicNote};
 pub use self::engine_config::{Allocator, EngineConfig};
 pub use self::error::{CallError, PluginError};
 pub use self::grants::Grants;
-pub use self::info::{Counters, MutedPeer, PluginInfo, PluginState, UpgradeReport};
+pub use self::info::{Counters, MutedPeer, PluginInfo, PreviousRevision, ProbationInfo, UpgradeReport};
+pub use self::inspect::is_cut_off;
+pub use self::lifecycle::{
+    ChangeOptions, KeptPlugin, LifecycleConfig, NotAllowed, PluginState, RevisionEvent, Rollback,
+};
 pub(crate) use self::logs::most_logged;
 pub use self::logs::{LogEntry, LogLevel, LogLine, LogPage, LogQuery, UnknownLevel};
 pub use self::mailbox::Caller;
@@ -72,6 +79,7 @@ pub use self::policy::{PluginPolicy, Preemption};
 pub use self::revision::{PluginSettings, PluginSource};
 pub use self::supervision::{CrashCause, Quarantine, SupervisionPolicy};
 pub use self::transfer::{ImportOptions, StoreExport, StoreImport, TransferError};
+pub use self::trust::{Digest, SignatureFile, SignaturePolicy, SignatureProblem, Trust};
 pub use self::usage::{BudgetUnit, BudgetUse};
 
 /// Signs with the node's key.

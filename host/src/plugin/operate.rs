@@ -85,7 +85,7 @@ impl Plugins {
         name: &str,
         ask: impl FnOnce(oneshot::Sender<Result<T, PluginError>>) -> Control,
     ) -> Result<T, PluginError> {
-        let (_, control, _) = self.find(name)?;
+        let (_, control) = self.find(name)?;
         let (reply, answer) = oneshot::channel();
         let stopped = || PluginError::Runtime { reason: "the plugin is stopping".to_owned() };
         control.send(ask(reply)).await.map_err(|_| stopped())?;

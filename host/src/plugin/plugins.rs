@@ -1,7 +1,6 @@
 //! All plugins of a node: load, unload, upgrade, list and call.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,25 +9,23 @@ use tokio::sync::{MutexGuard as AsyncMutexGuard, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
-use super::actor::{Actor, Control};
+use super::actor::Control;
 use super::calls::{Answer, CallDesk, Submission, Waiter, Waiting};
 use super::engine::WasmEngine;
 use super::home::{Home, Services};
-use super::info::{Counters, PluginInfo, PluginState, UpgradeReport};
-use super::instance::Instance;
+use super::info::{PluginInfo, UpgradeReport};
+use super::lifecycle::{Archive, ChangeOptions, LifecycleConfig, PluginState, Shelf};
 use super::logs::{LogLevel, LogPage, LogQuery, PluginLog};
-use super::mailbox::{Caller, Mailbox};
+use super::mailbox::Caller;
 use super::metrics::Metric;
-use super::revision::{PluginSettings, PluginSource, Revision};
+use super::revision::{PluginSettings, PluginSource};
 use super::store::Store;
 use super::transfer::MOST_TRANSFERS;
-use super::{CallError, EngineConfig, PluginError, PluginPolicy, Preemption, Signer, abi};
+use super::{CallError, EngineConfig, PluginError, PluginPolicy, Preemption, Signer};
 use crate::protocol::Network;
 use crate::runtime::Runtime;
 use crate::wire::Failure;
 
-/// Requests to one actor that may wait; lifecycle calls are serialised anyway.
-const CONTROL_QUEUE: usize = 4;
 /// How long `unload` gives the last turn.
 const UNLOAD_TIME: Duration = Duration::from_secs(5);
 
@@ -51,27 +48,27 @@ pub struct PluginsConfig {
     pub engine: EngineConfig,
 }
 
-struct Running {
-    home: Arc<Home>,
-    control: mpsc::Sender<Control>,
-    task: JoinHandle<()>,
-    data_version: u32,
+/// A plugin with its actor.
+pub(super) struct Running {
+    pub(super) home: Arc<Home>,
+    pub(super) control: mpsc::Sender<Control>,
+    pub(super) task: JoinHandle<()>,
 }
 
-struct Inner {
-    engine: Arc<WasmEngine>,
-    services: Services,
-    revisions: AtomicU64,
+/// What all clones of the handle share.
+pub(super) struct Inner {
+    pub(super) engine: Arc<WasmEngine>,
+    pub(super) services: Services,
     running: Mutex<BTreeMap<String, Running>>,
     /// Held by whoever changes what runs; compiling is done before.
-    lifecycle: tokio::sync::Mutex<()>,
+    pub(super) lifecycle: tokio::sync::Mutex<()>,
     /// One permit for each store that is on its way in or out.
     transfers: Arc<Semaphore>,
 }
 
 /// See the module. Cheap to clone. Needs a tokio runtime with its time driver.
 #[derive(Clone)]
-pub struct Plugins(Arc<Inner>);
+pub struct Plugins(pub(super) Arc<Inner>);
 
 impl std::fmt::Debug for Plugins {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -80,11 +77,20 @@ impl std::fmt::Debug for Plugins {
 }
 
 impl Plugins {
-    /// Sets up the engine. No plugin is loaded yet.
+    /// Sets up the engine. No plugin is loaded yet. Every file is trusted, and none is kept after the node's end.
     ///
     /// # Errors
     /// When this machine cannot run WebAssembly or start threads.
     pub fn start(config: PluginsConfig) -> Result<Self, PluginError> {
+        Self::start_with(config, LifecycleConfig::default())
+    }
+
+    /// [`Plugins::start`] with what the operator says about files, and where they are kept.
+    ///
+    /// # Errors
+    /// As for [`Plugins::start`].
+    pub fn start_with(config: PluginsConfig, lifecycle: LifecycleConfig) -> Result<Self, PluginError> {
+        let archive = Archive::new(&config.store, lifecycle.trust, Shelf::new(lifecycle.revisions));
         let desk = Arc::new(CallDesk::new());
         let services = Services {
             network: config.network,
@@ -93,16 +99,18 @@ impl Plugins {
             signer: config.signer,
             store: config.store,
             desk,
+            archive: Arc::new(archive),
             logs: Arc::default(),
             started: Instant::now(),
         };
         let engine = Arc::new(WasmEngine::new(config.preemption, config.engine, &*services.signer)?);
         let (running, lifecycle) = (Mutex::default(), tokio::sync::Mutex::default());
         let transfers = Arc::new(Semaphore::new(MOST_TRANSFERS));
-        Ok(Self(Arc::new(Inner { engine, services, revisions: AtomicU64::new(0), running, lifecycle, transfers })))
+        Ok(Self(Arc::new(Inner { engine, services, running, lifecycle, transfers })))
     }
 
-    fn running(&self) -> MutexGuard<'_, BTreeMap<String, Running>> {
+    /// What runs, by name.
+    pub(super) fn running(&self) -> MutexGuard<'_, BTreeMap<String, Running>> {
         self.0.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -132,17 +140,8 @@ impl Plugins {
         self.0.services.runtime.clock.unix_ms()
     }
 
-    fn desk(&self) -> &CallDesk {
+    pub(super) fn desk(&self) -> &CallDesk {
         &self.0.services.desk
-    }
-
-    async fn prepare(
-        &self,
-        source: PluginSource,
-        named: impl FnOnce(&str, PluginSettings) -> Result<PluginSettings, PluginError>,
-    ) -> Result<Arc<Revision>, PluginError> {
-        let number = self.0.revisions.fetch_add(1, Ordering::Relaxed) + 1;
-        Revision::prepare(&self.0.engine, &self.0.services.policy, source, named, number).await.map(Arc::new)
     }
 
     /// Compiles, checks, starts and registers a plugin. A cancelled call may have loaded it or not.
@@ -163,54 +162,14 @@ impl Plugins {
         source: PluginSource,
         named: impl FnOnce(&str, PluginSettings) -> Result<PluginSettings, PluginError>,
     ) -> Result<PluginInfo, PluginError> {
-        let revision = self.prepare(source, named).await?;
-        let _alone = self.0.lifecycle.lock().await;
-        let name = revision.manifest.name.clone();
-        if self.running().contains_key(&name) {
-            return Err(PluginError::NameTaken { plugin: name });
-        }
-        let mailbox = Arc::new(Mailbox::new(&revision.policy));
-        let services = self.0.services.clone();
-        let home = Arc::new(Home::new(services, revision.policy.clone(), mailbox.clone(), new_info(&revision)));
-        let unreadable =
-            |error: super::records::RecordError| PluginError::Store { plugin: name.clone(), reason: error.to_string() };
-        home.letters.open().await.map_err(unreadable)?;
-        let data_version = revision.manifest.data_version;
-        let mut actor = Actor::new(self.0.engine.clone(), home.clone(), revision);
-        // One that the node had to quarantine before it ended stays so until its time is over.
-        let quarantine = self.quarantine_of(&actor.revision)?;
-        if !quarantine.is_some_and(|quarantine| actor.restore_quarantine(quarantine)) {
-            let instance = self.instance(&home, &actor.revision).await?;
-            actor.first(instance, abi::Cause::Load).await?;
-            self.desk().enter(&name, mailbox);
-        }
-        let (control, asked) = mpsc::channel(CONTROL_QUEUE);
-        let task = tokio::spawn(actor.run(asked));
-        let info = home.info();
-        note(&home, &info, format!("version {} is loaded", info.version));
-        self.running().insert(name, Running { home, control, task, data_version });
-        Ok(info)
+        self.load_with(source, named, ChangeOptions::default()).await
     }
 
-    async fn instance(&self, home: &Arc<Home>, revision: &Arc<Revision>) -> Result<Instance, PluginError> {
-        let now = self.0.services.runtime.clock.unix_ms();
-        Instance::create(&self.0.engine, home, revision, now).await.map_err(|failure| {
-            let report =
-                super::CrashReport::new(&revision.manifest, revision.number, "instantiation", None, None, failure);
-            PluginError::Start { report: Box::new(report) }
-        })
-    }
-
-    fn quarantine_of(&self, revision: &Revision) -> Result<Option<super::Quarantine>, PluginError> {
-        let (name, digest) = (&revision.manifest.name, &revision.digest);
-        let found = super::supervision::Quarantines::new(&self.0.services.store).of(name, digest);
-        found.map_err(|error| PluginError::Store { plugin: name.clone(), reason: error.to_string() })
-    }
-
-    pub(super) fn find(&self, name: &str) -> Result<(Arc<Home>, mpsc::Sender<Control>, u32), PluginError> {
+    /// The home of a plugin and the way to its actor.
+    pub(super) fn find(&self, name: &str) -> Result<(Arc<Home>, mpsc::Sender<Control>), PluginError> {
         let running = self.running();
         let found = running.get(name).ok_or_else(|| PluginError::Unknown { plugin: name.to_owned() })?;
-        Ok((found.home.clone(), found.control.clone(), found.data_version))
+        Ok((found.home.clone(), found.control.clone()))
     }
 
     /// Puts a new revision in the place of the running one: protocols that both have stay registered, streams stay
@@ -219,26 +178,7 @@ impl Plugins {
     /// # Errors
     /// Why not. The old revision goes on then with nothing lost.
     pub async fn upgrade(&self, name: &str, source: PluginSource) -> Result<UpgradeReport, PluginError> {
-        self.find(name)?;
-        let revision = self.prepare(source, |_, settings| Ok(settings)).await?;
-        let _alone = self.0.lifecycle.lock().await;
-        let (home, control, running) = self.find(name)?;
-        check_successor(name, &revision, running)?;
-        let from_version = home.info().version;
-        let instance = Box::new(self.instance(&home, &revision).await?);
-        let data_version = revision.manifest.data_version;
-        let (reply, answer) = oneshot::channel();
-        let stopped = |_| PluginError::Runtime { reason: "the plugin is stopping".to_owned() };
-        control.send(Control::Upgrade { revision, instance, reply }).await.map_err(|_| stopped(()))?;
-        let swap = answer.await.map_err(|_| stopped(()))??;
-        if let Some(running) = self.running().get_mut(name) {
-            running.data_version = data_version;
-        }
-        let info = home.info();
-        let held = swap.pause.as_micros();
-        note(&home, &info, format!("upgraded from {from_version} to {}, held for {held} µs", info.version));
-        let (pause, snapshot_bytes, snapshot_skipped) = (swap.pause, swap.snapshot_bytes, swap.snapshot_skipped);
-        Ok(UpgradeReport { plugin: info, from_version, pause, snapshot_bytes, snapshot_skipped })
+        self.upgrade_with(name, source, ChangeOptions::default()).await
     }
 
     /// Gives the plugin its last turn, unregisters it and forgets it: what it was at the end. Its store stays.
@@ -252,7 +192,7 @@ impl Plugins {
 
     async fn stop(&self, name: &str, deadline: Instant) -> Result<PluginInfo, PluginError> {
         let removed = self.running().remove(name);
-        let Running { home, control, mut task, .. } =
+        let Running { home, control, mut task } =
             removed.ok_or_else(|| PluginError::Unknown { plugin: name.to_owned() })?;
         let (reply, stopped) = oneshot::channel();
         let asked = async {
@@ -347,8 +287,8 @@ impl Plugins {
             Some(info) => {
                 let last = info.last_error.unwrap_or_default();
                 let message = format!(
-                    "plugin {plugin} is quarantined; upgrade or unload it, or `weir plugin lift {plugin}` tries it now. \
-                     Its last crash: {last}"
+                    "plugin {plugin} is quarantined; upgrade or unload it, roll it back, or `weir plugin lift {plugin}` tries \
+                     it now. Its last crash: {last}"
                 );
                 Err(CallError::Failed(Failure { code: "plugin-quarantined".to_owned(), message }))
             }
@@ -369,46 +309,8 @@ impl Plugins {
 }
 
 /// Writes down, among the lines of a plugin, what became of it.
-fn note(home: &Home, info: &PluginInfo, message: String) {
+pub(super) fn note(home: &Home, info: &PluginInfo, message: String) {
     home.note(LogLevel::Info, info.revision, None, None, message);
-}
-
-fn new_info(revision: &Revision) -> PluginInfo {
-    let manifest = &revision.manifest;
-    PluginInfo {
-        name: manifest.name.clone(),
-        version: manifest.version.clone(),
-        description: manifest.description.clone(),
-        state: PluginState::Starting,
-        protocols: Vec::new(),
-        revision: revision.number,
-        grants: Vec::new(),
-        durability: revision.durability,
-        muted: Vec::new(),
-        quarantine: None,
-        code: revision.code,
-        counters: Counters::default(),
-        budgets: BTreeMap::new(),
-        last_error: None,
-        last_crash: None,
-    }
-}
-
-fn check_successor(name: &str, revision: &Revision, running: u32) -> Result<(), PluginError> {
-    let manifest = &revision.manifest;
-    if manifest.name != name {
-        return Err(PluginError::NameMismatch { expected: name.to_owned(), found: manifest.name.clone() });
-    }
-    if manifest.reads_data_from <= running && running <= manifest.data_version {
-        return Ok(());
-    }
-    Err(PluginError::DataVersion {
-        plugin: name.to_owned(),
-        version: manifest.version.clone(),
-        reads_from: manifest.reads_data_from,
-        data_version: manifest.data_version,
-        running,
-    })
 }
 
 fn store_failed(reason: &str) -> CallError {

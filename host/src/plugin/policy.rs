@@ -86,6 +86,11 @@ pub struct PluginPolicy {
     pub pause: Duration,
     /// Largest file that is looked at, in bytes.
     pub file: usize,
+    /// How long a new revision is watched after an upgrade: long enough to meet what it handles every few minutes.
+    pub probation: Duration,
+    /// Crashes in that time after which the revision before comes back. Not the first: one poisonous message of one
+    /// peer says little about a revision.
+    pub probation_crashes: usize,
     /// How many crashes quarantine it, and how long it waits before it is started again.
     pub supervision: SupervisionPolicy,
     /// When a peer is muted, and for how long.
@@ -138,6 +143,8 @@ impl Default for PluginPolicy {
             protocols: 64,
             pause: Duration::from_secs(10),
             file: 64 << 20,
+            probation: Duration::from_secs(300),
+            probation_crashes: 3,
             supervision: SupervisionPolicy::default(),
             mute: MutePolicy::default(),
             dead_letters: 256,

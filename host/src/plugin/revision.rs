@@ -2,17 +2,19 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use wasmtime::component::Component;
 
 use super::engine::WasmEngine;
 use super::grants::{GrantError, Grants};
 use super::instance::{Failed, failure};
+use super::lifecycle::{KeptRecord, Layouts, PluginState, RevisionEvent};
 use super::limiter::Limiter;
 use super::manifest::{Manifest, check_name};
 use super::meter::Meter;
 use super::store::Durability;
+use super::trust::Identity;
 use super::wasi::{self, Sandbox};
 use super::{CodeOrigin, PluginBudgets, PluginError, PluginPolicy, abi};
 
@@ -41,7 +43,8 @@ pub struct PluginSource {
 }
 
 impl PluginSource {
-    fn file(&self) -> String {
+    /// What messages call it.
+    pub(super) fn file(&self) -> String {
         self.path.as_ref().map_or_else(|| "the plugin file".to_owned(), |path| path.display().to_string())
     }
 }
@@ -50,33 +53,39 @@ impl PluginSource {
 pub(super) struct Revision {
     /// Counts the revisions of all plugins.
     pub(super) number: u64,
-    /// The SHA-256 of the file.
-    pub(super) digest: String,
     pub(super) manifest: Manifest,
     pub(super) grants: Grants,
     /// Where its code came from.
     pub(super) code: CodeOrigin,
     /// What it may use.
     pub(super) policy: Arc<PluginPolicy>,
+    /// What of it was set for this plugin.
+    pub(super) budgets: PluginBudgets,
     /// The plugin's configuration as JSON text.
     pub(super) config: String,
     /// When what its turns stage may leave.
     pub(super) durability: Durability,
     pub(super) pre: abi::PluginPre<super::instance::InstanceState>,
+    /// What it is, as far as the operator's trust goes.
+    pub(super) identity: Identity,
+    /// Where its file came from.
+    pub(super) path: Option<PathBuf>,
+    state: Mutex<PluginState>,
 }
 
 impl Revision {
-    /// Does everything that can be done beside the running node. Compiles on a thread for blocking work.
+    /// Does everything that can be done beside the running node, with a file whose identity was checked. Compiles on a
+    /// thread for blocking work.
     pub(super) async fn prepare(
         engine: &Arc<WasmEngine>,
         node: &Arc<PluginPolicy>,
         source: PluginSource,
         named: impl FnOnce(&str, PluginSettings) -> Result<PluginSettings, PluginError>,
         number: u64,
+        identity: Identity,
     ) -> Result<Self, PluginError> {
         let file = source.file();
         let (settings, path) = (source.settings.clone(), source.path.clone());
-        let digest = super::digest::sha256(&source.bytes);
         let (component, code) = compile(engine, node, source).await?;
         // What is set for the plugin's name is not known before it has told its name.
         let raw = describe(engine, &Arc::new(settings.budgets.apply(node)), &file, &component).await?;
@@ -112,8 +121,77 @@ impl Revision {
             PluginError::OtherWorld { file: file.clone(), found }
         })?;
         let config = if settings.config.is_null() { "{}".to_owned() } else { settings.config.to_string() };
+        // It was staged and verified by whoever knows its identity, and everything above had nothing against it.
+        let state = Mutex::new(PluginState::Compiled);
         let durability = settings.durability.unwrap_or(policy.durability);
-        Ok(Self { number, digest, manifest, grants, policy, code, config, durability, pre })
+        Ok(Self {
+            number,
+            manifest,
+            grants,
+            policy,
+            budgets: settings.budgets,
+            code,
+            config,
+            durability,
+            pre,
+            identity,
+            path,
+            state,
+        })
+    }
+
+    /// What it is doing.
+    pub(super) fn state(&self) -> PluginState {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes what happened to it.
+    pub(super) fn step(&self, event: RevisionEvent) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match state.next(event) {
+            Ok(next) => *state = next,
+            Err(error) => {
+                let (plugin, revision) = (self.manifest.name.as_str(), self.number);
+                tracing::error!(target: "weir::plugin", plugin, revision, "{error}; this is a fault of the node");
+            }
+        }
+    }
+
+    /// Another one takes over, or the plugin ends.
+    pub(super) fn retire(&self) {
+        if self.state() == PluginState::Active {
+            self.step(RevisionEvent::Drained);
+        }
+        self.step(RevisionEvent::Retired);
+    }
+
+    /// It ran before and is to be started again. What it was checked for then holds as long as the node runs.
+    pub(super) fn recall(&self) {
+        if self.state() == PluginState::Retired {
+            let checked = [RevisionEvent::Recalled, RevisionEvent::Verified, RevisionEvent::Compiled];
+            checked.into_iter().for_each(|event| self.step(event));
+        }
+    }
+
+    pub(super) fn layouts(&self) -> Layouts {
+        Layouts { reads_from: self.manifest.reads_data_from, data_version: self.manifest.data_version }
+    }
+
+    /// What is written down of it.
+    pub(super) fn kept(&self) -> KeptRecord {
+        KeptRecord {
+            digest: self.identity.digest.to_string(),
+            version: self.manifest.version.clone(),
+            data_version: self.manifest.data_version,
+            reads_data_from: self.manifest.reads_data_from,
+            file: self.path.clone(),
+            signature: self.identity.signature.clone(),
+            signer: self.identity.signer.map(|signer| signer.to_string()),
+            grants: self.grants.iter().map(str::to_owned).collect(),
+            config: serde_json::from_str(&self.config).unwrap_or_default(),
+            durability: Some(self.durability),
+            budgets: self.budgets.clone(),
+        }
     }
 }
 

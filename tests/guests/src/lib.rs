@@ -17,7 +17,7 @@ wit_bindgen::generate!({
     default_bindings_module: "weir_test_guests",
 });
 
-pub use self::exports::weir::plugin::handler::{Guest, Init, Manifest};
+pub use self::exports::weir::plugin::handler::{Cause, Guest, Init, Manifest};
 use self::weir::plugin::types::{Command, Delivery, Event, Message, PeerId, Protocol, Span};
 use self::weir::plugin::{calls, log, net, store};
 
@@ -236,6 +236,98 @@ macro_rules! counter {
 
             fn snapshot() -> Result<Vec<u8>, String> {
                 $snapshot
+            }
+        }
+
+        $crate::export!(Plugin);
+    };
+}
+
+/// Handles a batch of a journal: the command `note` counts in the store, `poison` is where it misbehaves, anything else
+/// answers with all counts.
+pub fn handle_journal(events: &[Event], bodies: &[u8], misbehave: impl Fn()) -> Result<(), String> {
+    for event in events {
+        match event {
+            Event::Message(message) => count(body(bodies, message.body)),
+            Event::Command(command) => {
+                match command.name.as_str() {
+                    "note" => count(b"note"),
+                    "poison" => misbehave(),
+                    _ => {}
+                }
+                stats(command);
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Counts why the journal was started, in the store.
+pub fn note_cause(init: &Init) {
+    hook_panics();
+    count(match init.cause {
+        Cause::Boot => b"cause-boot",
+        Cause::Load => b"cause-load",
+        Cause::Crash => b"cause-crash",
+        Cause::Upgrade => b"cause-upgrade",
+        Cause::Rollback => b"cause-rollback",
+    });
+}
+
+/// A plugin `journal`, which counts in its store.
+#[macro_export]
+macro_rules! journal {
+    ($version:literal, layout: $layout:literal, largest: $largest:expr, poison: $poison:expr, snapshot: $snapshot:expr) => {
+        struct Plugin;
+
+        impl $crate::Guest for Plugin {
+            fn describe() -> $crate::Manifest {
+                let mut manifest = $crate::manifest("journal", $version, 1, &[]);
+                manifest.data_version = $layout;
+                manifest.protocols[0].max_message = $largest;
+                manifest
+            }
+
+            fn start(init: $crate::Init) -> Result<(), String> {
+                $crate::note_cause(&init);
+                Ok(())
+            }
+
+            fn handle(events: Vec<$crate::weir::plugin::types::Event>, bodies: Vec<u8>) -> Result<(), String> {
+                $crate::handle_journal(&events, &bodies, $poison)
+            }
+
+            fn snapshot() -> Result<Vec<u8>, String> {
+                $snapshot
+            }
+        }
+
+        $crate::export!(Plugin);
+    };
+}
+
+/// A plugin that only has a manifest.
+#[macro_export]
+macro_rules! silent {
+    ($name:literal, $version:literal, $capabilities:expr) => {
+        struct Plugin;
+
+        impl $crate::Guest for Plugin {
+            fn describe() -> $crate::Manifest {
+                $crate::manifest($name, $version, 1, $capabilities)
+            }
+
+            fn start(_: $crate::Init) -> Result<(), String> {
+                Ok(())
+            }
+
+            fn handle(_: Vec<$crate::weir::plugin::types::Event>, _: Vec<u8>) -> Result<(), String> {
+                Ok(())
+            }
+
+            fn snapshot() -> Result<Vec<u8>, String> {
+                Ok(Vec::new())
             }
         }
 

@@ -64,6 +64,18 @@ macro_rules! is_shown {
     (wasi) => {
         shown_in!("../wasi.rs", "wasi");
     };
+    (journal) => {
+        shown_in!("../lifecycle.rs", "journal");
+    };
+    (journal_next) => {
+        shown_in!("../lifecycle.rs", "journal_next");
+    };
+    (journal_layout) => {
+        shown_in!("../lifecycle.rs", "journal_layout");
+    };
+    (asks_for_nothing) => {
+        shown_in!("../lifecycle.rs", "asks_for_nothing");
+    };
     ($guest:ident) => {
         const _: fn() -> Result<()> = $guest;
     };

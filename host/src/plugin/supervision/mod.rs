@@ -21,8 +21,9 @@ use super::abi;
 use super::actor::Actor;
 use super::crash::{CallFailure, CrashKind, CrashReport};
 use super::home::{Home, add};
-use super::info::{PluginInfo, PluginState};
+use super::info::PluginInfo;
 use super::instance::Instance;
+use super::lifecycle::{PluginState, RevisionEvent, Ruling};
 use super::mailbox::Batch;
 use super::{LogLevel, PluginError};
 
@@ -49,7 +50,12 @@ impl Actor {
     pub(super) async fn crashed(&mut self, report: &CrashReport, cause: CrashCause, by: Option<crate::peer::PeerId>) {
         let jitter = self.home.services.runtime.entropy.number();
         let now = Instant::now();
-        match self.supervision.crashed(cause, by, now, jitter) {
+        let decision = match self.on_probation(report) {
+            Ruling::Stay => self.supervision.crashed(cause, by, now, jitter),
+            Ruling::FallBack if self.fall_back(report).await.is_some() => return,
+            Ruling::FallBack | Ruling::Quarantine => self.supervision.give_up(now, jitter),
+        };
+        match decision {
             Decision::Restart => {}
             Decision::BackOff { .. } if self.instance.is_some() => drop(self.supervision.started(now)),
             Decision::BackOff { .. } => show(&self.home, PluginState::BackingOff, None),
@@ -57,8 +63,13 @@ impl Actor {
         }
     }
 
-    /// The crash budget is used up: the plugin is unregistered, and its peers are told.
+    /// The crash budget is used up: the revision before comes back, if this one is on probation and that one can read
+    /// the store; else the plugin is unregistered, and its peers are told.
     pub(super) async fn exhausted(&mut self, report: &CrashReport) {
+        if self.fall_back(report).await.is_some() {
+            return;
+        }
+        self.probation = None;
         self.instance = None;
         self.give_up_rescue();
         self.leave();
@@ -78,7 +89,9 @@ impl Actor {
         if let Err(error) = kept {
             tracing::error!(target: "weir::plugin", plugin, %error, "the quarantine will not survive the node");
         }
+        self.step(RevisionEvent::Exhausted);
         show(&self.home, PluginState::Quarantined, Some(quarantine));
+        self.show_lineage();
     }
 
     /// Whether the plugin is unregistered.
@@ -97,6 +110,7 @@ impl Actor {
             self.home.mailbox.reopen();
         }
         add(&self.home.counts.restarts, 1);
+        self.step(RevisionEvent::Retried);
         match self.try_restart().await {
             Ok(()) => self.revived().await,
             Err((event, failure)) => {
@@ -104,6 +118,7 @@ impl Actor {
                     self.home.close_mailbox();
                 }
                 self.instance = None;
+                self.step(RevisionEvent::Crashed);
                 let report = self.report(event, None, None, *failure);
                 self.abandon(&self.left_to_rescue());
                 self.crashed(&report, CrashCause::Start, None).await;
@@ -118,6 +133,8 @@ impl Actor {
 
     async fn revived(&mut self) {
         self.fresh = true;
+        // The revision that failed was told of; from now on this one crashes on its own account.
+        self.comeback = None;
         if !self.supervision.started(Instant::now()) {
             return;
         }
@@ -150,7 +167,8 @@ impl Actor {
     async fn try_restart(&mut self) -> Result<(), (&'static str, Box<CallFailure>)> {
         let made = Instance::create(&self.engine, &self.home, &self.revision, self.now).await;
         let instance = made.map_err(|failure| ("instantiation", Box::new(failure)))?;
-        let init = self.init(&self.revision, abi::Cause::Crash, None);
+        let cause = if self.comeback.is_some() { abi::Cause::Rollback } else { abi::Cause::Crash };
+        let init = self.init(&self.revision, cause, self.comeback.clone());
         let revision = Arc::clone(&self.revision);
         self.activate(revision, instance, init).await.map_err(|why| ("start", Box::new(why.1)))?;
         self.tell_all().await.map_err(|failure| ("peer-supported", Box::new(failure)))
@@ -189,6 +207,7 @@ impl Actor {
             info.last_error = Some(quarantine.report.to_string());
             info.last_crash = Some(quarantine.report.clone());
         });
+        self.step(RevisionEvent::Exhausted);
         show(&self.home, PluginState::Quarantined, Some(quarantine));
         true
     }

@@ -36,7 +36,7 @@ impl Quarantine {
         report: &CrashReport,
     ) -> Self {
         let pause = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-        let (until_unix_ms, digest) = (since_unix_ms.saturating_add(pause), revision.digest.clone());
+        let (until_unix_ms, digest) = (since_unix_ms.saturating_add(pause), revision.identity.digest.to_string());
         Self { since_unix_ms, until_unix_ms, times, digest, report: report.clone() }
     }
 }

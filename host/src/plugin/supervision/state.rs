@@ -150,6 +150,11 @@ impl<N: Copy + Ord + std::ops::Add<Duration, Output = N>> Supervision<N> {
         self.policy.backoff.saturating_mul(1 << doublings.min(20)).min(self.policy.longest_backoff)
     }
 
+    /// It is quarantined, whatever its budget says: it was on probation, and had less.
+    pub(in crate::plugin) fn give_up(&mut self, now: N, jitter: u64) -> Decision<N> {
+        self.quarantine(now, jitter)
+    }
+
     fn quarantine(&mut self, now: N, jitter: u64) -> Decision<N> {
         if self.returned.is_some_and(|at| at + self.policy.calm <= now) {
             self.times = 0;
