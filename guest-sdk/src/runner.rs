@@ -20,6 +20,9 @@ pub(crate) fn position() -> Option<u32> {
 pub(crate) trait Instance {
     fn handle(&mut self, events: Vec<Event>, bodies: &[u8]) -> Result<(), String>;
     fn snapshot(&self) -> Result<Vec<u8>, String>;
+    /// The plugin itself, for a test to look at.
+    #[cfg(not(target_arch = "wasm32"))]
+    fn plugin(&self) -> &dyn std::any::Any;
 }
 
 /// Starts an instance of `P`.
@@ -56,6 +59,11 @@ impl<P: Plugin> Instance for Runner<P> {
 
     fn snapshot(&self) -> Result<Vec<u8>, String> {
         self.plugin.snapshot().map_err(|error| error.to_string())
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    fn plugin(&self) -> &dyn std::any::Any {
+        &self.plugin
     }
 }
 

@@ -25,6 +25,8 @@ use crate::identity::NodeKey;
 use crate::limits::{self, Limit, Usage};
 use crate::metrics::{self, Metric, Observed};
 use crate::peer::{PeerAddr, PeerId};
+#[cfg(doc)]
+use crate::plugin::CompilerConfig;
 use crate::plugin::store::{MemoryDisk, Store, StorePolicy};
 use crate::plugin::{Plugins, PluginsConfig, Preemption};
 use crate::protocol::{Network, PeerGroups, ProtocolManager, ProtocolPolicy, RegisteredProtocol};
@@ -64,6 +66,8 @@ pub struct Environment {
     pub io: Io,
     /// How plugins that take too long are stopped.
     pub preemption: Preemption,
+    /// The program that compiles plugins, as [`CompilerConfig::program`] has it; when there is none, this process does.
+    pub compiler: Option<PathBuf>,
     /// Where the store lies: a disk in memory, or, when there is none, `store.redb` in the data folder.
     pub disk: Option<MemoryDisk>,
 }
@@ -138,9 +142,10 @@ impl Host {
             store: store.clone(),
             runtime,
             network: Arc::new(protocols.clone()),
-            policy: parts::plugin_policy(&config),
+            policy: config.plugin_policy(),
             preemption: environment.preemption,
             signer: Arc::new(parts::Key(key)),
+            compiler: parts::compiler(&config, environment.compiler, environment.disk.is_none().then_some(&*data_dir)),
         })?;
         for peer in &config.peers {
             supervisor.add(peer.address, peer.necessary).await?;
@@ -195,7 +200,7 @@ impl Host {
         self.0.tasks.len()
     }
 
-    /// Named groups of peers, and sending to them. They are gone when the node ends.
+    /// Named groups of peers, and sending to them. They are gone when the host ends; a node keeps those of its operator.
     pub fn groups(&self) -> &PeerGroups {
         &self.0.groups
     }

@@ -219,6 +219,12 @@ fn plugins(config: &Config, usage: &Usage) -> Vec<Limit> {
         bytes("plugin store", Plugin, limits.max_store, "what it may keep on disk").key("plugins.max_store"),
         bytes("plugin mailbox", Plugin, limits.max_mailbox, "beyond it, peers are held back")
             .key("plugins.max_mailbox"),
+        bytes("plugin file", Plugin, limits.max_file, "it is read and looked at whole").key("plugins.max_file"),
+        time("compiling a plugin", Plugin, limits.compile_time, "CPU time of the process that compiles")
+            .key("plugins.compile_time"),
+        bytes("compiling a plugin: memory", Plugin, limits.compile_memory, "address space of that process")
+            .key("plugins.compile_memory"),
+        bytes("compiled plugins", Node, limits.code_cache, "what is kept of them on disk").key("plugins.code_cache"),
     ]
 }
 
@@ -230,6 +236,8 @@ fn timeouts(config: &Config) -> Vec<Limit> {
         time("keep-alive", Connection, timeouts.keep_alive, "a silent peer is asked this often")
             .key("timeouts.keep_alive"),
         time("handshake", Connection, timeouts.handshake, "strangers must not hold places").key("timeouts.handshake"),
+        time("spare connection", Connection, timeouts.spare_connection, "one that the load does not need costs memory")
+            .key("timeouts.spare_connection"),
         time("dial", Connection, DIAL_TIMEOUT, "holds even when the handshake's own deadline fails"),
         time("hello", Connection, HELLO_TIMEOUT, "to the peer's hello, and again to its decision"),
         time("probe", Connection, PROBE_TIMEOUT, "an older connection that stays silent for this long is replaced"),

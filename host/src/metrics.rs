@@ -125,10 +125,16 @@ fn connections(table: &mut Table, status: &ManagerStatus) {
 }
 
 fn supervisor(table: &mut Table, stats: SupervisorStats) {
-    let SupervisorStats { attempts, connected, unreachable, wrong_key, refused, short_lived, evicted, records } = stats;
+    let SupervisorStats { attempts, connected, unreachable, wrong_key, refused, broken, short_lived, evicted, records } =
+        stats;
     table.counter("weir_supervisor_attempts_total", "Attempts to reach a peer", attempts);
-    let outcomes =
-        [("connected", connected), ("unreachable", unreachable), ("wrong-key", wrong_key), ("refused", refused)];
+    let outcomes = [
+        ("connected", connected),
+        ("unreachable", unreachable),
+        ("wrong-key", wrong_key),
+        ("refused", refused),
+        ("broken", broken),
+    ];
     let help = "What attempts came to; those with a wrong key are unreachable, too";
     table.counters("weir_supervisor_outcomes_total", help, "outcome", &outcomes);
     table.counter("weir_supervisor_short_lived_total", "Connections that ended before they had settled", short_lived);
@@ -149,7 +155,7 @@ fn pools(table: &mut Table, totals: PoolTotals, pools: &[PoolStats]) {
     );
     table.gauge("weir_send_streams_opening", "Send streams being opened", slots(|pool| pool.opening));
     table.gauge("weir_send_stream_waiters", "Lanes that wait for a stream", slots(|pool| pool.waiters));
-    let PoolTotals { pools, lanes_moved, connections_wanted } = totals;
+    let PoolTotals { pools, lanes_moved, connections_wanted, connections_spared } = totals;
     let PoolCounters { opened, lent, late, denied, displaced, shrunk, abandoned, stopped } = pools;
     table.counter("weir_send_streams_opened_total", "Send streams opened", opened);
     table.counter("weir_borrows_total", "Times that a stream was lent", lent);
@@ -164,6 +170,11 @@ fn pools(table: &mut Table, totals: PoolTotals, pools: &[PoolStats]) {
         "weir_connections_wanted_total",
         "Times that streams asked for another connection",
         connections_wanted,
+    );
+    table.counter(
+        "weir_connections_spared_total",
+        "Connections given up because others are enough",
+        connections_spared,
     );
 }
 
@@ -222,7 +233,7 @@ fn protocols(table: &mut Table, stats: &ProtocolStats, registered: usize) {
 fn plugins(table: &mut Table, plugins: &[PluginInfo]) {
     table.gauge("weir_plugins", "Loaded plugins", plugins.len());
     type Read = fn(&Counters) -> u64;
-    let rows: [(&'static str, &'static str, Kind, Read); 15] = [
+    let rows: [(&'static str, &'static str, Kind, Read); 16] = [
         ("weir_plugin_events_total", "Events in committed turns", Kind::Counter, |c| c.events),
         ("weir_plugin_messages_total", "Messages among them", Kind::Counter, |c| c.messages),
         ("weir_plugin_turns_total", "Committed turns", Kind::Counter, |c| c.turns),
@@ -236,7 +247,8 @@ fn plugins(table: &mut Table, plugins: &[PluginInfo]) {
         ("weir_plugin_trials_total", "Culprits run again on an empty store", Kind::Counter, |c| c.trials),
         ("weir_plugin_turned_away_total", "Events of muted peers", Kind::Counter, |c| c.turned_away),
         ("weir_plugin_dead_letters", "Dead letters that are kept", Kind::Gauge, |c| c.dead_letters),
-        ("weir_plugin_memory_bytes", "Linear memory", Kind::Gauge, |c| c.memory_bytes),
+        ("weir_plugin_slow_turns_total", "Calls moved away from the network", Kind::Counter, |c| c.slow_turns),
+        ("weir_plugin_memory_bytes", "Memories and tables", Kind::Gauge, |c| c.memory_bytes),
         ("weir_plugin_store_bytes", "Keys and values in the store", Kind::Gauge, |c| c.store_bytes),
     ];
     for (name, help, kind, read) in rows {

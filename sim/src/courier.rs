@@ -191,6 +191,8 @@ pub struct Flood {
     pub gap: Duration,
     /// Every which message is an ask; 0 for none.
     pub asks: u64,
+    /// When it is over, however often it was tried.
+    pub until: Option<Duration>,
 }
 
 /// How long an ask waits.
@@ -198,11 +200,14 @@ const ASK_TIME: Duration = Duration::from_secs(5);
 
 /// Sends until the count is reached, whatever becomes of each.
 pub async fn flood(post: Post, flood: Flood) {
-    let Flood { to, protocol: number, count, size, gap, asks } = flood;
+    let Flood { to, protocol: number, count, size, gap, asks, until } = flood;
     let (peer, id) = (post.directory[to], protocol(number));
     let flow = FlowId { from: post.node, boot: post.boot, to, protocol: number };
     let (mut sent, mut refused) = (0, BTreeMap::<&'static str, u64>::new());
     for index in 0..count {
+        if until.is_some_and(|until| turmoil::sim_elapsed().unwrap_or_default() >= until) {
+            break;
+        }
         let outcome =
             if asks > 0 && index % asks == asks - 1 { ask(&post, flow, size) } else { send(&post, flow, size) };
         let busy = outcome == Err(SendError::Busy);

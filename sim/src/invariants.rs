@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use weir_host::connection::ConnectionStatus;
 use weir_host::stream::PoolStats;
 
 use crate::look::Look;
@@ -27,8 +28,14 @@ pub fn always(looks: &BTreeMap<usize, Look>) -> Result<(), Broken> {
         if m.peers > m.limits.max_peers {
             return broken("no more peers than places", format!("{} of {}", m.peers, m.limits.max_peers));
         }
-        if let Some((peer, all)) = look.peers.iter().find(|(_, all)| all.iter().filter(|c| !c.draining).count() > 1) {
-            return broken("one connection a peer", format!("{} to n{peer}", all.len()));
+        let up = |all: &[ConnectionStatus]| all.iter().filter(|c| !c.draining).count();
+        let most = m.limits.connections_per_peer;
+        if let Some((peer, all)) = look.peers.iter().find(|(_, all)| up(all) > most) {
+            return broken("no more connections than a peer may have", format!("{} of {most} to n{peer}", up(all)));
+        }
+        if look.incomplete > look.assembly {
+            let detail = format!("{} bytes of {}", look.incomplete, look.assembly);
+            return broken("frames that are not whole are bounded", detail);
         }
         for (peer, id, pool) in &look.pools {
             if pool.total() > pool.max {
@@ -157,7 +164,10 @@ fn nothing_is_leaked(picture: &Picture<'_>) -> Result<(), Broken> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use weir_host::connection::{ConnectionLimits, ManagerStatus};
+    use std::time::Duration;
+
+    use weir_host::connection::{ConnectionId, ConnectionLimits, ManagerStatus};
+    use weir_host::transport::Direction;
 
     fn alone() -> Look {
         Look {
@@ -170,6 +180,8 @@ mod tests {
             receive: BTreeMap::new(),
             streams: 0,
             incomplete: 0,
+            assembly: 0,
+            queued: 0,
             registered: Vec::new(),
             supports: BTreeMap::new(),
             open: (0, 0),
@@ -201,6 +213,25 @@ mod tests {
         assert_eq!(broken(|look| look.pools.push((1, 1, pool))), Some("everything comes to its end"));
         let pool = PoolStats { idle: 9, max: 8, ..PoolStats::default() };
         assert_eq!(broken(|look| look.pools.push((1, 1, pool))), Some("no pool above its limit"));
+    }
+
+    #[test]
+    fn connections_of_a_peer_are_counted_without_those_that_drain() {
+        let connection = |id, draining| ConnectionStatus {
+            id: ConnectionId(id),
+            direction: Direction::Inbound,
+            remote: None,
+            incarnation: 1,
+            age: Duration::ZERO,
+            draining,
+        };
+        let with = |all: Vec<ConnectionStatus>| {
+            let look = Look { peers: BTreeMap::from([(1, all)]), ..alone() };
+            always(&BTreeMap::from([(0, look)])).err().map(|(rule, _)| rule)
+        };
+        assert_eq!(with(vec![connection(1, false), connection(2, true)]), None);
+        let rule = Some("no more connections than a peer may have");
+        assert_eq!(with(vec![connection(1, false), connection(2, false)]), rule);
     }
 
     #[test]

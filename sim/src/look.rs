@@ -6,7 +6,8 @@ use std::fmt::{self, Display, Write};
 use tokio::runtime::Handle;
 use weir_host::connection::{ConnectionStatus, ManagerStatus};
 use weir_host::peer::PeerId;
-use weir_host::stream::{PoolStats, ReceiveStats};
+use weir_host::stream::{PoolStats, ReceivePolicy, ReceiveStats};
+use weir_host::wire::SMALL_FRAME;
 
 use crate::machine::Node;
 
@@ -25,6 +26,10 @@ pub struct Look {
     pub streams: usize,
     /// Bytes of frames that are not whole.
     pub incomplete: usize,
+    /// How many there may be, by the node's own arithmetic.
+    pub assembly: usize,
+    /// Bytes that wait in lanes.
+    pub queued: usize,
     /// What is registered, by id.
     pub registered: Vec<String>,
     /// What connected peers are known to support.
@@ -51,15 +56,21 @@ impl Look {
         // From here on nothing waits: all of it is of one moment.
         let protocols = host.protocol_manager();
         let ReceiveStats { streams, peers: receive, incomplete, .. } = protocols.receive_stats();
+        let pools = protocols.pool_stats();
+        let each =
+            ReceivePolicy::assembly_for(node.limits.max_message) + node.limits.max_streams as usize * SMALL_FRAME;
+        let assembly = pools.len() * each;
         let names = |ids: Vec<weir_host::protocol::ProtocolId>| ids.iter().map(ToString::to_string).collect::<Vec<_>>();
         Self {
             supports: peers.iter().map(|s| (index(&s.peer), names(protocols.peer_protocols(&s.peer)))).collect(),
             peers: peers.into_iter().map(|status| (index(&status.peer), status.connections)).collect(),
             manager,
-            pools: protocols.pool_stats().into_iter().map(|(peer, id, stats)| (index(&peer), id.0, stats)).collect(),
+            pools: pools.into_iter().map(|(peer, id, stats)| (index(&peer), id.0, stats)).collect(),
             receive: receive.into_iter().map(|(peer, count)| (index(&peer), count)).collect(),
             streams,
             incomplete,
+            assembly,
+            queued: protocols.queued(),
             registered: names(protocols.registered().into_iter().map(|one| one.id).collect()),
             open: protocols.open_requests(),
             tasks: host.tasks(),
@@ -100,7 +111,7 @@ impl Display for Look {
             let slots = [p.idle, p.lent, p.parked, p.ending, p.opening, p.waiters];
             write!(f, " n{peer}#{id}{slots:?}")?;
         }
-        write!(f, "; streams {:?} incomplete {}", self.receive, self.incomplete)?;
+        write!(f, "; streams {:?} incomplete {} queued {}", self.receive, self.incomplete, self.queued)?;
         write!(f, "; protocols {:?}; open {:?} tasks {} alive {:?}", self.registered, self.open, self.tasks, self.alive)
     }
 }

@@ -13,14 +13,14 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
-use weir_host::config::Config;
+use weir_host::config::{Config, Limits};
 use weir_host::host::{Environment, Host, HostConfig};
 use weir_host::identity::NodeKey;
 use weir_host::peer::PeerAddr;
 use weir_host::plugin::Preemption;
 use weir_host::plugin::store::MemoryDisk;
 use weir_host::runtime::{Clock, Runtime, SeededEntropy};
-use weir_host::transport::Io;
+use weir_host::transport::{AccessLists, Io};
 
 use crate::courier::{Courier, Directory, Flood, Post, flood};
 use crate::entropy::mix;
@@ -44,6 +44,8 @@ pub struct Plan {
     pub protocols: BTreeMap<u8, Duration>,
     /// Known peers, and whether they are kept connected.
     pub peers: BTreeMap<usize, bool>,
+    /// Whom the node lets in.
+    pub access: AccessLists,
 }
 
 /// What all machines of a run share.
@@ -89,6 +91,8 @@ pub struct Machine {
 pub struct Node {
     /// The node itself.
     pub host: Host,
+    /// What its configuration says.
+    pub limits: Limits,
     /// Which run of its machine's.
     pub boot: u32,
     /// Tasks of the runtime right after the start.
@@ -139,6 +143,11 @@ impl Machine {
         self.shared.directory.clone()
     }
 
+    /// Where its node listens.
+    pub fn address(&self) -> SocketAddr {
+        self.shared.addresses[self.index]
+    }
+
     /// Gives the node a job; false when none runs or too many wait.
     pub fn post(&self, job: Job) -> bool {
         self.jobs.borrow().as_ref().is_some_and(|jobs| jobs.try_send(job).is_ok())
@@ -180,11 +189,12 @@ impl Machine {
         let entropy = SeededEntropy::from_seed(mix(&[self.shared.seed, 2, self.index as u64, u64::from(boot)]));
         let runtime = Runtime { clock: Arc::new(WallClock(self.clock.clone())), entropy: Arc::new(entropy) };
         let io = Io::Simulated;
-        let environment = Environment { io, preemption: Preemption::Fuel, disk: Some(self.disk.clone()) };
+        let environment =
+            Environment { io, preemption: Preemption::Fuel, disk: Some(self.disk.clone()), ..Environment::default() };
         let config = HostConfig {
             key: self.key.clone(),
             data_dir: PathBuf::from("/nowhere"),
-            config: self.config.clone(),
+            config: Config { access: self.plan.borrow().access.clone(), ..self.config.clone() },
             runtime,
             environment,
         };
@@ -193,6 +203,7 @@ impl Machine {
         tokio::task::yield_now().await;
         let node = Rc::new(Node {
             host,
+            limits: self.config.limits,
             boot,
             base_tasks: Handle::current().metrics().num_alive_tasks(),
             floods: Cell::new(0),

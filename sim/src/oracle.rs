@@ -244,6 +244,13 @@ impl Oracle {
         inner.flows.iter().filter(|(id, _)| id.protocol == protocol).map(|(_, flow)| flow.delivered).sum()
     }
 
+    /// Messages of one protocol that were accepted, and neither delivered nor told as undelivered.
+    pub fn under_way(&self, protocol: u8) -> u64 {
+        let inner = self.inner();
+        let flows = inner.flows.iter().filter(|(id, flow)| id.protocol == protocol && !flow.ended);
+        flows.map(|(_, flow)| flow.accepted.saturating_sub(flow.delivered + flow.undelivered)).sum()
+    }
+
     /// Sums over all flows.
     pub fn totals(&self) -> Totals {
         let inner = self.inner();

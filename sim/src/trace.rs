@@ -128,8 +128,9 @@ impl Subscriber for Listener {
         event.record(&mut fields);
         let Fields { message, rest } = fields;
         let mut inner = self.trace.inner();
-        let entered = inner.entered.last().copied();
-        let node = inner.spans.iter().find(|(id, _)| Some(*id) == entered).map(|(_, name)| name.clone());
+        // The innermost span that has a name: inside of a node's there may be those of its connections.
+        let named = |of: &u64| inner.spans.iter().find(|(id, _)| id == of);
+        let node = inner.entered.iter().rev().find_map(named).map(|(_, name)| name.clone());
         let line = format!("log {message}{rest}");
         inner.line(node.as_deref().unwrap_or("-"), &line);
     }

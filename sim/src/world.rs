@@ -12,6 +12,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use weir_host::config::{Config, Limits, Timeouts};
+use weir_host::connection::Eviction;
+use weir_host::transport::{AccessEntry, AccessLists};
 
 use crate::courier::{Flood, MAX_MESSAGE};
 use crate::entropy::mix;
@@ -34,6 +36,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const SOCKET_QUEUE: usize = 1024;
 /// How long a node may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long after its lists have changed a node may show a connection that they deny: until its end is noticed.
+const CLOSING: Duration = Duration::from_secs(1);
 /// How long after its deadline an ask may end.
 const ASK_SLACK: Duration = Duration::from_millis(500);
 
@@ -51,8 +55,18 @@ pub struct Setup {
     pub tick: Duration,
     /// Peers a node takes.
     pub max_peers: u32,
+    /// Connections a node takes of one peer. Drawn.
+    pub connections_per_peer: u32,
+    /// How long one of several must not have been needed before it is closed. Drawn.
+    pub spare_connection: Duration,
+    /// Places that ordinary peers who dial cannot take.
+    pub reserved_outbound: u32,
+    /// Who goes when a node is full. Drawn.
+    pub eviction: Eviction,
     /// Streams a connection has each way.
     pub max_streams: u32,
+    /// Bytes of one stream ahead of its reader.
+    pub stream_window: u32,
     /// Largest body, in bytes.
     pub max_message: u32,
     /// How long a packet takes: at least and at most.
@@ -60,17 +74,41 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// A handful of machines on a decent network.
+    /// A handful of machines on a decent network, with limits that the seed draws.
     pub fn new(seed: u64, machines: usize) -> Self {
         let ms = Duration::from_millis;
+        // Apart from what scenarios draw, so that a limit more changes none of their stories.
+        let mut rng = StdRng::seed_from_u64(mix(&[seed, 7]));
         Self {
             seed,
             machines,
             tick: ms(1),
             max_peers: 16,
+            connections_per_peer: rng.random_range(1..=2),
+            spare_connection: ms(rng.random_range(1_000..=15_000)),
+            reserved_outbound: 0,
+            eviction: [Eviction::Lifo, Eviction::Fifo, Eviction::Random][rng.random_range(0..3)],
             max_streams: 8,
+            stream_window: Limits::default().stream_window,
             max_message: MAX_MESSAGE,
             latency: (ms(1), ms(20)),
+        }
+    }
+}
+
+impl Setup {
+    fn limits(&self) -> Limits {
+        let &Self { max_peers, connections_per_peer, eviction, max_streams, stream_window, max_message, .. } = self;
+        Limits {
+            max_peers,
+            connections_per_peer,
+            eviction,
+            max_streams,
+            stream_window,
+            max_message,
+            reserved_outbound: Some(self.reserved_outbound),
+            memory_limit: u64::MAX,
+            ..Limits::default()
         }
     }
 }
@@ -86,9 +124,15 @@ pub struct World {
     pub trace: Trace,
     /// For everything a scenario draws.
     pub rng: StdRng,
+    /// The limits of every node.
+    pub limits: Limits,
+    /// See [`Setup::spare_connection`].
+    pub spare_connection: Duration,
     registered: BTreeSet<usize>,
     stopped: BTreeSet<usize>,
     cuts: BTreeSet<(usize, usize)>,
+    /// When each node's lists were changed last.
+    access_changed: BTreeMap<usize, Duration>,
     step: usize,
     looked: Duration,
     worst: Duration,
@@ -97,7 +141,7 @@ pub struct World {
 impl World {
     /// Machines that are all off.
     pub fn new(setup: Setup, trace: Trace) -> Self {
-        let Setup { seed, machines, tick, max_peers, max_streams, max_message, latency } = setup;
+        let Setup { seed, machines, tick, latency, .. } = setup;
         let sim = turmoil::Builder::new()
             .rng_seed(mix(&[seed, 3]))
             .epoch(UNIX_EPOCH + Duration::from_millis(EPOCH_MS))
@@ -115,8 +159,9 @@ impl World {
         let oracle = Oracle::default();
         let shared =
             Shared { seed, directory, addresses: addresses.clone(), oracle: oracle.clone(), trace: trace.clone() };
-        let limits = Limits { max_peers, max_streams, max_message, memory_limit: u64::MAX, ..Limits::default() };
-        let timeouts = Timeouts { idle: IDLE, keep_alive: IDLE / 3, handshake: HANDSHAKE };
+        let limits = setup.limits();
+        let spare_connection = setup.spare_connection;
+        let timeouts = Timeouts { idle: IDLE, keep_alive: IDLE / 3, handshake: HANDSHAKE, spare_connection };
         let machine = |index: usize| {
             let config = Config { listen: addresses[index], limits, timeouts, ..Config::default() };
             Rc::new(Machine::new(index, config, shared.clone()))
@@ -127,9 +172,12 @@ impl World {
             oracle,
             trace,
             rng: StdRng::seed_from_u64(mix(&[seed, 4])),
+            limits,
+            spare_connection,
             registered: BTreeSet::new(),
             stopped: BTreeSet::new(),
             cuts: BTreeSet::new(),
+            access_changed: BTreeMap::new(),
             step: 0,
             looked: Duration::ZERO,
             worst: Duration::ZERO,
@@ -211,10 +259,30 @@ impl World {
             self.trace.note(&self.machines[*index].name, look);
         }
         invariants::always(&looks).map_err(|(rule, detail)| self.violation(rule, detail))?;
+        self.lists_are_kept(&looks)?;
         if let Some(late) = self.oracle.overdue(ASK_SLACK) {
             return Err(self.violation("an ask ends in time", late));
         }
         Ok(looks)
+    }
+
+    /// Nobody is connected whom a node's lists deny, but for the moment in which that ends.
+    fn lists_are_kept(&self, looks: &BTreeMap<usize, Look>) -> Outcome {
+        for (node, look) in looks {
+            let settled = self.access_changed.get(node).is_none_or(|at| self.looked >= *at + CLOSING);
+            if let Some(peer) = look.peers.keys().find(|peer| settled && self.denies(*node, **peer)) {
+                let detail = format!("n{node} is connected to n{peer}, whom its lists deny");
+                return Err(self.violation("nobody is connected whom the lists deny", detail));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the lists of a node keep out another one.
+    fn denies(&self, node: usize, peer: usize) -> bool {
+        let lists = &self.machines[node].plan.borrow().access;
+        let (ids, at) = (self.machines[node].directory(), self.machines[peer].address());
+        lists.check(ids.get(peer), at).is_err()
     }
 
     fn wait(&mut self, what: &'static str, mut done: impl FnMut() -> bool) -> Outcome {
@@ -266,7 +334,8 @@ impl World {
             plan.peers.iter().filter(|(_, n)| **n).map(|(peer, _)| (machine.index, *peer)).collect::<Vec<_>>()
         };
         let cut = |(from, to): &(usize, usize)| self.cuts.contains(&(*from, *to)) || self.cuts.contains(&(*to, *from));
-        self.machines.iter().flat_map(of).filter(|pair| !cut(pair)).collect()
+        let denied = |(from, to): &(usize, usize)| self.denies(*from, *to) || self.denies(*to, *from);
+        self.machines.iter().flat_map(of).filter(|pair| !cut(pair) && !denied(pair)).collect()
     }
 
     /// A rule was broken, here and now.
@@ -392,6 +461,43 @@ impl World {
         self.post(index, move |node| async move {
             node.host.remove_peer(id).await;
         });
+    }
+
+    /// Decides anew whom a node lets in, now and after every restart.
+    pub fn set_access(&mut self, index: usize, lists: AccessLists) {
+        self.trace.note(&self.machines[index].name, format_args!("lists {lists:?}"));
+        self.machines[index].plan.borrow_mut().access = lists.clone();
+        self.access_changed.insert(index, self.now());
+        self.post(index, move |node| async move {
+            node.host.set_access(lists).await;
+        });
+    }
+
+    /// Everybody lets in everybody.
+    pub fn lift_all(&mut self) {
+        for index in 0..self.machines.len() {
+            let lists = !self.machines[index].plan.borrow().access.eq(&AccessLists::default());
+            if lists {
+                self.set_access(index, AccessLists::default());
+            }
+        }
+    }
+
+    /// A node blocks one, or allows some only, or lifts what it had: as it is drawn.
+    pub fn draw_access(&mut self, node: usize) {
+        let all: Vec<usize> = (0..self.machines.len()).filter(|other| *other != node).collect();
+        let mut lists = self.machines[node].plan.borrow().access.clone();
+        let of = |world: &mut Self| {
+            let peer = world.pick(&all);
+            let (id, at) = (world.machines[peer].directory()[peer], world.machines[peer].address());
+            if world.chance(50) { AccessEntry::Peer(id) } else { AccessEntry::Ip(at.ip()) }
+        };
+        match self.draw(0..=4) {
+            0 | 1 => drop(lists.block.insert(of(self))),
+            2 => drop(lists.allow.insert(of(self))),
+            _ => lists = AccessLists::default(),
+        }
+        self.set_access(node, lists);
     }
 
     /// Starts all machines; every one keeps every other one connected.
@@ -555,7 +661,7 @@ impl World {
         let count = if gap.is_zero() { self.draw(50..=1_500) } else { self.draw(20..=300) };
         let count = if size > 10_000 { count.min(200) } else { count };
         let asks = if self.chance(30) { self.draw(1..=20) } else { 0 };
-        Flood { to, protocol, count, size: size as usize, gap, asks }
+        Flood { to, protocol, count, size: size as usize, gap, asks, until: None }
     }
 
     /// Floods between random nodes by random protocols.

@@ -5,7 +5,7 @@ use std::process::Command;
 use weir_sim::run::run;
 use weir_sim::scenario::named;
 
-const RUNS: [(&str, u64); 10] = [
+const RUNS: [(&str, u64); 15] = [
     ("lossy_link", 3),
     ("partition_and_heal", 1),
     ("crash_restart", 2),
@@ -17,6 +17,11 @@ const RUNS: [(&str, u64); 10] = [
     ("one_way_cut", 1),
     ("reordering", 1),
     ("plugin_upgrade", 1),
+    ("clock_jump", 1),
+    ("stalled_handler", 1),
+    ("join_leave_storm", 1),
+    ("busy_peers", 1),
+    ("crowded", 1),
 ];
 
 /// Where two traces part, for the message.

@@ -40,6 +40,8 @@ fixed! {
     simultaneous_dials: 0..8,
     clock_jump: 0..6,
     register_churn: 0..10,
+    busy_peers: 0..8,
+    crowded: 0..10,
     stalled_handler: 0..3,
     join_leave_storm: 0..1,
     plugin_upgrade: 0..1,

@@ -1,8 +1,11 @@
 //! Tests that need more than one crate: real nodes, real plugins, misbehaving peers.
 
 pub mod guests;
+pub mod keeper;
 pub mod mock_network;
 pub mod node;
 pub mod raw;
 pub mod relay;
 pub mod weir;
+
+include!(concat!(env!("OUT_DIR"), "/guests.rs"));

@@ -75,6 +75,11 @@ impl MockNetwork {
         self.state().registrations.get(protocol).copied().unwrap_or(0)
     }
 
+    /// Whether nothing was sent since it was last taken.
+    pub fn is_silent(&self) -> bool {
+        self.state().sent.is_empty()
+    }
+
     /// What was sent so far.
     pub fn take_sent(&self) -> Vec<(PeerId, ProtocolId, Bytes)> {
         std::mem::take(&mut self.state().sent)

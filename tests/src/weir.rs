@@ -72,6 +72,20 @@ impl Weir {
         Ok(())
     }
 
+    /// Starts the node and waits for nothing.
+    pub fn begin(&mut self) -> Result<()> {
+        self.running = Some(self.command(&["run"])?.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
+        Ok(())
+    }
+
+    /// Ends the node's process as a loss of power would: it has no say in it.
+    pub fn kill(&mut self) -> Result<()> {
+        let mut child = self.running.take().context("it runs")?;
+        child.kill()?;
+        child.wait()?;
+        Ok(())
+    }
+
     /// The node's process, while it runs.
     pub fn process(&self) -> Option<u32> {
         self.running.as_ref().map(Child::id)

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use weir_host::peer::PeerId;
 use weir_host::plugin::store::{MemoryDisk, Store};
 use weir_host::plugin::{
-    Caller, CrashKind, PluginError, PluginInfo, PluginPolicy, PluginSettings, PluginSource, Plugins, PluginsConfig,
-    Preemption, Signer,
+    Caller, CompilerConfig, CrashKind, PluginError, PluginInfo, PluginPolicy, PluginSettings, PluginSource, Plugins,
+    PluginsConfig, Preemption, Signer,
 };
 use weir_host::protocol::{Network, ProtocolId};
 use weir_host::runtime::Runtime;
@@ -40,13 +40,18 @@ fn node() -> Node {
         policy: PluginPolicy { turn_time: Duration::from_millis(100), ..PluginPolicy::default() },
         preemption: Preemption::Epochs,
         signer: Arc::new(NoKey),
+        compiler: CompilerConfig::default(),
     };
     Node { network, plugins: Plugins::start(config).expect("an engine") }
 }
 
 fn source(bytes: Vec<u8>, grants: &[&str]) -> PluginSource {
     let grants = grants.iter().map(|&grant| grant.to_owned()).collect();
-    PluginSource { bytes, path: Some("x.wasm".into()), settings: PluginSettings { grants, config: Value::Null } }
+    PluginSource {
+        bytes,
+        path: Some("x.wasm".into()),
+        settings: PluginSettings { grants, ..PluginSettings::default() },
+    }
 }
 
 fn peer(n: u8) -> PeerId {

@@ -81,6 +81,7 @@ impl Node {
             policy,
             preemption: Preemption::Epochs,
             signer: Arc::new(NoKey),
+            compiler: Default::default(),
         };
         Self { network, plugins: Plugins::start(config).expect("an engine"), store }
     }
@@ -286,7 +287,7 @@ async fn a_quarantine_survives_the_node_and_is_lifted_by_hand() {
     assert_eq!(error.code(), "plugin-quarantined");
     let shown = json!(node.info());
     assert_eq!((&shown["state"], &shown["quarantine"]["times"]), (&json!("quarantined"), &json!(1)));
-    node.plugins.unload(NAME).await.expect("it is loaded");
+    node.plugins.shutdown(tokio::time::Instant::now() + PATIENCE).await;
     node.store.close().await.expect("closed");
 
     let node = Node::on(&disk, policy());
@@ -297,6 +298,13 @@ async fn a_quarantine_survives_the_node_and_is_lifted_by_hand() {
     assert!(node.call("stats").await.is_ok() && node.info().quarantine.is_none());
     node.network.connect(peer(HONEST));
     assert!(node.send(HONEST, &[b"fine"]).await);
+    for _ in 0..5 {
+        node.call("panic").await.expect_err("it panics");
+    }
+    node.is(PluginState::Quarantined).await;
+    assert_eq!(node.info().quarantine.map(|quarantine| quarantine.times), Some(2));
+    node.plugins.unload(NAME).await.expect("it is loaded");
+    assert_eq!(node.plugins.load(source()).await.expect("it loads").state, PluginState::Active);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,13 +1,12 @@
 //! The imports natively: they act on the node that `testing` has entered on this thread.
 
 use std::cell::RefCell;
-use std::rc::Rc;
 
 use crate::Error;
-use crate::testing::Node;
+use crate::testing::Imports;
 
 thread_local! {
-    static CURRENT: RefCell<Vec<Rc<RefCell<Node>>>> = const { RefCell::new(Vec::new()) };
+    static CURRENT: RefCell<Vec<Imports>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Leaves the node again when dropped, also by a panic.
@@ -20,217 +19,165 @@ impl Drop for Entered {
 }
 
 /// Makes `node` the one that plugin code on this thread acts on.
-pub(crate) fn enter(node: Rc<RefCell<Node>>) -> Entered {
+pub(crate) fn enter(node: Imports) -> Entered {
     CURRENT.with_borrow_mut(|nodes| nodes.push(node));
     Entered(())
 }
 
-fn node<R>(act: impl FnOnce(&mut Node) -> R) -> R {
-    let node = CURRENT.with_borrow(|nodes| nodes.last().cloned());
-    let node = node.expect("plugin code runs inside a host: drive it with weir_sdk::testing::TestHost");
-    act(&mut node.borrow_mut())
+fn on<R>(act: impl FnOnce(&Imports) -> R) -> R {
+    CURRENT.with_borrow(|nodes| {
+        act(nodes.last().expect("plugin code runs inside a host: drive it with weir_sdk::testing::TestHost"))
+    })
 }
 
 pub(crate) fn watches_failed_events() -> bool {
-    node(|node| node.watch_failed_events)
+    on(|node| node.node().watch_failed_events)
 }
 
 pub(crate) fn note_changed_by_failed_event(error: &Error) {
     let what = error.to_string();
-    node(|node| node.changed_by_failed_event.get_or_insert(what).truncate(1_000));
+    on(|node| node.node().changed_by_failed_event.get_or_insert(what).truncate(1_000));
 }
 
 pub(crate) mod turn {
     pub fn keep(effects: u32) {
-        super::node(|node| node.keep(effects as usize));
+        super::on(|node| node.keep(effects));
     }
 }
 
 pub(crate) mod net {
     use crate::abi::{Failure, PeerId, Protocol, ProtocolKey, RegisterError, SendError, Verdict};
-    use crate::testing::Effect;
 
-    use super::node;
+    use super::on;
 
     pub fn send(to: PeerId, protocol: ProtocolKey, body: &[u8]) -> Result<(), SendError> {
-        node(|node| {
-            node.admit(to, protocol, body.len())?;
-            node.stage(Effect::Send { to: vec![to], protocol, body: body.to_vec() });
-            Ok(())
-        })
+        on(|node| node.send(to, protocol, body))
     }
 
     pub fn send_all(to: &[PeerId], protocol: ProtocolKey, body: &[u8]) -> Vec<(u32, SendError)> {
-        node(|node| {
-            let (mut accepted, mut refused) = (Vec::new(), Vec::new());
-            for (position, peer) in to.iter().enumerate() {
-                match node.admit(*peer, protocol, body.len()) {
-                    Ok(()) => accepted.push(*peer),
-                    Err(error) => refused.push((position as u32, error)),
-                }
-            }
-            if !accepted.is_empty() {
-                node.stage(Effect::Send { to: accepted, protocol, body: body.to_vec() });
-            }
-            refused
-        })
+        on(|node| node.send_all(to, protocol, body))
     }
 
     pub fn room(to: PeerId, protocol: ProtocolKey) -> u32 {
-        node(|node| node.room(to, protocol))
+        on(|node| node.room(to, protocol))
     }
 
     pub fn ask(to: PeerId, protocol: ProtocolKey, timeout_ms: u32, body: &[u8]) -> Result<u64, SendError> {
-        node(|node| {
-            node.admit(to, protocol, body.len())?;
-            let id = node.new_id();
-            node.stage(Effect::Ask { id, to, protocol, timeout_ms, body: body.to_vec() });
-            Ok(id)
-        })
+        on(|node| node.ask(to, protocol, timeout_ms, body))
     }
 
     pub fn cancel(ask: u64) {
-        node(|node| node.stage(Effect::CancelAsk(ask)));
+        on(|node| node.cancel(ask));
     }
 
     pub fn respond(request: u64, outcome: Result<&[u8], &Failure>) -> bool {
-        let outcome = outcome.map(<[u8]>::to_vec).map_err(Clone::clone);
-        node(|node| node.settle(request) && node.stage(Effect::Respond { request, outcome }))
+        on(|node| node.respond(request, outcome))
     }
 
     pub fn register(protocol: &Protocol) -> Result<(), RegisterError> {
-        node(|node| {
-            if node.protocols.contains_key(&protocol.key) {
-                return Err(RegisterError::KeyInUse);
-            }
-            node.stage(Effect::Register(protocol.clone()));
-            Ok(())
-        })
+        on(|node| node.register(protocol))
     }
 
     pub fn unregister(key: ProtocolKey) {
-        node(|node| node.stage(Effect::Unregister(key)));
+        on(|node| node.unregister(key));
     }
 
     pub fn pause(protocol: ProtocolKey, paused: bool) {
-        node(|node| node.stage(Effect::Pause { protocol, paused }));
+        on(|node| node.pause(protocol, paused));
     }
 
     pub fn report(peer: PeerId, protocol: ProtocolKey, verdict: Verdict, why: &str) {
-        node(|node| node.stage(Effect::Report { peer, protocol, verdict, why: why.to_owned() }));
+        on(|node| node.report(peer, protocol, verdict, why));
     }
 }
 
 pub(crate) mod store {
     use crate::abi::{Page, Range, WriteError};
-    use crate::testing::Effect;
 
-    use super::node;
+    use super::on;
 
     pub fn get(key: &[u8]) -> Option<Vec<u8>> {
-        node(|node| node.read(key))
+        on(|node| node.get(key))
     }
 
     pub fn put(key: &[u8], value: &[u8]) -> Result<(), WriteError> {
-        node(|node| {
-            node.admit_write(key, value)?;
-            node.stage(Effect::Put { key: key.to_vec(), value: value.to_vec() });
-            Ok(())
-        })
+        on(|node| node.put(key, value))
     }
 
     pub fn remove(key: &[u8]) {
-        node(|node| node.stage(Effect::Remove { key: key.to_vec() }));
+        on(|node| node.remove(key));
     }
 
     pub fn scan(range: &Range, limit: u32, max_bytes: u32) -> Page {
-        node(|node| node.scan(range, limit as usize, max_bytes as usize))
+        on(|node| node.scan(range, limit, max_bytes))
     }
 
     pub fn used() -> u64 {
-        node(|node| node.used())
+        on(|node| node.used())
     }
 }
 
 pub(crate) mod timers {
-    use crate::testing::Effect;
-
-    use super::node;
-
     pub fn set(id: u64, after_ms: u64) -> bool {
-        node(|node| node.stage(Effect::SetTimer { id, after_ms }))
+        super::on(|node| node.set_timer(id, after_ms))
     }
 
     pub fn cancel(id: u64) {
-        node(|node| node.stage(Effect::CancelTimer(id)));
+        super::on(|node| node.cancel_timer(id));
     }
 }
 
 pub(crate) mod calls {
     use crate::abi::{CallRefused, Failure};
-    use crate::testing::Effect;
 
-    use super::node;
+    use super::on;
 
     pub fn call(plugin: &str, name: &str, timeout_ms: u32, body: &[u8]) -> Result<u64, CallRefused> {
-        let (plugin, name, body) = (plugin.to_owned(), name.to_owned(), body.to_vec());
-        node(|node| {
-            let id = node.new_id();
-            node.stage(Effect::Call { id, plugin, name, timeout_ms, body });
-            Ok(id)
-        })
+        on(|node| node.call(plugin, name, timeout_ms, body))
     }
 
     pub fn answer(command: u64, outcome: Result<&[u8], &Failure>) -> bool {
-        let outcome = outcome.map(<[u8]>::to_vec).map_err(Clone::clone);
-        node(|node| node.settle(command) && node.stage(Effect::Answer { command, outcome }))
+        on(|node| node.answer(command, outcome))
     }
 }
 
 pub(crate) mod clock {
     pub fn now() -> u64 {
-        super::node(|node| node.now)
+        super::on(|node| node.now())
     }
 
     pub fn monotonic() -> u64 {
-        now() * 1_000
+        super::on(|node| node.monotonic())
     }
 }
 
 pub(crate) mod random {
     pub fn bytes(len: u32) -> Vec<u8> {
-        super::node(|node| (0..len).map(|_| node.random() as u8).collect())
+        super::on(|node| node.random_bytes(len))
     }
 
     pub fn number() -> u64 {
-        super::node(|node| node.random())
+        super::on(|node| node.random_number())
     }
 }
 
 pub(crate) mod crypto {
-    use ed25519_dalek::{Signature, Signer, VerifyingKey};
+    use crate::testing::Imports;
 
     pub fn ed25519_verify(public_key: &[u8], message: &[u8], signature: &[u8]) -> bool {
-        let key = public_key.try_into().ok().and_then(|key| VerifyingKey::from_bytes(key).ok());
-        let signature = Signature::from_slice(signature).ok();
-        key.zip(signature).is_some_and(|(key, signature)| key.verify_strict(message, &signature).is_ok())
+        Imports::verify(public_key, message, signature)
     }
 
     pub fn sign(message: &[u8]) -> Vec<u8> {
-        super::node(|node| {
-            let text = [b"weir-plugin-v1", node.name.as_bytes(), b"\0", message].concat();
-            node.key.sign(&text).to_vec()
-        })
+        super::on(|node| node.sign(message))
     }
 }
 
 pub(crate) mod log {
     use crate::abi::Level;
-    use crate::testing::LogLine;
 
     pub fn write(level: Level, target: &str, message: &str) {
-        let line = LogLine { level, target: target.to_owned(), message: message.to_owned() };
-        super::node(|node| node.logs.push(line));
+        super::on(|node| node.log(level, target, message));
     }
 
     /// Natively nobody installs the hook: the test host catches the panic itself.
@@ -239,12 +186,10 @@ pub(crate) mod log {
 
 pub(crate) mod metrics {
     pub fn count(name: &str, by: u64) {
-        super::node(|node| *node.counters.entry(name.to_owned()).or_default() += by);
+        super::on(|node| node.count(name, by));
     }
 
     pub fn gauge(name: &str, value: f64) {
-        super::node(|node| {
-            node.gauges.insert(name.to_owned(), value);
-        });
+        super::on(|node| node.gauge(name, value));
     }
 }

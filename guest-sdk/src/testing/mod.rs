@@ -1,8 +1,25 @@
 //! Tests without wasm: a protocol runs as native code against a node that is a value in the test.
+//!
+//! [`TestHost`] is one plugin, events in and effects out. [`TestNet`] is many nodes in one process, seeded, in
+//! virtual time: latency, partitions, crashes, upgrades. Both run the same seat and the same rules of a turn.
 
+mod effect;
 mod host;
+mod imports;
+mod net;
 mod node;
+mod random;
+mod revision;
+mod seat;
+mod store;
 
-pub use host::{Crash, TestHost};
+pub use effect::Effect;
+pub use host::TestHost;
+pub use imports::Imports;
+pub use net::{
+    Body, Entry, Faults, LinkSpec, Network, Note, Scenario, Step, TestNet, Ticket, Timed, Totals, Trace, TraceMode,
+};
 pub use node::{Asked, CallMade, LogLine, Sent};
-pub(crate) use node::{Effect, Node};
+pub use random::Random;
+pub use revision::{Fault, Native, Revision, Running};
+pub use seat::Crash;

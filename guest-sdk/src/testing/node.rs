@@ -1,9 +1,11 @@
-//! The node behind a native plugin: what is staged, what is committed, a clock and seeded randomness.
+//! The node as one plugin sees it: what is staged, what is committed, a clock and seeded randomness.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
 
-use crate::abi::{Failure, Level, Limits, Page, PeerId, Protocol, ProtocolKey, Range, SendError, Verdict, WriteError};
+use super::store::TestStore;
+use super::{Effect, Random};
+use crate::abi::{Level, Limits, PeerId, Protocol, ProtocolKey, SendError, Verdict, WriteError};
 
 /// A message the plugin sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,30 +59,25 @@ pub struct LogLine {
     pub message: String,
 }
 
-/// One accepted call, in the order of the turn.
-#[derive(Debug, Clone)]
-pub(crate) enum Effect {
-    Send { to: Vec<PeerId>, protocol: ProtocolKey, body: Vec<u8> },
-    Ask { id: u64, to: PeerId, protocol: ProtocolKey, timeout_ms: u32, body: Vec<u8> },
-    CancelAsk(u64),
-    Respond { request: u64, outcome: Result<Vec<u8>, Failure> },
-    Register(Protocol),
-    Unregister(ProtocolKey),
-    Pause { protocol: ProtocolKey, paused: bool },
-    Report { peer: PeerId, protocol: ProtocolKey, verdict: Verdict, why: String },
-    Put { key: Vec<u8>, value: Vec<u8> },
-    Remove { key: Vec<u8> },
-    SetTimer { id: u64, after_ms: u64 },
-    CancelTimer(u64),
-    Call { id: u64, plugin: String, name: String, timeout_ms: u32, body: Vec<u8> },
-    Answer { command: u64, outcome: Result<Vec<u8>, Failure> },
+/// What a lane takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Room {
+    Unlimited,
+    /// So many messages.
+    Messages(u32),
+    /// Bytes that wait on it, and above how many it takes no more.
+    Bytes {
+        queued: usize,
+        soft: usize,
+    },
 }
 
 /// A peer's lane for one protocol.
+#[derive(Debug)]
 pub(crate) struct TestLane {
     pub max_message: u32,
-    /// Messages it still takes; none for no limit.
-    pub room: Option<u32>,
+    pub room: Room,
+    /// A send was refused as busy, so the plugin waits for `relieved`.
     pub refused: bool,
 }
 
@@ -88,26 +85,29 @@ pub(crate) struct TestLane {
 pub(crate) struct Node {
     pub id: PeerId,
     pub name: String,
-    pub key: ed25519_dalek::SigningKey,
+    pub key: Rc<ed25519_dalek::SigningKey>,
     pub limits: Limits,
-    pub now: u64,
-    seed: u64,
+    pub granted: Vec<String>,
+    pub now_us: u64,
+    pub random: Random,
     next_id: u64,
     pub protocols: BTreeMap<ProtocolKey, Protocol>,
     pub lanes: BTreeMap<(PeerId, ProtocolKey), TestLane>,
-    store: BTreeMap<Vec<u8>, Vec<u8>>,
-    overlay: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    pub store: TestStore,
     staged: Vec<Effect>,
+    staged_bytes: usize,
+    staged_asks: usize,
+    /// By id, when it fires on this node's clock in milliseconds.
     pub timers: BTreeMap<u64, u64>,
     /// Requests and commands that nobody has answered yet, staged answers included.
     pub open: BTreeSet<u64>,
     pub asks: BTreeMap<u64, Asked>,
     pub calls: BTreeMap<u64, CallMade>,
-    pub sent: Vec<Sent>,
-    pub settled: BTreeMap<u64, Result<Vec<u8>, Failure>>,
     pub paused: BTreeSet<ProtocolKey>,
     pub reports: Vec<(PeerId, ProtocolKey, Verdict, String)>,
-    pub logs: Vec<LogLine>,
+    pub logs: VecDeque<LogLine>,
+    /// Older lines than so many are forgotten.
+    pub most_logs: usize,
     pub counters: BTreeMap<String, u64>,
     pub gauges: BTreeMap<String, f64>,
     pub watch_failed_events: bool,
@@ -115,48 +115,50 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    /// A node with a key of its own.
     pub(crate) fn new(seed: u64) -> Self {
-        let mut node = Self {
-            id: PeerId { a: 0, b: 0, c: 0, d: 0 },
+        let mut random = Random::new(seed);
+        let secret = std::array::from_fn(|_| random.number() as u8);
+        let key = Rc::new(ed25519_dalek::SigningKey::from_bytes(&secret));
+        let mut node = Self::with_key(key, 0);
+        node.random = random;
+        node
+    }
+
+    /// One more plugin on the node with this key.
+    pub(crate) fn with_key(key: Rc<ed25519_dalek::SigningKey>, seed: u64) -> Self {
+        Self {
+            id: PeerId::from_bytes(key.verifying_key().to_bytes()),
             name: String::new(),
-            key: ed25519_dalek::SigningKey::from_bytes(&[0; 32]),
+            key,
             limits: LIMITS,
-            // The morning of a day long enough ago that no test can mistake it for its own.
-            now: 1_700_000_000_000,
-            seed,
+            granted: Vec::new(),
+            now_us: START_MS * 1_000,
+            random: Random::new(seed),
             next_id: 1,
             protocols: BTreeMap::new(),
             lanes: BTreeMap::new(),
-            store: BTreeMap::new(),
-            overlay: BTreeMap::new(),
+            store: TestStore::default(),
             staged: Vec::new(),
+            staged_bytes: 0,
+            staged_asks: 0,
             timers: BTreeMap::new(),
             open: BTreeSet::new(),
             asks: BTreeMap::new(),
             calls: BTreeMap::new(),
-            sent: Vec::new(),
-            settled: BTreeMap::new(),
             paused: BTreeSet::new(),
             reports: Vec::new(),
-            logs: Vec::new(),
+            logs: VecDeque::new(),
+            most_logs: usize::MAX,
             counters: BTreeMap::new(),
             gauges: BTreeMap::new(),
             watch_failed_events: true,
             changed_by_failed_event: None,
-        };
-        let secret = std::array::from_fn(|_| node.random() as u8);
-        node.key = ed25519_dalek::SigningKey::from_bytes(&secret);
-        node.id = PeerId::from_bytes(node.key.verifying_key().to_bytes());
-        node
+        }
     }
 
-    /// SplitMix64: every seed gives a full period and a good first number.
-    pub(crate) fn random(&mut self) -> u64 {
-        self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.seed;
-        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ mixed >> 31
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.now_us / 1_000
     }
 
     pub(crate) fn new_id(&mut self) -> u64 {
@@ -164,12 +166,37 @@ impl Node {
         self.next_id
     }
 
-    /// Whether a lane takes this body; takes one of its places if so.
-    pub(crate) fn admit(&mut self, to: PeerId, protocol: ProtocolKey, len: usize) -> Result<(), SendError> {
+    /// A request or command that comes in; its id.
+    pub(crate) fn open(&mut self) -> u64 {
+        let id = self.new_id();
+        self.open.insert(id);
+        id
+    }
+
+    /// Asks and calls that this turn has staged.
+    pub(crate) fn staged_asks(&self) -> usize {
+        self.staged_asks
+    }
+
+    pub(crate) fn log(&mut self, line: LogLine) {
+        if self.logs.len() >= self.most_logs {
+            self.logs.pop_front();
+        }
+        self.logs.push_back(line);
+    }
+
+    /// Whether a lane takes this body; takes its room if so.
+    pub(crate) fn admit(
+        &mut self,
+        to: PeerId,
+        protocol: ProtocolKey,
+        len: usize,
+        staged: usize,
+    ) -> Result<(), SendError> {
         if !self.protocols.contains_key(&protocol) {
             return Err(SendError::UnknownProtocol);
         }
-        if self.staged.len() >= self.limits.turn_effects as usize {
+        if !self.fits(staged) {
             return Err(SendError::OverBudget);
         }
         let connected = self.lanes.range((to, 0)..=(to, ProtocolKey::MAX)).next().is_some();
@@ -178,22 +205,30 @@ impl Node {
         if len > lane.max_message as usize {
             return Err(SendError::TooLarge);
         }
-        match &mut lane.room {
-            Some(0) => {
-                lane.refused = true;
-                Err(SendError::Busy)
+        let takes = match &mut lane.room {
+            Room::Unlimited => true,
+            Room::Messages(left) => left.checked_sub(1).map(|less| *left = less).is_some(),
+            Room::Bytes { queued, soft } => {
+                let takes = *queued < *soft;
+                *queued += if takes { len } else { 0 };
+                takes
             }
-            Some(room) => {
-                *room -= 1;
-                Ok(())
-            }
-            None => Ok(()),
-        }
+        };
+        lane.refused |= !takes;
+        if takes { Ok(()) } else { Err(SendError::Busy) }
+    }
+
+    fn fits(&self, bytes: usize) -> bool {
+        self.staged.len() < self.limits.turn_effects as usize
+            && self.staged_bytes + bytes <= self.limits.turn_bytes as usize
     }
 
     pub(crate) fn room(&self, to: PeerId, protocol: ProtocolKey) -> u32 {
-        let lane = self.lanes.get(&(to, protocol));
-        lane.map_or(0, |lane| lane.room.map_or(u32::MAX, |room| room.saturating_mul(lane.max_message)))
+        self.lanes.get(&(to, protocol)).map_or(0, |lane| match lane.room {
+            Room::Unlimited => u32::MAX,
+            Room::Messages(left) => left.saturating_mul(lane.max_message),
+            Room::Bytes { queued, soft } => soft.saturating_sub(queued) as u32,
+        })
     }
 
     /// Takes a request or command off the open ones; false when it was not open.
@@ -203,87 +238,86 @@ impl Node {
 
     /// True, so that it can end a condition.
     pub(crate) fn stage(&mut self, effect: Effect) -> bool {
-        self.overlay_with(&effect);
-        self.staged.push(effect);
-        true
-    }
-
-    fn overlay_with(&mut self, effect: &Effect) {
-        match effect {
-            Effect::Put { key, value } => drop(self.overlay.insert(key.clone(), Some(value.clone()))),
-            Effect::Remove { key } => drop(self.overlay.insert(key.clone(), None)),
+        match &effect {
+            Effect::Put { key, value } => self.store.stage(key.clone(), Some(value.clone())),
+            Effect::Remove { key } => self.store.stage(key.clone(), None),
+            Effect::Ask { .. } | Effect::Call { .. } => self.staged_asks += 1,
             _ => {}
         }
+        self.staged_bytes += effect.bytes();
+        self.staged.push(effect);
+        true
     }
 
     /// Forgets what was staged after the first `effects`.
     pub(crate) fn keep(&mut self, effects: usize) {
         let dropped = self.staged.split_off(effects.min(self.staged.len()));
         for effect in dropped {
+            let len = effect.bytes();
             match effect {
                 Effect::Respond { request: id, .. } | Effect::Answer { command: id, .. } => {
                     self.open.insert(id);
                 }
-                Effect::Send { to, protocol, .. } => to.iter().for_each(|peer| self.give_back(*peer, protocol)),
-                Effect::Ask { to, protocol, .. } => self.give_back(to, protocol),
+                Effect::Send { to, protocol, .. } => to.iter().for_each(|peer| self.give_back(*peer, protocol, len)),
+                Effect::Ask { to, protocol, .. } => self.give_back(to, protocol, len),
                 _ => {}
             }
         }
-        self.overlay.clear();
+        self.store.discard();
+        (self.staged_bytes, self.staged_asks) = (0, 0);
         for effect in std::mem::take(&mut self.staged) {
             self.stage(effect);
         }
     }
 
-    fn give_back(&mut self, peer: PeerId, protocol: ProtocolKey) {
-        if let Some(TestLane { room: Some(room), .. }) = self.lanes.get_mut(&(peer, protocol)) {
-            *room += 1;
+    fn give_back(&mut self, peer: PeerId, protocol: ProtocolKey, len: usize) {
+        match self.lanes.get_mut(&(peer, protocol)).map(|lane| &mut lane.room) {
+            Some(Room::Messages(left)) => *left += 1,
+            Some(Room::Bytes { queued, .. }) => *queued = queued.saturating_sub(len),
+            _ => {}
         }
     }
 
-    /// Makes everything staged true: store first, then the rest as staged.
-    pub(crate) fn commit(&mut self) {
-        for (key, value) in std::mem::take(&mut self.overlay) {
-            match value {
-                Some(value) => drop(self.store.insert(key, value)),
-                None => drop(self.store.remove(&key)),
-            }
-        }
-        for effect in std::mem::take(&mut self.staged) {
-            self.perform(effect);
-        }
+    /// Makes everything staged true, store first, and returns it as staged. What leaves the node is the caller's.
+    pub(crate) fn commit(&mut self) -> Vec<Effect> {
+        self.store.commit(self.now_us);
+        (self.staged_bytes, self.staged_asks) = (0, 0);
+        let effects = std::mem::take(&mut self.staged);
+        effects.iter().for_each(|effect| self.perform(effect));
+        effects
     }
 
-    fn perform(&mut self, effect: Effect) {
+    fn perform(&mut self, effect: &Effect) {
         match effect {
-            Effect::Send { to, protocol, body } => {
-                self.sent.extend(to.into_iter().map(|to| Sent { to, protocol, body: body.clone() }));
-            }
             Effect::Ask { id, to, protocol, timeout_ms, body } => {
-                self.asks.insert(id, Asked { id, to, protocol, timeout_ms, body });
+                let ask = Asked { id: *id, to: *to, protocol: *protocol, timeout_ms: *timeout_ms, body: body.to_vec() };
+                self.asks.insert(*id, ask);
             }
-            Effect::CancelAsk(id) => drop(self.asks.remove(&id)),
-            Effect::Respond { request: id, outcome } | Effect::Answer { command: id, outcome } => {
-                self.settled.insert(id, outcome);
-            }
-            Effect::Register(protocol) => drop(self.protocols.insert(protocol.key, protocol)),
-            Effect::Unregister(key) => drop(self.protocols.remove(&key)),
-            Effect::Pause { protocol, paused: true } => drop(self.paused.insert(protocol)),
-            Effect::Pause { protocol, paused: false } => drop(self.paused.remove(&protocol)),
-            Effect::Report { peer, protocol, verdict, why } => self.reports.push((peer, protocol, verdict, why)),
-            Effect::SetTimer { id, after_ms } => drop(self.timers.insert(id, self.now + after_ms)),
-            Effect::CancelTimer(id) => drop(self.timers.remove(&id)),
+            Effect::CancelAsk(id) => drop(self.asks.remove(id)),
             Effect::Call { id, plugin, name, timeout_ms, body } => {
-                self.calls.insert(id, CallMade { id, plugin, name, timeout_ms, body });
+                let (plugin, name, body) = (plugin.clone(), name.clone(), body.to_vec());
+                self.calls.insert(*id, CallMade { id: *id, plugin, name, timeout_ms: *timeout_ms, body });
             }
-            Effect::Put { .. } | Effect::Remove { .. } => {}
-        }
-    }
-
-    pub(crate) fn read(&self, key: &[u8]) -> Option<Vec<u8>> {
-        match self.overlay.get(key) {
-            Some(staged) => staged.clone(),
-            None => self.store.get(key).cloned(),
+            Effect::Register(protocol) => drop(self.protocols.insert(protocol.key, protocol.clone())),
+            Effect::Unregister(key) => drop(self.protocols.remove(key)),
+            Effect::Pause { protocol, paused: true } => drop(self.paused.insert(*protocol)),
+            Effect::Pause { protocol, paused: false } => drop(self.paused.remove(protocol)),
+            Effect::Report { peer, protocol, verdict, why } => {
+                self.reports.push((*peer, *protocol, *verdict, why.clone()));
+            }
+            Effect::SetTimer { id, after_ms } => {
+                let at_ms = self.now_ms().saturating_add(*after_ms);
+                self.timers.insert(*id, at_ms);
+            }
+            Effect::CancelTimer(id) => {
+                self.timers.remove(id);
+            }
+            // What these do is done by the store, or outside.
+            Effect::Put { .. }
+            | Effect::Remove { .. }
+            | Effect::Send { .. }
+            | Effect::Respond { .. }
+            | Effect::Answer { .. } => {}
         }
     }
 
@@ -292,7 +326,7 @@ impl Node {
             Err(WriteError::KeyTooLong)
         } else if value.len() > self.limits.value as usize {
             Err(WriteError::ValueTooLarge)
-        } else if self.used() + (key.len() + value.len()) as u64 > self.limits.store {
+        } else if self.store.bytes() + (key.len() + value.len()) as u64 > self.limits.store {
             Err(WriteError::OverQuota)
         } else if self.staged.len() >= self.limits.turn_effects as usize {
             Err(WriteError::OverBudget)
@@ -301,47 +335,26 @@ impl Node {
         }
     }
 
-    pub(crate) fn scan(&self, range: &Range, limit: usize, max_bytes: usize) -> Page {
-        let end = range.end.clone().map_or(Bound::Unbounded, Bound::Excluded);
-        if range.end.as_ref().is_some_and(|end| *end <= range.start) {
-            return Page { entries: Vec::new(), more: false };
-        }
-        let bounds = (Bound::Included(range.start.clone()), end);
-        let mut view: BTreeMap<_, _> =
-            self.store.range(bounds.clone()).map(|(key, value)| (key, Some(value))).collect();
-        view.extend(self.overlay.range(bounds).map(|(key, value)| (key, value.as_ref())));
-        let mut entries: Vec<_> =
-            view.into_iter().filter_map(|(key, value)| Some((key.clone(), value?.clone()))).collect();
-        if range.reverse {
-            entries.reverse();
-        }
-        let mut bytes = 0;
-        let fits = entries.iter().take(limit.max(1)).take_while(|(key, value)| {
-            bytes += key.len() + value.len();
-            bytes <= max_bytes
-        });
-        let fits = fits.count().max(1).min(entries.len());
-        let more = entries.len() > fits;
-        entries.truncate(fits);
-        Page { entries, more }
-    }
-
-    pub(crate) fn used(&self) -> u64 {
-        let fresh = self.overlay.iter().filter_map(|(key, value)| Some(key.len() + value.as_ref()?.len()));
-        let kept = self.store.iter().filter(|(key, _)| !self.overlay.contains_key(*key));
-        (fresh.sum::<usize>() + kept.map(|(key, value)| key.len() + value.len()).sum::<usize>()) as u64
+    /// The instance is gone: what it waited for and what waited for it. Returns the latter.
+    pub(crate) fn forget_instance(&mut self) -> Vec<u64> {
+        self.asks.clear();
+        self.calls.clear();
+        std::mem::take(&mut self.open).into_iter().collect()
     }
 }
 
-/// The host's defaults, near enough for a test to run into them where a plugin would.
+/// The morning of a day long enough ago that no test can mistake it for its own.
+pub(crate) const START_MS: u64 = 1_700_000_000_000;
+
+/// The host's defaults, but for a store that a test fills sooner.
 const LIMITS: Limits = Limits {
     message: 1 << 20,
-    turn_effects: 16_384,
-    turn_bytes: 4 << 20,
+    turn_effects: 4_096,
+    turn_bytes: 1 << 20,
     open_asks: 1_024,
     key: 1_024,
     value: 1 << 20,
     store: 64 << 20,
     memory: 64 << 20,
-    timers: 1_024,
+    timers: 4_096,
 };

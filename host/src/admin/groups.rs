@@ -51,17 +51,14 @@ pub(super) async fn set(
 ) -> Result<Json<Value>, ApiError> {
     let SetGroup { name, peers } = serde_json::from_slice(&read_body(body)?)
         .map_err(|e| ApiError::bad_request(format!("the body must be {{\"name\", \"peers\"}}: {e}")))?;
-    node.host().groups().set(&name, peers)?;
-    Ok(Json(json!({"name": name, "peers": node.host().groups().members(&name)?})))
+    let peers = node.set_group(name.clone(), peers).await?;
+    Ok(Json(json!({"name": name, "peers": peers})))
 }
 
 pub(super) async fn remove(State(node): State<Arc<Node>>, Path(name): Path<String>) -> Result<Json<Value>, ApiError> {
     let name: GroupName = name.parse()?;
-    if node.host().groups().delete(&name) {
-        Ok(Json(json!({"name": name})))
-    } else {
-        Err(GroupError::Unknown(name).into())
-    }
+    node.remove_group(name.clone()).await?;
+    Ok(Json(json!({"name": name})))
 }
 
 pub(super) async fn send(

@@ -14,10 +14,11 @@ use serde_json::{Value, json};
 use super::error::ApiError;
 use super::guard::to_the_end;
 use super::peers::read_body;
-use crate::config::PluginOverrides;
+use crate::config::{BudgetProblem, PluginOverrides};
 use crate::node::{Node, NodeMode, PluginRequest, Unloaded};
 
-/// The header that carries `{"grants": [...], "config": {...}}` beside the plugin in the body.
+/// The header that carries `{"grants": [...], "config": {...}, "memory": "64 MiB", ...}` beside the plugin in the body:
+/// the keys of `[plugins.NAME]`.
 pub const SETTINGS_HEADER: &str = "weir-settings";
 
 #[derive(Deserialize, Default)]
@@ -73,9 +74,12 @@ fn upload((query, headers, body): Upload) -> Result<PluginRequest, ApiError> {
     let settings = match headers.get(SETTINGS_HEADER) {
         None => PluginOverrides::default(),
         Some(text) => serde_json::from_slice(text.as_bytes()).map_err(|e| {
-            ApiError::bad_request(format!("header {SETTINGS_HEADER} must be {{\"grants\", \"config\"}}: {e}"))
+            ApiError::bad_request(format!("header {SETTINGS_HEADER} must be {{\"grants\", \"config\", …}}: {e}"))
         })?,
     };
+    settings.budgets.read().map_err(|BudgetProblem { key, problem }| {
+        ApiError::bad_request(format!("header {SETTINGS_HEADER}: {key}: {problem}"))
+    })?;
     let bytes = read_body(body)?;
     if bytes.is_empty() {
         return Err(ApiError::bad_request("the body is empty: send the content of the .wasm file"));

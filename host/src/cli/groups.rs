@@ -22,7 +22,7 @@ pub(super) struct Groups {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make a group of these peers, whatever it was before; it is gone when the node ends
+    /// Make a group of these peers, whatever it was before, now and after a restart
     Set {
         /// What it is called
         name: GroupName,

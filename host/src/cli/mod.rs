@@ -3,6 +3,7 @@
 mod access;
 mod call;
 mod client;
+mod compile_plugin;
 mod failure;
 mod groups;
 mod init;
@@ -67,6 +68,9 @@ enum Command {
     Plugin(plugin::Plugin),
     /// Call a command of a plugin
     Call(call::Call),
+    /// Compile a plugin from stdin to stdout, within limits; what a node starts for each one
+    #[command(hide = true)]
+    CompilePlugin(compile_plugin::CompilePlugin),
 }
 
 /// Runs the command that the process was started with.
@@ -76,6 +80,9 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return refuse(&error, &arguments),
     };
+    if let Command::CompilePlugin(command) = cli.command {
+        return command.execute();
+    }
     let output = Output::new(cli.json);
     match execute(cli, &output) {
         Ok(()) => ExitCode::SUCCESS,
@@ -102,6 +109,8 @@ fn execute(cli: Cli, output: &Output) -> Result<(), Failure> {
             Command::Groups(command) => command.execute(&folder, output).await,
             Command::Plugin(command) => command.execute(&folder, output).await,
             Command::Call(command) => command.execute(&folder, output).await,
+            // It was taken care of before there was a runtime.
+            Command::CompilePlugin(_) => Ok(()),
         }
     });
     runtime.shutdown_timeout(RUNTIME_GRACE);

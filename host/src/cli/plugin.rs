@@ -2,6 +2,7 @@
 
 mod dead_letters;
 mod faults;
+mod list;
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +11,7 @@ use serde_json::Value;
 
 use super::client::{ask, segment};
 use super::failure::Failure;
-use super::output::{Output, cell, printable, rows, table};
+use super::output::{Output, cell, printable};
 use crate::admin::{AdminRequest, PLUGIN_CHANGE_TIMEOUT};
 use crate::config::{format_size, read_plugin_file};
 use crate::folder::Folder;
@@ -64,7 +65,7 @@ impl Plugin {
         match self.command {
             Command::List => {
                 let document = ask(folder, AdminRequest::get("/v1/plugins")).await?;
-                output.show(&document, render);
+                output.show(&document, list::render);
             }
             Command::Load { file, save } => {
                 let document = ask(folder, upload("/v1/plugins", &file, save)?).await?;
@@ -108,25 +109,6 @@ fn upload(path: &str, file: &Path, save: bool) -> Result<AdminRequest, Failure> 
     let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
     let query = format!("{path}?file={}&save={save}", segment(&absolute.to_string_lossy()));
     Ok(AdminRequest::post(query, bytes).wasm(settings).timeout(PLUGIN_CHANGE_TIMEOUT))
-}
-
-fn render(document: &Value) -> String {
-    let (plugins, failed) = (rows(document, "plugins"), rows(document, "failed"));
-    let keys = ["name", "version", "state", "revision", "protocols"];
-    let titles = ["NAME", "VERSION", "STATE", "REVISION", "PROTOCOLS"];
-    let mut text = match plugins {
-        [] => "no plugin is loaded; `weir plugin load FILE` loads one".to_owned(),
-        plugins => table(titles, plugins.iter().map(|plugin| keys.map(|key| cell(plugin, key)))),
-    };
-    for file in failed {
-        let (path, why) = (cell(file, "file"), cell(&file["error"], "message"));
-        text.push_str(&format!("\nnot loaded at start: {}: {}", printable(&path), printable(&why)));
-    }
-    if document["safe_mode"] == true {
-        text.push_str("\nthe node runs in safe mode: nothing in the plugin folder was loaded");
-    }
-    plugins.iter().for_each(|plugin| text.push_str(&faults::of(plugin)));
-    text
 }
 
 fn name(plugin: &Value) -> String {

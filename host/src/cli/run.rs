@@ -10,6 +10,7 @@ use super::failure::Failure;
 use super::output::Output;
 use crate::config::{Config, LogFormat};
 use crate::folder::{Folder, FolderError};
+use crate::host::Environment;
 use crate::node::{NodeMode, RunningNode};
 use crate::telemetry;
 
@@ -40,7 +41,7 @@ impl Run {
         let mode = if self.safe_mode { NodeMode::Safe } else { NodeMode::Normal };
         let mut signals = Signals::new()?;
         let node = tokio::select! {
-            node = RunningNode::start_in(mode, folder, config) => node?,
+            node = RunningNode::start_in(mode, folder, config, environment()) => node?,
             // Nothing is running yet that would have to end in order.
             _ = signals.next() => return Ok(()),
         };
@@ -56,6 +57,13 @@ impl Run {
         }
         Ok(())
     }
+}
+
+/// Plugins are compiled by this program, in processes of their own. On Linux it is named in a way that still means the
+/// same program when its file was replaced.
+fn environment() -> Environment {
+    let own = if cfg!(target_os = "linux") { Ok("/proc/self/exe".into()) } else { std::env::current_exe() };
+    Environment { compiler: own.ok(), ..Environment::default() }
 }
 
 /// The one line on stdout: whoever started us may go on.

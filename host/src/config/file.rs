@@ -56,6 +56,7 @@ struct RawTimeouts {
     idle: Option<Time>,
     keep_alive: Option<Time>,
     handshake: Option<Time>,
+    spare_connection: Option<Time>,
 }
 
 #[derive(Deserialize, Default)]
@@ -93,6 +94,10 @@ struct RawPlugins {
     max_turn_time: Option<Time>,
     max_store: Option<Size>,
     max_mailbox: Option<Size>,
+    max_file: Option<Size>,
+    compile_time: Option<Time>,
+    compile_memory: Option<Size>,
+    code_cache: Option<Size>,
 }
 
 /// A second view of the same section. `flatten` would do it in one, but loses the place of an error.
@@ -280,6 +285,12 @@ fn timeouts(check: &Check<'_>, raw: &RawTimeouts) -> Result<Timeouts, ConfigErro
     let idle = check.time("timeouts.idle", raw.idle, default.idle, second * 2..=most)?;
     let keep_alive = check.time("timeouts.keep_alive", raw.keep_alive, default.keep_alive, second..=most)?;
     let handshake = check.time("timeouts.handshake", raw.handshake, default.handshake, second..=second * 60)?;
+    let spare_connection = check.time(
+        "timeouts.spare_connection",
+        raw.spare_connection,
+        default.spare_connection,
+        second..=second * 3600,
+    )?;
     if keep_alive > idle / 2 {
         let (keep_alive, half) = (format_duration(keep_alive), format_duration(idle / 2));
         let problem = format!(
@@ -288,7 +299,7 @@ fn timeouts(check: &Check<'_>, raw: &RawTimeouts) -> Result<Timeouts, ConfigErro
         );
         return Err(check.0.wrong("timeouts.keep_alive", problem));
     }
-    Ok(Timeouts { idle, keep_alive, handshake })
+    Ok(Timeouts { idle, keep_alive, handshake, spare_connection })
 }
 
 fn access(check: &Check<'_>, RawAccess { allow, block }: RawAccess) -> Result<AccessLists, ConfigError> {
@@ -351,21 +362,38 @@ fn plugin_limits(check: &Check<'_>, raw: &RawPlugins) -> Result<PluginLimits, Co
     let default = PluginLimits::default();
     let (fast, slow) = (Duration::from_millis(10), Duration::from_secs(60));
     Ok(PluginLimits {
-        max_plugins: check.count("plugins.max_plugins", raw.max_plugins, default.max_plugins, 0..=256)?,
+        max_plugins: check.count("plugins.max_plugins", raw.max_plugins, default.max_plugins, 0..=4096)?,
         max_memory: check.size("plugins.max_memory", raw.max_memory, default.max_memory, MIB..=4 * GIB)?,
         max_turn_time: check.time("plugins.max_turn_time", raw.max_turn_time, default.max_turn_time, fast..=slow)?,
         max_store: check.size("plugins.max_store", raw.max_store, default.max_store, 0..=u64::MAX >> 1)?,
-        max_mailbox: check.size("plugins.max_mailbox", raw.max_mailbox, default.max_mailbox, MIB..=GIB)?,
+        max_mailbox: check.size("plugins.max_mailbox", raw.max_mailbox, default.max_mailbox, 64 * KIB..=256 * MIB)?,
+        max_file: check.size("plugins.max_file", raw.max_file, default.max_file, 64 * KIB..=GIB)?,
+        compile_time: check.time(
+            "plugins.compile_time",
+            raw.compile_time,
+            default.compile_time,
+            Duration::from_secs(1)..=Duration::from_secs(3_600),
+        )?,
+        compile_memory: check.size(
+            "plugins.compile_memory",
+            raw.compile_memory,
+            default.compile_memory,
+            256 * MIB..=64 * GIB,
+        )?,
+        code_cache: check.size("plugins.code_cache", raw.code_cache, default.code_cache, 0..=u64::MAX >> 1)?,
     })
 }
 
 fn plugin_settings(source: &Source<'_>) -> Result<BTreeMap<String, PluginOverrides>, ConfigError> {
     let named: RawNamed = source.read()?;
-    let sections = named.plugins.into_iter().filter(|(_, value)| value.is_table());
+    let sections = named.plugins.into_iter().filter_map(|(name, value)| match value {
+        toml::Value::Table(table) => Some((name, table)),
+        _ => None,
+    });
     sections
-        .map(|(name, value)| match value.try_into() {
-            Ok(settings) => Ok((name, settings)),
-            Err(error) => Err(source.wrong(&format!("plugins.{name}"), error.message().trim())),
+        .map(|(name, table)| {
+            let overrides = PluginOverrides::of_table(table, source, &format!("plugins.{name}."))?;
+            Ok((name, overrides))
         })
         .collect()
 }

@@ -24,7 +24,31 @@ pub(super) enum Shape {
 use Shape::{Open, Table, Tables, Value};
 
 /// The keys of one plugin, in `weir.toml` and in the file beside the plugin.
-pub(super) const PLUGIN: Shape = Table(&[("grants", Value), ("config", Value)]);
+pub(super) const PLUGIN: Shape = Table(&[
+    ("grants", Value),
+    ("durability", Value),
+    ("config", Value),
+    ("turn_time", Value),
+    ("start_time", Value),
+    ("memory", Value),
+    ("tables", Value),
+    ("mailbox", Value),
+    ("mailbox_events", Value),
+    ("mailbox_commands", Value),
+    ("batch", Value),
+    ("batch_events", Value),
+    ("turn_bytes", Value),
+    ("turn_effects", Value),
+    ("turn_writes", Value),
+    ("host_call", Value),
+    ("store", Value),
+    ("snapshot", Value),
+    ("timers", Value),
+    ("open_asks", Value),
+    ("protocols", Value),
+    ("log_lines", Value),
+    ("metrics", Value),
+]);
 
 /// The keys of `weir.toml`.
 pub(super) const NODE: Shape = Table(&[
@@ -47,7 +71,7 @@ pub(super) const NODE: Shape = Table(&[
             ("memory_limit", Value),
         ]),
     ),
-    ("timeouts", Table(&[("idle", Value), ("keep_alive", Value), ("handshake", Value)])),
+    ("timeouts", Table(&[("idle", Value), ("keep_alive", Value), ("handshake", Value), ("spare_connection", Value)])),
     ("access", Table(&[("allow", Value), ("block", Value)])),
     (
         "reconnect",
@@ -63,6 +87,10 @@ pub(super) const NODE: Shape = Table(&[
                 ("max_turn_time", Value),
                 ("max_store", Value),
                 ("max_mailbox", Value),
+                ("max_file", Value),
+                ("compile_time", Value),
+                ("compile_memory", Value),
+                ("code_cache", Value),
             ],
             &PLUGIN,
         ),

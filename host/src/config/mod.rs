@@ -2,6 +2,7 @@
 //!
 //! `docs/configuration.md` and [`TEMPLATE`] describe every key; a test holds the three together.
 
+mod budgets;
 mod error;
 mod file;
 pub(crate) mod keys;
@@ -15,14 +16,18 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+pub use budgets::{BudgetKeys, BudgetProblem};
 pub use error::{ConfigError, Place};
 pub use memory::{MemoryBound, MemoryExceeded, MemoryTerm};
 pub use plugin::{PluginOverrides, read_plugin_file};
 pub use template::{TEMPLATE, render_template};
 pub use units::{format_size, parse_duration, parse_size};
 
+use self::memory::PluginDemand;
 use crate::connection::Eviction;
 use crate::peer::PeerAddr;
+use crate::plugin::{PluginBudgets, PluginPolicy};
+use crate::stream::LoadPolicy;
 use crate::supervisor::{DEFAULT_REMEMBERED, RetryPolicy};
 use crate::transport::{AccessLists, StreamLimits};
 
@@ -122,12 +127,15 @@ pub struct Timeouts {
     pub keep_alive: Duration,
     /// A handshake must end within this time.
     pub handshake: Duration,
+    /// A further connection to a peer that its load has not needed for this long is closed.
+    pub spare_connection: Duration,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
         let seconds = Duration::from_secs;
-        Self { idle: seconds(30), keep_alive: seconds(10), handshake: seconds(10) }
+        let spare_connection = LoadPolicy::default().spare_after;
+        Self { idle: seconds(30), keep_alive: seconds(10), handshake: seconds(10), spare_connection }
     }
 }
 
@@ -170,7 +178,7 @@ pub struct ConfiguredPeer {
 pub struct PluginLimits {
     /// Most plugins loaded at once.
     pub max_plugins: u32,
-    /// Linear memory of one plugin.
+    /// Memories and tables of one plugin.
     pub max_memory: u64,
     /// CPU time of one turn.
     pub max_turn_time: Duration,
@@ -178,6 +186,14 @@ pub struct PluginLimits {
     pub max_store: u64,
     /// What may wait for one plugin.
     pub max_mailbox: u64,
+    /// Largest file of a plugin.
+    pub max_file: u64,
+    /// CPU time of compiling one plugin.
+    pub compile_time: Duration,
+    /// Address space of the process that compiles one plugin.
+    pub compile_memory: u64,
+    /// What compiled plugins may take on disk; 0 keeps none.
+    pub code_cache: u64,
 }
 
 impl Default for PluginLimits {
@@ -188,6 +204,10 @@ impl Default for PluginLimits {
             max_turn_time: Duration::from_secs(1),
             max_store: 256 << 20,
             max_mailbox: 4 << 20,
+            max_file: 64 << 20,
+            compile_time: Duration::from_secs(120),
+            compile_memory: 4 << 30,
+            code_cache: 1 << 30,
         }
     }
 }
@@ -259,9 +279,31 @@ impl Config {
         file::from_source(&source)
     }
 
+    /// What every plugin may use for which nothing else is said.
+    pub fn plugin_policy(&self) -> PluginPolicy {
+        let bytes = |size| usize::try_from(size).unwrap_or(usize::MAX);
+        PluginPolicy {
+            memory: self.plugins.max_memory,
+            message: self.limits.max_message.min(crate::wire::DEFAULT_MAX_MESSAGE),
+            turn_time: self.plugins.max_turn_time,
+            store_bytes: self.plugins.max_store,
+            mailbox_bytes: bytes(self.plugins.max_mailbox),
+            file: bytes(self.plugins.max_file),
+            ..PluginPolicy::default()
+        }
+    }
+
     /// The most memory a node with this configuration can be made to hold, term by term.
     pub fn memory_bound(&self) -> MemoryBound {
-        MemoryBound::of(&self.limits, &self.plugins)
+        self.memory_bound_with(&BTreeMap::new())
+    }
+
+    /// The same when these plugins are loaded, by name, with what they may use.
+    pub fn memory_bound_with(&self, loaded: &BTreeMap<String, PluginBudgets>) -> MemoryBound {
+        let said = |(name, said): (&String, &PluginOverrides)| (name.clone(), said.budgets.read().unwrap_or_default());
+        let mut named: BTreeMap<_, _> = self.plugin_settings.iter().map(said).collect();
+        named.extend(loaded.iter().map(|(name, budgets)| (name.clone(), budgets.clone())));
+        MemoryBound::of(&self.limits, PluginDemand::of(&self.plugin_policy(), self.plugins.max_plugins, named.values()))
     }
 
     /// Refuses a configuration that could need more memory than it allows.

@@ -69,6 +69,9 @@ pub const TEMPLATE: &str = r#"# Configuration of a Weir node. Every key stands h
 # A new connection must be established within this time.
 #handshake = "10s"
 
+# A further connection to a peer that its load has not needed for this long is closed again.
+#spare_connection = "60s"
+
 [access]
 # Whom to let in; everybody when it is empty. PEER_ID, IP, IP/PREFIX, IP:PORT or [IPV6]:PORT.
 #allow = []
@@ -111,11 +114,54 @@ pub const TEMPLATE: &str = r#"# Configuration of a Weir node. Every key stands h
 # What may wait for one plugin before its peers are held back.
 #max_mailbox = "4 MiB"
 
-# Grants and configuration of one plugin, by the name of its file without .wasm.
-# The same two keys may stand in NAME.toml beside the file; what stands here counts more.
+# Largest file of a plugin. A whole Python interpreter has 18 MB.
+#max_file = "64 MiB"
+
+# Plugins are compiled by a process that may take this much CPU time and address space, so that a file made to be
+# expensive costs no more.
+#compile_time = "120s"
+#compile_memory = "4 GiB"
+
+# What compiled plugins may take on disk, so that they start at once the next time. 0 keeps none.
+#code_cache = "1 GiB"
+
+# Grants, configuration and budgets of one plugin, by the name of its file without .wasm.
+# The same keys may stand in NAME.toml beside the file; what stands here counts more.
 #[plugins.NAME]
 #grants = ["sign"]
+# When what the plugin sends may leave: "relaxed" at once, and a crash may lose its last 50 ms; "strict" when what it
+# wrote is on the disk.
+#durability = "relaxed"
 #config = { key = "value" }
+# CPU time of one batch of events, and of starting.
+#turn_time = "1s"
+#start_time = "5s"
+# Memory, and how many functions it may keep in tables.
+#memory = "64 MiB"
+#tables = 100000
+# What may wait for it: bytes and number of messages, and commands.
+#mailbox = "4 MiB"
+#mailbox_events = 4096
+#mailbox_commands = 1024
+# What one turn is given at most.
+#batch = "256 KiB"
+#batch_events = 256
+# What one turn may send, how many things it may do, and how much memory its writes may take.
+#turn_bytes = "1 MiB"
+#turn_effects = 4096
+#turn_writes = "4 MiB"
+# What one call of an import may carry.
+#host_call = "4 MiB"
+# What it may keep on disk, and what it may hand to its next version.
+#store = "256 MiB"
+#snapshot = "16 MiB"
+# How many of each it may have.
+#timers = 4096
+#open_asks = 1024
+#protocols = 64
+#metrics = 256
+# Lines it may log in a second.
+#log_lines = 256
 
 [log]
 # off, error, warn, info, debug or trace; or directives like "info,weir_host::plugin=debug". RUST_LOG counts more.

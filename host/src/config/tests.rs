@@ -26,9 +26,11 @@ fn the_template_uncommented_is_the_defaults_too() {
     };
     let text = TEMPLATE.lines().map(uncomment).collect::<Vec<_>>().join("\n").replace("PEER_ID", &"0a".repeat(32));
     let config = parse(&text).expect("every commented key is right");
-    let settings =
-        PluginOverrides { grants: Some(vec!["sign".into()]), config: Some(serde_json::json!({"key": "value"})) };
-    assert_eq!(config.plugin_settings["NAME"], settings);
+    let PluginOverrides { grants, durability, config: own, budgets } = &config.plugin_settings["NAME"];
+    assert_eq!((grants, own), (&Some(vec!["sign".into()]), &Some(serde_json::json!({"key": "value"}))));
+    assert_eq!(*durability, Some(crate::plugin::store::Durability::Relaxed));
+    let node = Config::default().plugin_policy();
+    assert_eq!(budgets.read().expect("good").apply(&node), node, "the template shows the defaults");
     assert!(config.peers[0].necessary);
     assert_eq!(Config { peers: vec![], plugin_settings: BTreeMap::new(), ..config }, Config::default());
 }
@@ -184,6 +186,40 @@ fn every_connection_of_a_peer_counts_for_the_memory_bound() {
 }
 
 #[test]
+fn a_budget_of_one_plugin_is_named_with_its_line() {
+    let cases = [
+        ("[plugins.a]\nmemory = \"1 B\"", "line 2: plugins.a.memory: 1 B is outside 64 KiB to 4 GiB"),
+        ("[plugins.a]\n\nturn_time = 5", "line 3: plugins.a.turn_time: `5` is no duration"),
+        ("[plugins.a]\nmemmory = 1", "line 2: unknown key plugins.a.memmory; did you mean plugins.a.memory?"),
+    ];
+    for (text, expected) in cases {
+        let message = refusal(text);
+        assert!(message.contains(expected), "{expected} in {message}");
+    }
+}
+
+#[test]
+fn the_memory_bound_is_of_what_plugins_may_really_take() {
+    let term = |config: &Config, loaded: &[(&str, u64)], name: &str| {
+        let budgets = |memory| PluginBudgets { memory: Some(memory), ..PluginBudgets::default() };
+        let loaded = loaded.iter().map(|(name, memory)| (name.to_string(), budgets(*memory))).collect();
+        let bound = config.memory_bound_with(&loaded);
+        bound.terms.iter().find(|term| term.name == name).map(|term| term.bytes).expect("there")
+    };
+    let memory =
+        |text: &str, loaded: &[(&str, u64)]| term(&parse(text).expect("valid"), loaded, "memory of plugins") >> 20;
+    assert_eq!(memory("", &[]), 9 * 64);
+    // The largest twice: an upgrade of it.
+    assert_eq!(memory("[plugins.a]\nmemory = \"1 GiB\"", &[]), 2 * 1024 + 7 * 64);
+    // A small one frees nothing, because it may be unloaded and another one loaded.
+    assert_eq!(memory("[plugins.a]\nmemory = \"1 MiB\"", &[]), 9 * 64);
+    assert_eq!(memory("[plugins.a]\nmemory = \"1 GiB\"", &[("a", 2 << 30), ("b", 65 << 20)]), 2 * 2048 + 65 + 6 * 64);
+    assert_eq!(memory("[plugins]\nmax_plugins = 0", &[]), 0);
+    let mailboxes = |text: &str| term(&parse(text).expect("valid"), &[], "mailboxes") >> 20;
+    assert_eq!((mailboxes(""), mailboxes("[plugins.a]\nmailbox = \"5 MiB\"")), (32, 33));
+}
+
+#[test]
 fn access_lists_are_read() {
     let config = parse("[access]\nallow = [\"10.0.0.0/8\"]\nblock = [\"10.1.2.3\", \"[::1]:5\"]").expect("valid");
     assert_eq!((config.access.allow.len(), config.access.block.len()), (1, 2));
@@ -192,7 +228,7 @@ fn access_lists_are_read() {
 #[test]
 fn extreme_values_do_not_overflow() {
     let text = "[limits]\nmax_peers = 4096\nmax_pending_handshakes = 1024\nmax_streams = 1024\n\
-                stream_window = \"2 MiB\"\nsend_buffer = \"64 MiB\"\n[plugins]\nmax_plugins = 256\nmax_memory = \"4 GiB\"";
+                stream_window = \"2 MiB\"\nsend_buffer = \"64 MiB\"\n[plugins]\nmax_plugins = 4096\nmax_memory = \"4 GiB\"";
     assert!(parse(text).expect("in range").check_memory(Path::new("weir.toml")).is_err());
 }
 
@@ -207,4 +243,10 @@ fn settings_beside_a_plugin_are_read_and_checked() {
     std::fs::write(folder.path().join("ping.toml"), "grant = []").expect("write");
     let message = read_plugin_file(&wasm).expect_err("wrong").to_string();
     assert!(message.contains("ping.toml line 1: unknown key grant; did you mean grants?"), "{message}");
+    std::fs::write(folder.path().join("ping.toml"), "grants = []\nmemory = \"1 MB\"").expect("write");
+    let budgets = read_plugin_file(&wasm).expect("read").expect("some").budgets.read().expect("good");
+    assert_eq!(budgets.memory, Some(1_000_000));
+    std::fs::write(folder.path().join("ping.toml"), "grants = []\nmemory = 1").expect("write");
+    let message = read_plugin_file(&wasm).expect_err("wrong").to_string();
+    assert!(message.contains("ping.toml line 2: memory: 1 B is outside"), "{message}");
 }

@@ -366,6 +366,7 @@ impl Actor {
                 let _ = reply.send((self.state.counts.denied - denied) as usize);
             }
             Command::Close { peer, code } => self.decide(Event::CloseRequested { peer, code }),
+            Command::GiveUp { connection } => self.decide(Event::GiveUp { connection }),
             Command::SetLevel { peer, level } => self.decide(Event::SetLevel { peer, level }),
             Command::Peers { reply } => drop(reply.send(self.peers())),
             Command::Status { reply } => drop(reply.send(self.status())),

@@ -105,6 +105,18 @@ impl State {
         }
     }
 
+    /// Drains and closes one of several connections of a peer. The only one that is up stays: whoever gives one up
+    /// means that the others are enough.
+    pub(super) fn give_up(&mut self, id: ConnectionId, now: Duration) {
+        let Some(spare) = self.connections.get(&id).filter(|c| c.stage == Stage::Up) else { return };
+        let peer = spare.peer;
+        if self.of(&peer).any(|other| other != id && self.connections[&other].stage == Stage::Up) {
+            let code = CloseCode::Normal;
+            self.actions.push(Action::Send { connection: id, message: Control::Drain { code } });
+            self.start_drain(id, code, true, now);
+        }
+    }
+
     pub(super) fn peer_drain(&mut self, id: ConnectionId, code: CloseCode, now: Duration) {
         if self.connections.get(&id).is_some_and(|c| c.stage == Stage::Up) {
             self.start_drain(id, code, false, now);

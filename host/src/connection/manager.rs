@@ -150,6 +150,7 @@ pub(super) enum Command {
     DialAnother { peer: PeerId, reply: DialReply },
     Access { lists: AccessLists, reply: oneshot::Sender<usize> },
     Close { peer: PeerId, code: CloseCode },
+    GiveUp { connection: ConnectionId },
     SetLevel { peer: PeerId, level: Level },
     Peers { reply: oneshot::Sender<BTreeMap<PeerId, PeerStatus>> },
     Status { reply: oneshot::Sender<ManagerStatus> },
@@ -220,6 +221,11 @@ impl ConnectionManager {
     /// for it.
     pub async fn close(&self, peer: PeerId, code: CloseCode) {
         let _ = self.commands.send(Command::Close { peer, code }).await;
+    }
+
+    /// Closes one connection of a peer that has others, once both sides have drained it. The only one stays.
+    pub async fn give_up(&self, connection: ConnectionId) {
+        let _ = self.commands.send(Command::GiveUp { connection }).await;
     }
 
     /// Ranks a peer, connected or not, until it is ranked again.

@@ -79,6 +79,8 @@ pub(super) enum Event {
     SetLevel { peer: PeerId, level: Level },
     /// All connections of a peer are wanted no more.
     CloseRequested { peer: PeerId, code: CloseCode },
+    /// A connection beside others of its peer is needed no more.
+    GiveUp { connection: ConnectionId },
     /// The node stops: drain all, let nobody in.
     Shutdown,
     /// A deadline may have passed.
@@ -288,6 +290,7 @@ impl State {
             Event::Access { lists } => self.access_changed(lists, now),
             Event::SetLevel { peer, level } => self.set_level(peer, level),
             Event::CloseRequested { peer, code } => self.close_peer(peer, code, now),
+            Event::GiveUp { connection } => self.give_up(connection, now),
             Event::Shutdown => self.shutdown(now),
             Event::Tick => self.tick(now),
         }

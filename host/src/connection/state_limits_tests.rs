@@ -258,6 +258,24 @@ fn a_connection_beside_is_admitted_up_to_the_limit_and_costs_no_place() {
 }
 
 #[test]
+fn one_of_several_connections_is_given_up_and_the_only_one_stays() {
+    let mut state = wide(2);
+    bring_up(&mut state, 1, 1);
+    let give_up = |state: &mut State, number| state.handle(Event::GiveUp { connection: id(number) }, ZERO);
+    assert!(give_up(&mut state, 1).is_empty(), "the only one");
+    inbound_beside(&mut state, 2, 1, 1, 2);
+    let drain = Action::Send { connection: id(2), message: Control::Drain { code: CloseCode::Normal } };
+    assert_eq!(give_up(&mut state, 2), [drain, Action::Draining { connection: id(2) }]);
+    assert!(give_up(&mut state, 2).is_empty(), "once");
+    assert!(give_up(&mut state, 1).is_empty(), "the other one is on its way out");
+    state.handle(Event::OwnDrained { connection: id(2) }, ZERO);
+    let close = Action::Close { connection: id(2), code: CloseCode::Normal };
+    assert_eq!(state.handle(Event::PeerDrained { connection: id(2) }, ZERO), [close]);
+    assert!(matches!(gone(&mut state, 2)[..], [Action::Down { connection: ConnectionId(2), .. }]));
+    assert_eq!((state.places_taken(), state.held(&peer(1))), (1, 1));
+}
+
+#[test]
 fn when_one_of_two_connections_ends_the_peer_keeps_its_place() {
     let mut state = wide(2);
     bring_up(&mut state, 1, 1);

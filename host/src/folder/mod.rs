@@ -2,6 +2,7 @@
 
 mod access_book;
 mod atomic;
+mod group_book;
 mod lock;
 mod peer_book;
 
@@ -9,6 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use access_book::{AccessBook, AccessList};
+pub use group_book::GroupBook;
 pub use lock::FolderLock;
 pub use peer_book::{KnownPeer, MAX_KNOWN_PEERS, PeerBook};
 
@@ -60,6 +62,11 @@ impl Folder {
     /// Access entries that were added while the node ran.
     pub fn access(&self) -> PathBuf {
         self.0.join("access.json")
+    }
+
+    /// Groups of peers that were made while the node ran.
+    pub fn groups(&self) -> PathBuf {
+        self.0.join("groups.json")
     }
 
     /// Plugins that are loaded at start.

@@ -1,9 +1,9 @@
-//! Dials a busy peer once more when the streams ask for it.
+//! Dials a busy peer once more when the streams ask for it, and closes what they need no more.
 
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
-use crate::connection::ConnectionManager;
+use crate::connection::{ConnectionId, ConnectionManager};
 use crate::peer::PeerId;
 use crate::stream::WantsConnection;
 
@@ -32,5 +32,17 @@ impl WantsConnection for Another {
             }
         };
         self.tasks.spawn_on(dial, &self.runtime);
+    }
+
+    fn no_longer(&self, peer: PeerId, connection: ConnectionId) {
+        if self.tasks.is_closed() {
+            return;
+        }
+        let connections = self.connections.clone();
+        let close = async move {
+            tracing::info!(peer = %peer.short(), connection = connection.0, "one connection less");
+            connections.give_up(connection).await;
+        };
+        self.tasks.spawn_on(close, &self.runtime);
     }
 }

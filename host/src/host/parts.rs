@@ -1,5 +1,6 @@
 //! What each layer is started with: the configuration, in the words of the layers.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,10 +10,10 @@ use tokio_util::task::TaskTracker;
 use crate::config::Config;
 use crate::connection::{AddressSource, AlivePolicy, ConnectionConfig, ConnectionLimits};
 use crate::identity::NodeKey;
-use crate::plugin::{PluginPolicy, Signer};
+use crate::plugin::{CacheConfig, CompilerConfig, Signer};
 use crate::protocol::Streams;
 use crate::runtime::Runtime;
-use crate::stream::{LaneLimits, Lanes, LanesConfig, PoolPolicy, ReceivePolicy, SendStreamPoolManager};
+use crate::stream::{LaneLimits, Lanes, LanesConfig, LoadPolicy, PoolPolicy, ReceivePolicy, SendStreamPoolManager};
 use crate::supervisor::{BookRecord, RetryPolicy, SupervisorConfig};
 use crate::transport::{Access, TransportConfig};
 
@@ -64,7 +65,8 @@ pub(super) fn streams(incarnation: u64, config: &Config, tasks: &TaskTracker) ->
     let per_connection = config.limits.max_streams as usize;
     // QUIC itself opens no more than this, so a larger pool would wait for streams that never come.
     let pool = PoolPolicy { max: per_connection, ..PoolPolicy::default() };
-    let pools = Arc::new(SendStreamPoolManager::new(pool, tasks.clone(), Handle::current()));
+    let load = LoadPolicy { spare_after: config.timeouts.spare_connection, ..LoadPolicy::default() };
+    let pools = Arc::new(SendStreamPoolManager::new(pool, tasks.clone(), Handle::current()).with_load(load));
     let current = sequence.clone();
     let lanes = LanesConfig {
         incarnation,
@@ -90,16 +92,12 @@ pub(super) fn receive_policy(config: &Config) -> ReceivePolicy {
     }
 }
 
-pub(super) fn plugin_policy(config: &Config) -> PluginPolicy {
-    let limits = &config.plugins;
-    PluginPolicy {
-        memory: limits.max_memory,
-        message: config.limits.max_message.min(crate::wire::DEFAULT_MAX_MESSAGE),
-        turn_time: limits.max_turn_time,
-        store_bytes: limits.max_store,
-        mailbox_bytes: usize::try_from(limits.max_mailbox).unwrap_or(usize::MAX),
-        ..PluginPolicy::default()
-    }
+/// `folder` is the data folder, if there is one.
+pub(super) fn compiler(config: &Config, program: Option<PathBuf>, folder: Option<&Path>) -> CompilerConfig {
+    let plugins = &config.plugins;
+    let kept = folder.filter(|_| plugins.code_cache > 0);
+    let cache = kept.map(|folder| CacheConfig { folder: folder.join("code"), max_bytes: plugins.code_cache });
+    CompilerConfig { program, time: plugins.compile_time, memory: plugins.compile_memory, cache }
 }
 
 /// The node's key, as far as plugins may use it.

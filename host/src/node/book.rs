@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::folder::{AccessBook, FolderError, PeerBook};
+use crate::folder::{AccessBook, FolderError, GroupBook, PeerBook};
 
 /// What is kept in a file of its own.
 pub(super) trait Book: Send + 'static {
@@ -12,6 +12,12 @@ pub(super) trait Book: Send + 'static {
 }
 
 impl Book for AccessBook {
+    fn path(&self) -> &Path {
+        self.path()
+    }
+}
+
+impl Book for GroupBook {
     fn path(&self) -> &Path {
         self.path()
     }

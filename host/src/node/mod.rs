@@ -2,6 +2,7 @@
 
 mod access;
 mod book;
+mod groups;
 mod peers;
 mod plugins;
 
@@ -17,14 +18,16 @@ pub use plugins::{FailedPlugin, MAX_PLUGIN_FILE, PluginRequest, Saved, Unloaded}
 
 use crate::admin::AdminServer;
 use crate::config::{Config, ConfigError, MemoryBound};
-use crate::folder::{AccessBook, AccessList, Folder, FolderError, FolderLock, PeerBook};
+use crate::folder::{AccessBook, AccessList, Folder, FolderError, FolderLock, GroupBook, PeerBook};
 use crate::host::{Environment, Host, HostConfig};
 use crate::identity::{KeyError, NodeKey};
 use crate::plugin::PluginError;
+use crate::protocol::GroupError;
 use crate::runtime::Runtime;
 use crate::supervisor::WatchError;
 use crate::transport::AccessEntry;
 use access::AccessDesk;
+use groups::GroupDesk;
 use peers::KnownPeers;
 use plugins::PluginDesk;
 
@@ -86,6 +89,9 @@ pub enum OperateError {
     /// Nobody knows this peer.
     #[error("no peer {0} is known; `weir peers` lists those that are")]
     UnknownPeer(crate::peer::PeerId),
+    /// Nothing was done with a group.
+    #[error(transparent)]
+    Group(#[from] GroupError),
     /// No such access entry.
     #[error("the {list} list has no entry `{entry}`; `weir access` lists those that there are")]
     UnknownEntry {
@@ -122,6 +128,7 @@ impl OperateError {
             Self::OwnId => "own-id",
             Self::Watch(_) => "too-many-peers",
             Self::UnknownPeer(_) => "unknown-peer",
+            Self::Group(error) => error.code(),
             Self::UnknownEntry { .. } => "unknown-entry",
             Self::ConfiguredEntry { .. } => "configured-entry",
             Self::NotSaved { .. } => "not-saved",
@@ -147,6 +154,7 @@ pub struct Node {
     memory_limit: u64,
     known: KnownPeers,
     access: AccessDesk,
+    groups: GroupDesk,
     desk: PluginDesk,
     mode: NodeMode,
 }
@@ -196,26 +204,33 @@ impl RunningNode {
     /// # Errors
     /// When anything but a plugin is wrong; the message says what to do.
     pub async fn start(folder: Folder, config: Config) -> Result<Self, StartError> {
-        Self::start_in(NodeMode::Normal, folder, config).await
+        Self::start_in(NodeMode::Normal, folder, config, Environment::default()).await
     }
 
-    /// [`RunningNode::start`] with or without plugins.
+    /// [`RunningNode::start`] with or without plugins, and in another environment than the machine's own.
     ///
     /// # Errors
     /// As for [`RunningNode::start`].
-    pub async fn start_in(mode: NodeMode, folder: Folder, config: Config) -> Result<Self, StartError> {
+    pub async fn start_in(
+        mode: NodeMode,
+        folder: Folder,
+        config: Config,
+        environment: Environment,
+    ) -> Result<Self, StartError> {
         let memory = config.check_memory(&folder.config())?;
         let lock = FolderLock::take(&folder)?;
         let key = NodeKey::load(&folder.key())?;
         let book = PeerBook::open(folder.peers())?;
+        let groups = GroupBook::open(folder.groups())?;
         let access = AccessDesk::new(config.access.clone(), AccessBook::open(folder.access())?);
         // From the first packet on.
         let config = Config { access: access.lists(), ..config };
-        let host = Host::start(host_config(&folder, &config, key)?).await.map_err(StartError::Host)?;
+        let host = Host::start(host_config(&folder, &config, key, environment)?).await.map_err(StartError::Host)?;
+        let groups = GroupDesk::new(&host, groups);
         let known = KnownPeers::new(host.clone(), book, &config.peers);
         let desk = PluginDesk::new(host.clone(), folder.plugins(), &config);
         let memory_limit = config.limits.memory_limit;
-        let node = Arc::new(Node { host, folder, memory, memory_limit, known, access, desk, mode });
+        let node = Arc::new(Node { host, folder, memory, memory_limit, known, access, groups, desk, mode });
         node.known.announce().await;
         match mode {
             NodeMode::Normal => node.desk.load_folder().await,
@@ -252,13 +267,18 @@ impl RunningNode {
     }
 }
 
-fn host_config(folder: &Folder, config: &Config, key: NodeKey) -> Result<HostConfig, StartError> {
+fn host_config(
+    folder: &Folder,
+    config: &Config,
+    key: NodeKey,
+    environment: Environment,
+) -> Result<HostConfig, StartError> {
     let runtime = Runtime::system().map_err(|error| StartError::Host(anyhow::Error::new(error)))?;
     Ok(HostConfig {
         key: Arc::new(key),
         data_dir: folder.path().to_owned(),
         config: config.clone(),
         runtime,
-        environment: Environment::default(),
+        environment,
     })
 }

@@ -12,7 +12,7 @@ use super::{Node, OperateError};
 use crate::config::{Config, PluginOverrides, format_size, read_plugin_file};
 use crate::folder::{FolderError, write_atomically};
 use crate::host::Host;
-use crate::plugin::{PluginInfo, PluginSource, UpgradeReport};
+use crate::plugin::{PluginError, PluginInfo, PluginSettings, PluginSource, UpgradeReport};
 
 /// Largest plugin file, in bytes. The largest real ones, whole Python interpreters, stay below 40 MiB.
 pub const MAX_PLUGIN_FILE: usize = 64 << 20;
@@ -78,8 +78,7 @@ struct Remembered {
 pub(super) struct PluginDesk {
     host: Host,
     folder: PathBuf,
-    max_plugins: u32,
-    configured: BTreeMap<String, PluginOverrides>,
+    config: Config,
     remembered: Mutex<BTreeMap<String, Remembered>>,
     failed: Mutex<Vec<FailedPlugin>>,
     /// One change at a time: the limit and the plugin folder are looked at first and changed later.
@@ -91,8 +90,7 @@ impl PluginDesk {
         Self {
             host,
             folder,
-            max_plugins: config.plugins.max_plugins,
-            configured: config.plugin_settings.clone(),
+            config: config.clone(),
             remembered: Mutex::default(),
             failed: Mutex::default(),
             turn: tokio::sync::Mutex::new(()),
@@ -122,14 +120,16 @@ impl PluginDesk {
 
     async fn load(&self, request: PluginRequest) -> Result<Saved<PluginInfo>, OperateError> {
         let _turn = self.turn.lock().await;
-        if self.host.plugins().list().len() >= self.max_plugins as usize {
-            return Err(OperateError::TooManyPlugins(self.max_plugins));
+        let most = self.config.plugins.max_plugins;
+        if self.host.plugins().list().len() >= most as usize {
+            return Err(OperateError::TooManyPlugins(most));
         }
         // What the plugin calls itself is known when it was looked at; until then there is the name of its file.
         let by_file = self.configured_for(stem(request.file.as_deref()));
         let settings = |name: &str| self.configured_for(Some(name)).or(&by_file).or(&request.settings);
-        let named = |name: &str, _| settings(name).into();
-        let plugin = self.host.plugins().load_named(source(&request, &request.settings), named).await?;
+        let named = |name: &str, _| self.affordable(name, settings(name).into());
+        let before_named = by_file.clone().or(&request.settings);
+        let plugin = self.host.plugins().load_named(source(&request, &before_named), named).await?;
         let settings = settings(&plugin.name);
         let saved = self.settle(&plugin.name, request, settings).await?;
         Ok(Saved { value: plugin, saved })
@@ -140,7 +140,9 @@ impl PluginDesk {
         let before = self.remembered().get(name).cloned().unwrap_or_default();
         let configured = self.configured_for(Some(name)).or(&self.configured_for(stem(request.file.as_deref())));
         let settings = configured.or(&request.settings).or(&before.settings);
-        let report = self.host.plugins().upgrade(name, source(&request, &settings)).await?;
+        let source = source(&request, &settings);
+        self.affordable(name, source.settings.clone())?;
+        let report = self.host.plugins().upgrade(name, source).await?;
         let saved = self.settle(name, request, settings).await?;
         Ok(Saved { value: report, saved })
     }
@@ -152,9 +154,23 @@ impl PluginDesk {
         Ok(Unloaded { plugin, file: remembered.file.filter(|file| file.exists()) })
     }
 
+    /// Refuses settings with which the node could need more memory than it may.
+    fn affordable(&self, name: &str, settings: PluginSettings) -> Result<PluginSettings, PluginError> {
+        let budgets = |known: &Remembered| PluginSettings::from(known.settings.clone()).budgets;
+        let mut loaded: BTreeMap<_, _> =
+            self.remembered().iter().map(|(name, known)| (name.clone(), budgets(known))).collect();
+        loaded.insert(name.to_owned(), settings.budgets.clone());
+        match self.config.memory_bound_with(&loaded).exceeds(self.config.limits.memory_limit) {
+            None => Ok(settings),
+            Some(exceeded) => {
+                Err(PluginError::OverMemoryLimit { plugin: name.to_owned(), reason: exceeded.to_string() })
+            }
+        }
+    }
+
     /// What the configuration says counts more than what comes with a plugin: it is the operator's policy.
     fn configured_for(&self, name: Option<&str>) -> PluginOverrides {
-        name.and_then(|name| self.configured.get(name)).cloned().unwrap_or_default()
+        name.and_then(|name| self.config.plugin_settings.get(name)).cloned().unwrap_or_default()
     }
 
     /// Remembers what now runs and saves it when that was asked for.

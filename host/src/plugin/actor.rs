@@ -245,7 +245,10 @@ impl Actor {
 
     /// One turn and its commit. On a failure the instance is gone and nothing has left.
     pub(super) async fn turn(&mut self, mut batch: Batch, replay: bool) -> (Batch, Result<(), CallFailure>) {
-        let Some(instance) = self.instance.take() else { return (batch, Ok(())) };
+        let Some(mut instance) = self.instance.take() else { return (batch, Ok(())) };
+        if batch.items.iter().any(Item::tells_of_others) {
+            instance.state_mut().settled = false;
+        }
         let input = TurnInput {
             events: events::write(&batch, instance.state()),
             bodies: std::mem::take(&mut batch.bodies),

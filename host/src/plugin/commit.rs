@@ -17,17 +17,25 @@ use crate::protocol::{AskId, Handler, Outgoing, ProtocolId, ProtocolSpec};
 /// Protocols that are registered for a plugin.
 pub(super) type Registered = BTreeMap<ProtocolId, ProtocolSpec>;
 
-/// Commits the turn that ended ok.
+/// Commits the turn that ended ok. Of a strict plugin nothing leaves, and no timer is set, before its writes are on the
+/// disk; a relaxed one's is written soon after.
 ///
 /// # Errors
-/// When the store refused. Nothing has left then.
+/// When the store refused, or the disk of a strict plugin. Nothing has left then.
 pub(super) async fn commit(state: &mut InstanceState, registered: &mut Registered) -> Result<(), StoreError> {
     let writes = state.staged.writes.take();
     let commit = state.staged.take();
+    // A strict turn that changes nothing rests on what is on the disk already, unless it heard of what may not be.
+    let waits = state.durability == Durability::Strict && !(state.settled && writes.is_empty());
     // An answer to a command is told when the disk has it, so such a turn makes the disk hurry.
     let answers = commit.effects.iter().any(|effect| matches!(effect, Effect::Answer { .. }));
-    let durability = if answers { Durability::Strict } else { Durability::Relaxed };
+    let durability = if waits || answers { Durability::Strict } else { Durability::Relaxed };
     let ticket = state.home.namespace.commit(writes, durability).await?;
+    if waits {
+        // Dropped here, the turn is written and nothing of it has left, as after a crash.
+        ticket.clone().durable().await?;
+        state.settled = true;
+    }
     let home = state.home.clone();
     let mut leaving = Leaving::new(&home, registered, &ticket, &commit);
     let Commit { effects, lanes, keys } = commit;

@@ -1,5 +1,6 @@
 //! In which order a committed turn leaves.
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::peer::PeerId;
+use crate::plugin::CodeOrigin;
 use crate::plugin::calls::CallDesk;
 use crate::plugin::home::Services;
 use crate::plugin::info::{Counters, PluginInfo, PluginState};
@@ -83,7 +85,7 @@ fn home(network: Arc<Recorder>) -> Arc<Home> {
     let services = Services {
         network,
         runtime: Runtime::system().expect("randomness"),
-        policy,
+        policy: policy.clone(),
         signer: Arc::new(NoKey),
         store: Store::in_memory(&MemoryDisk::default()),
         desk: Arc::new(CallDesk::default()),
@@ -97,13 +99,16 @@ fn home(network: Arc<Recorder>) -> Arc<Home> {
         protocols: Vec::new(),
         revision: 1,
         grants: Vec::new(),
-        counters: Counters::default(),
+        durability: Durability::Relaxed,
         muted: Vec::new(),
         quarantine: None,
+        code: CodeOrigin { cached: false, micros: 0, bytes: 0 },
+        counters: Counters::default(),
+        budgets: BTreeMap::new(),
         last_error: None,
         last_crash: None,
     };
-    Arc::new(Home::new(services, mailbox, info))
+    Arc::new(Home::new(services, policy, mailbox, info))
 }
 
 fn message(staged: &mut Staged, peer: u8) {

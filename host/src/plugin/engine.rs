@@ -12,11 +12,12 @@ use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
 use wasmtime::{Config, Engine, Store, UpdateDeadline};
 
 use super::abi;
+use super::compiler::{Compiler, CompilerConfig};
 use super::instance::InstanceState;
 use super::limiter::{Limited, Limiter};
 use super::meter::{Meter, Metered};
 use super::ticker::Ticker;
-use super::{PluginError, PluginPolicy, Preemption};
+use super::{PluginError, PluginPolicy, Preemption, Signer};
 
 /// Deepest stack of a guest, in bytes. Recursion beyond it traps.
 const GUEST_STACK: usize = 512 << 10;
@@ -33,26 +34,43 @@ pub(super) type Call<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// See the module. One for all plugins of a node.
 pub(super) struct WasmEngine {
     engine: Engine,
+    compiler: Compiler,
     preemption: Preemption,
     ticker: Option<Ticker>,
     slow: Option<SlowRuntime>,
     linker: Linker<InstanceState>,
 }
 
+/// How the engine is set up: the same in every process that compiles for it.
+pub(super) fn configuration(preemption: Preemption) -> Config {
+    let mut config = Config::new();
+    config.concurrency_support(false).max_wasm_stack(GUEST_STACK).async_stack_size(FIBER_STACK);
+    let fuel = preemption == Preemption::Fuel;
+    config.epoch_interruption(!fuel).consume_fuel(fuel);
+    config
+}
+
 impl WasmEngine {
-    pub(super) fn new(preemption: Preemption) -> Result<Self, PluginError> {
+    pub(super) fn new(
+        preemption: Preemption,
+        mut compiler: CompilerConfig,
+        signer: &dyn Signer,
+    ) -> Result<Self, PluginError> {
         let failed = |reason: String| PluginError::Runtime { reason };
-        let mut config = Config::new();
-        config.concurrency_support(false).max_wasm_stack(GUEST_STACK).async_stack_size(FIBER_STACK);
-        config.epoch_interruption(preemption == Preemption::Epochs).consume_fuel(preemption == Preemption::Fuel);
-        let engine = Engine::new(&config).map_err(|error| failed(format!("{error:#}")))?;
+        let engine = Engine::new(&configuration(preemption)).map_err(|error| failed(format!("{error:#}")))?;
+        if preemption == Preemption::Fuel {
+            // Another process is not part of what can be repeated, and compiles for epochs.
+            compiler.program = None;
+        }
+        let compiler = Compiler::new(&engine, compiler, signer);
         let mut linker = Linker::new(&engine);
         abi::Plugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut InstanceState| state)
             .map_err(|error| failed(format!("{error:#}")))?;
-        let epochs = preemption == Preemption::Epochs;
-        let ticker = epochs.then(|| Ticker::start(&engine)).transpose().map_err(|error| failed(error.to_string()))?;
-        let slow = epochs.then(SlowRuntime::start).transpose().map_err(|error| failed(error.to_string()))?;
-        Ok(Self { engine, preemption, ticker, slow, linker })
+        let ticks = (preemption != Preemption::Fuel).then(|| Ticker::start(&engine));
+        let ticker = ticks.transpose().map_err(|error| failed(error.to_string()))?;
+        let slow = (preemption == Preemption::Epochs).then(SlowRuntime::start);
+        let slow = slow.transpose().map_err(|error| failed(error.to_string()))?;
+        Ok(Self { engine, compiler, preemption, ticker, slow, linker })
     }
 
     /// Whether nothing may be left to other threads, because a run must be repeatable.
@@ -60,10 +78,9 @@ impl WasmEngine {
         self.preemption == Preemption::Fuel
     }
 
-    /// Compiles a component. Blocks for as long as that takes.
-    pub(super) fn compile(&self, file: &str, component: &[u8]) -> Result<Component, PluginError> {
-        Component::from_binary(&self.engine, component)
-            .map_err(|error| PluginError::Malformed { file: file.to_owned(), reason: format!("{error:#}") })
+    /// Makes code of files.
+    pub(super) fn compiler(&self) -> &Compiler {
+        &self.compiler
     }
 
     /// Joins a component with the real imports.
@@ -82,7 +99,7 @@ impl WasmEngine {
     pub(super) fn store<T: Limited + Send + 'static>(&self, data: T, meter: &Arc<Meter>) -> Store<T> {
         let mut store = Store::new(&self.engine, data);
         store.limiter(|data| data.limiter());
-        if self.preemption == Preemption::Epochs {
+        if self.preemption != Preemption::Fuel {
             let meter = meter.clone();
             store.epoch_deadline_callback(move |_| {
                 meter.check()?;
@@ -102,7 +119,7 @@ impl WasmEngine {
     ) -> wasmtime::Result<()> {
         meter.begin(budget);
         match self.preemption {
-            Preemption::Epochs => store.set_epoch_deadline(1),
+            Preemption::Epochs | Preemption::EpochsInPlace => store.set_epoch_deadline(1),
             Preemption::Fuel => {
                 let fuel = budget.as_secs_f64() * policy.fuel_per_second as f64;
                 store.set_fuel(fuel as u64)?;
@@ -116,8 +133,9 @@ impl WasmEngine {
     ///
     /// None when the runtime went away under it.
     pub(super) async fn run<T: Send + 'static>(&self, mut call: Call<T>, meter: &Arc<Meter>) -> Option<T> {
-        let (Some(ticker), Some(slow)) = (&self.ticker, &self.slow) else { return Some(call.await) };
+        let Some(ticker) = &self.ticker else { return Some(call.await) };
         let _running = ticker.running();
+        let Some(slow) = &self.slow else { return Some(Metered::new(call, meter.clone()).await) };
         let first = std::future::poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await;
         match first {
             Poll::Ready(outcome) => Some(outcome),

@@ -69,6 +69,37 @@ pub enum PluginError {
         /// The limit in bytes.
         limit: usize,
     },
+    /// It is compiled code, of this engine or of another one.
+    #[error(
+        "{file} is compiled code. A node compiles plugins itself and never runs code that somebody else compiled, \
+             because nobody can look at what it does: give the .wasm file that it was made from"
+    )]
+    Precompiled {
+        /// The file as it was named.
+        file: String,
+    },
+    /// Made so that compiling it would take too much, whatever its size.
+    #[error("{file} has {found} {what}; a plugin may have {limit}. Split what it does into smaller pieces")]
+    TooComplex {
+        /// The file as it was named.
+        file: String,
+        /// What there is too much of.
+        what: &'static str,
+        /// How much was found, or counted before the rest was looked at.
+        found: u64,
+        /// How much there may be.
+        limit: u64,
+    },
+    /// Compiling it took more than it may.
+    #[error("compiling {file} needs more than {limit}; raise {key} in weir.toml if it is meant to be that large")]
+    CompileLimit {
+        /// The file as it was named.
+        file: String,
+        /// The limit, with its unit.
+        limit: String,
+        /// The key that sets it.
+        key: &'static str,
+    },
     /// `describe` failed or its manifest breaks a rule.
     #[error("the manifest of {file} is refused: {reason}")]
     Manifest {
@@ -95,6 +126,14 @@ pub enum PluginError {
         missing: Vec<String>,
         /// All it asks for: what the line must say.
         all: Vec<String>,
+    },
+    /// With what it may use, the node could need more memory than it may.
+    #[error("plugin {plugin} is not loaded with these budgets: {reason}")]
+    OverMemoryLimit {
+        /// The plugin.
+        plugin: String,
+        /// How much, of what, and what to change.
+        reason: String,
     },
     /// A plugin of this name runs.
     #[error(
@@ -212,8 +251,12 @@ impl PluginError {
             Self::OtherVersion { .. } => "other-abi-version",
             Self::Unlinkable { .. } => "unlinkable",
             Self::TooLarge { .. } => "file-too-large",
+            Self::Precompiled { .. } => "compiled-code",
+            Self::TooComplex { .. } => "too-complex",
+            Self::CompileLimit { .. } => "compile-limit",
             Self::Manifest { .. } => "bad-manifest",
             Self::MissingGrant { .. } => "missing-grant",
+            Self::OverMemoryLimit { .. } => "over-memory-limit",
             Self::NameTaken { .. } => "name-taken",
             Self::NameMismatch { .. } => "name-mismatch",
             Self::Protocol { .. } => "protocol-refused",
@@ -241,6 +284,12 @@ impl PluginError {
             Self::OtherVersion { served, .. } => format!("build it with an SDK of version {served}"),
             Self::Unlinkable { .. } => "build it without WASI, for target wasm32-unknown-unknown".into(),
             Self::TooLarge { .. } => "strip it: `strip = true` in the release profile".into(),
+            Self::Precompiled { .. } => "give the .wasm file it was compiled from".into(),
+            Self::TooComplex { .. } => "split what the plugin does, or leave out what it does not use".into(),
+            Self::CompileLimit { .. } => {
+                "give it a higher limit in [plugins] of weir.toml if you trust the file".into()
+            }
+            Self::OverMemoryLimit { .. } => "lower its budgets or raise limits.memory_limit in weir.toml".into(),
             Self::Manifest { .. } => "mend the manifest in the plugin's source and build it again".into(),
             Self::MissingGrant { settings, all, .. } => {
                 format!("add grants = [{}] to [plugins.{}] in weir.toml", quoted(all, ", "), key(settings))

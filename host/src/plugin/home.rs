@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::calls::CallDesk;
 use super::info::{Counters, PluginInfo};
 use super::ledger::Ledger;
+use super::log_budget::LogBudget;
 use super::mailbox::Mailbox;
 use super::metrics::{Metric, MetricBoard};
 use super::poison::{Letters, Muting};
@@ -22,6 +23,7 @@ use crate::runtime::Runtime;
 pub(super) struct Services {
     pub(super) network: Arc<dyn Network>,
     pub(super) runtime: Runtime,
+    /// The budgets of a plugin for which nothing else was set; [`Home::policy`] has those of one plugin.
     pub(super) policy: Arc<PluginPolicy>,
     pub(super) signer: Arc<dyn Signer>,
     pub(super) store: Store,
@@ -41,6 +43,8 @@ pub(super) struct Home {
     pub(super) letters: Letters,
     ledger: Mutex<Ledger>,
     muting: Mutex<Muting<Instant>>,
+    policy: Mutex<Arc<PluginPolicy>>,
+    log_budget: Mutex<LogBudget<Instant>>,
     metrics: MetricBoard,
     info: Mutex<PluginInfo>,
 }
@@ -55,6 +59,7 @@ pub(super) struct Counts {
     pub(super) dropped: AtomicU64,
     pub(super) reports: AtomicU64,
     pub(super) log_lines_dropped: AtomicU64,
+    pub(super) slow_turns: AtomicU64,
     pub(super) memory: AtomicU64,
     pub(super) restarts: AtomicU64,
     pub(super) replays: AtomicU64,
@@ -69,12 +74,14 @@ pub(super) fn add(counter: &AtomicU64, by: u64) {
 }
 
 impl Home {
-    pub(super) fn new(services: Services, mailbox: Arc<Mailbox>, info: PluginInfo) -> Self {
+    pub(super) fn new(services: Services, policy: Arc<PluginPolicy>, mailbox: Arc<Mailbox>, info: PluginInfo) -> Self {
         Self {
             namespace: services.store.namespace(&info.name),
-            metrics: MetricBoard::new(services.policy.metrics),
             letters: Letters::new(&services.store, &info.name),
-            muting: Mutex::new(Muting::new(services.policy.mute)),
+            muting: Mutex::new(Muting::new(policy.mute)),
+            metrics: MetricBoard::new(policy.metrics),
+            policy: Mutex::new(policy),
+            log_budget: Mutex::default(),
             name: info.name.clone(),
             counts: Counts::default(),
             ledger: Mutex::default(),
@@ -96,8 +103,20 @@ impl Home {
         self.services.network.as_ref()
     }
 
-    pub(super) fn policy(&self) -> &PluginPolicy {
-        &self.services.policy
+    /// The plugin's own budgets, as its running revision was loaded with them.
+    pub(super) fn policy(&self) -> Arc<PluginPolicy> {
+        self.policy.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The budgets of the revision that runs from now on.
+    pub(super) fn set_policy(&self, policy: &Arc<PluginPolicy>) {
+        self.mailbox.set_bounds(policy);
+        self.metrics.set_most(policy.metrics);
+        self.policy.lock().unwrap_or_else(PoisonError::into_inner).clone_from(policy);
+    }
+
+    pub(super) fn log_budget(&self) -> MutexGuard<'_, LogBudget<Instant>> {
+        self.log_budget.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn metrics(&self) -> &MetricBoard {
@@ -130,10 +149,12 @@ impl Home {
             dead_letters: self.letters.count(),
             reports: read(&self.counts.reports),
             log_lines_dropped: read(&self.counts.log_lines_dropped),
+            slow_turns: read(&self.counts.slow_turns),
             memory_bytes: read(&self.counts.memory),
             store_bytes: self.namespace.used(),
         };
         info.muted = self.mutes();
+        info.budgets = self.usage(info.counters.memory_bytes);
         info
     }
 }

@@ -1,11 +1,15 @@
 //! A plugin as an operator sees it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
 
+use super::compiler::CodeOrigin;
 use super::crash::CrashReport;
+use super::store::Durability;
 use super::supervision::Quarantine;
+use super::usage::BudgetUse;
 use crate::peer::PeerId;
 use crate::protocol::ProtocolId;
 
@@ -42,7 +46,7 @@ pub struct Counters {
     pub purged: u64,
     /// Verdicts on peers.
     pub reports: u64,
-    /// Log lines beyond the limit of a turn.
+    /// Log lines beyond what it may log in a second.
     pub log_lines_dropped: u64,
     /// How often it was started again after a crash.
     pub restarts: u64,
@@ -54,7 +58,9 @@ pub struct Counters {
     pub turned_away: u64,
     /// Dead letters that are kept.
     pub dead_letters: u64,
-    /// Linear memory of the instance, in bytes.
+    /// Calls into it that took longer than a tick and were moved away from the network's threads.
+    pub slow_turns: u64,
+    /// Memories and tables of the instance, in bytes.
     pub memory_bytes: u64,
     /// Keys and values in the store, in bytes.
     pub store_bytes: u64,
@@ -77,12 +83,18 @@ pub struct PluginInfo {
     pub revision: u64,
     /// What it was granted beyond the defaults.
     pub grants: Vec<String>,
-    /// What it did.
-    pub counters: Counters,
+    /// When what its turns stage may leave.
+    pub durability: Durability,
     /// Peers of which it takes nothing for a while.
     pub muted: Vec<MutedPeer>,
     /// While it is quarantined: why, and until when.
     pub quarantine: Option<Quarantine>,
+    /// Where the code of the running revision came from.
+    pub code: CodeOrigin,
+    /// What it did.
+    pub counters: Counters,
+    /// What it uses of its budgets, by the names that the budgets have in the configuration.
+    pub budgets: BTreeMap<&'static str, BudgetUse>,
     /// The last crash in a sentence.
     pub last_error: Option<String>,
     /// The last crash in parts.

@@ -17,6 +17,9 @@ pub(super) fn component<'a>(file: &str, bytes: &'a [u8], limit: usize) -> Result
     if bytes.len() > limit {
         return Err(PluginError::TooLarge { file: file.to_owned(), size: bytes.len(), limit });
     }
+    if wasmtime::Engine::detect_precompiled(bytes).is_some() {
+        return Err(PluginError::Precompiled { file: file.to_owned() });
+    }
     if !bytes.starts_with(b"\0asm") {
         return Err(PluginError::NotWasm { file: file.to_owned(), found: describe_bytes(bytes) });
     }
@@ -113,9 +116,7 @@ fn describe_bytes(bytes: &[u8]) -> String {
                 text.lines().find(|line| !line.trim().is_empty()).unwrap_or("").chars().take(40).collect();
             format!("it is a text file that begins with `{line}`")
         }
-        None if bytes.starts_with(b"\x7fELF") => {
-            "it is a compiled program or compiled code of another engine".to_owned()
-        }
+        None if bytes.starts_with(b"\x7fELF") => "it is a compiled program".to_owned(),
         None => "it does not begin with the bytes of a WebAssembly file".to_owned(),
     }
 }

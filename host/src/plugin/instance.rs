@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use wasmtime::{Store, Trap, WasmBacktrace};
 
+use super::PluginPolicy;
 use super::abi::{self, types};
 use super::crash::{CallFailure, CrashKind, PanicNote};
 use super::engine::WasmEngine;
@@ -14,7 +15,7 @@ use super::home::{Home, add};
 use super::limiter::{Limited, Limiter};
 use super::meter::{Meter, TimedOut};
 use super::revision::Revision;
-use super::store::{Namespace, StagedWrites, StoreLimits};
+use super::store::{Durability, Namespace, StagedWrites, StoreLimits};
 use super::turn::Staged;
 use crate::protocol::{ProtocolId, ProtocolSpec};
 
@@ -24,6 +25,8 @@ const MAX_FRAMES: usize = 16;
 /// What the imports work on.
 pub(super) struct InstanceState {
     pub(super) home: Arc<Home>,
+    /// The budgets of the revision, which during an upgrade are not those of the plugin yet.
+    pub(super) policy: Arc<PluginPolicy>,
     pub(super) grants: Grants,
     /// By key, as of the last commit.
     pub(super) protocols: BTreeMap<u32, ProtocolSpec>,
@@ -31,9 +34,12 @@ pub(super) struct InstanceState {
     /// Milliseconds since the Unix epoch, the same for the whole turn.
     pub(super) now: u64,
     pub(super) panic: Option<PanicNote>,
-    pub(super) log_lines: u32,
     /// Tags the log lines of a turn that is run again.
     pub(super) replay: bool,
+    /// When what a turn stages may leave.
+    pub(super) durability: Durability,
+    /// All that the turn rests on is on the disk: of the plugin's own turns, and of others' that it heard of.
+    pub(super) settled: bool,
     /// A trial beside the running instance: nothing it does counts, or is seen.
     pub(super) aside: bool,
     limiter: Limiter,
@@ -106,11 +112,13 @@ impl Instance {
         revision: &Arc<Revision>,
         now: u64,
     ) -> Result<Self, CallFailure> {
-        let policy = home.policy();
+        let policy = &*revision.policy;
         let meter = Arc::new(Meter::default());
         let mut store = engine.store(state(home, revision, now), &meter);
-        let budget = policy.start_time;
-        engine.refill(&mut store, &meter, budget, policy).map_err(|e| failure(Failed::Call(e), None, None))?;
+        store.set_hostcall_fuel(policy.host_call);
+        engine
+            .refill(&mut store, &meter, policy.start_time, policy)
+            .map_err(|e| failure(Failed::Call(e), None, None))?;
         let (of_call, of_instance, revision) = (engine.clone(), meter.clone(), revision.clone());
         let call = async move {
             let made = revision.pre.instantiate_async(&mut store).await;
@@ -134,7 +142,7 @@ impl Instance {
 
     /// Calls `start`. What it staged waits in the state.
     pub(super) async fn start(self, init: abi::Init) -> Outcome<()> {
-        let budget = self.state().home.policy().start_time;
+        let budget = self.state().policy.start_time;
         self.call(budget, move |store, plugin| {
             Box::pin(async move { plugin.weir_plugin_handler().call_start(store, &init).await })
         })
@@ -144,9 +152,9 @@ impl Instance {
     /// Calls `handle`. What it staged waits in the state. The batch comes back to be replayed or used again.
     pub(super) async fn handle(mut self, input: TurnInput) -> (Outcome<()>, Vec<types::Event>, Vec<u8>) {
         let TurnInput { events, bodies, now, replay, part } = input;
-        let budget = self.state().home.policy().turn_time / if part { TIME_OF_A_PART } else { 1 };
+        let budget = self.state().policy.turn_time / if part { TIME_OF_A_PART } else { 1 };
         let state = self.store.data_mut();
-        (state.now, state.replay, state.log_lines) = (now, replay, 0);
+        (state.now, state.replay) = (now, replay);
         let shared = Arc::new((events, bodies));
         let of_call = shared.clone();
         let outcome = self
@@ -159,8 +167,11 @@ impl Instance {
     }
 
     /// Calls `snapshot`. It may stage nothing; what it staged is forgotten.
-    pub(super) async fn snapshot(self) -> Outcome<Vec<u8>> {
-        let budget = self.state().home.policy().turn_time;
+    pub(super) async fn snapshot(mut self) -> Outcome<Vec<u8>> {
+        let policy = self.state().policy.clone();
+        let budget = policy.turn_time;
+        // One byte more than may be carried over, so that what is larger is told by its size.
+        self.store.set_hostcall_fuel(policy.host_call.max(policy.snapshot.saturating_add(1)));
         let (mut instance, outcome) = self
             .call(budget, |store, plugin| {
                 Box::pin(async move { plugin.weir_plugin_handler().call_snapshot(store).await })
@@ -168,6 +179,7 @@ impl Instance {
             .await;
         if let Some(instance) = &mut instance {
             instance.state_mut().staged.keep(0);
+            instance.store.set_hostcall_fuel(policy.host_call);
         }
         (instance, outcome)
     }
@@ -177,9 +189,9 @@ impl Instance {
         budget: Duration,
         call: impl for<'a> FnOnce(&'a mut Store<InstanceState>, &'a abi::Plugin) -> GuestCall<'a, T> + Send + 'static,
     ) -> Outcome<T> {
-        let (home, aside) = (self.state().home.clone(), self.state().aside);
+        let (home, policy, aside) = (self.state().home.clone(), self.state().policy.clone(), self.state().aside);
         let (engine, meter) = (self.engine.clone(), self.meter.clone());
-        if let Err(error) = engine.refill(&mut self.store, &meter, budget, home.policy()) {
+        if let Err(error) = engine.refill(&mut self.store, &meter, budget, &policy) {
             return (Some(self), Err(failure(Failed::Call(error), None, None)));
         }
         let run = async move {
@@ -200,6 +212,9 @@ impl Instance {
             let used = instance.state().limiter.used_memory() as u64;
             home.counts.memory.store(used, std::sync::atomic::Ordering::Relaxed);
         }
+        if meter.was_slow() {
+            add(&home.counts.slow_turns, 1);
+        }
         if outcome.is_err() && !aside {
             add(&home.counts.crashes, 1);
         }
@@ -211,12 +226,12 @@ impl Instance {
 type GuestCall<'a, T> = std::pin::Pin<Box<dyn Future<Output = wasmtime::Result<Result<T, String>>> + Send + 'a>>;
 
 fn state(home: &Arc<Home>, revision: &Revision, now: u64) -> InstanceState {
-    let policy = home.policy();
+    let policy = &revision.policy;
     let limits = StoreLimits {
         max_key: policy.store_key as usize,
         max_value: policy.store_value as usize,
         quota: policy.store_bytes,
-        ..StoreLimits::default()
+        max_turn: policy.turn_writes,
     };
     let writes = StagedWrites::new(home.namespace.clone(), limits);
     InstanceState {
@@ -225,10 +240,12 @@ fn state(home: &Arc<Home>, revision: &Revision, now: u64) -> InstanceState {
         staged: Staged::new(policy.turn_effects, policy.turn_bytes, writes),
         now,
         panic: None,
-        log_lines: 0,
         replay: false,
+        durability: revision.durability,
+        settled: false,
         aside: false,
         limiter: Limiter::new(policy),
+        policy: policy.clone(),
         home: home.clone(),
     }
 }

@@ -102,7 +102,7 @@ pub(super) fn check_protocol(raw: &abi::types::Protocol) -> Result<KeyedProtocol
 }
 
 /// Lowercase words of letters and digits with one `-` between them.
-fn check_name(name: &str) -> Result<(), String> {
+pub(super) fn check_name(name: &str) -> Result<(), String> {
     let word = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     let begins = name.starts_with(|c: char| c.is_ascii_lowercase());
     if name.len() <= MAX_NAME && begins && name.split('-').all(word) {

@@ -28,6 +28,11 @@ impl Meter {
         self.budget.store(u64::try_from(budget.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
+    /// Whether the last call was moved to threads of its own: only there is its time taken.
+    pub(super) fn was_slow(&self) -> bool {
+        self.used.load(Ordering::Relaxed) > 0
+    }
+
     /// Looked at every tick.
     pub(super) fn check(&self) -> Result<(), TimedOut> {
         let budget = self.budget.load(Ordering::Relaxed);

@@ -1,6 +1,7 @@
 //! The numbers a plugin shows: bounded in count and length.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
@@ -21,20 +22,20 @@ pub enum Metric {
 /// The metrics of one plugin.
 #[derive(Debug)]
 pub(super) struct MetricBoard {
-    most: usize,
+    most: AtomicUsize,
     all: Mutex<BTreeMap<String, Metric>>,
 }
 
 impl MetricBoard {
     pub(super) fn new(most: usize) -> Self {
-        Self { most, all: Mutex::default() }
+        Self { most: AtomicUsize::new(most), all: Mutex::default() }
     }
 
     fn update(&self, name: &str, change: impl FnOnce(Option<Metric>) -> Metric) {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(metric) = all.get_mut(name) {
             *metric = change(Some(*metric));
-        } else if all.len() < self.most && !name.is_empty() && name.len() <= MAX_NAME {
+        } else if all.len() < self.most.load(Ordering::Relaxed) && !name.is_empty() && name.len() <= MAX_NAME {
             all.insert(name.to_owned(), change(None));
         }
     }
@@ -48,6 +49,15 @@ impl MetricBoard {
 
     pub(super) fn gauge(&self, name: &str, value: f64) {
         self.update(name, |_| Metric::Gauge(value));
+    }
+
+    /// Names beyond a smaller number stay as they are.
+    pub(super) fn set_most(&self, most: usize) {
+        self.most.store(most, Ordering::Relaxed);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     pub(super) fn all(&self) -> BTreeMap<String, Metric> {

@@ -10,8 +10,11 @@
 
 mod abi;
 mod actor;
+mod budgets;
+mod cache;
 mod calls;
 mod commit;
+mod compiler;
 mod cpu;
 mod crash;
 mod digest;
@@ -26,6 +29,7 @@ mod inspect;
 mod instance;
 mod ledger;
 mod limiter;
+mod log_budget;
 mod mailbox;
 mod manifest;
 mod meter;
@@ -42,9 +46,13 @@ mod ticker;
 mod timers;
 mod turn;
 mod upgrade;
+mod usage;
 
 pub mod store;
 
+pub use self::budgets::PluginBudgets;
+pub use self::cache::CacheConfig;
+pub use self::compiler::{CodeOrigin, CompileRefused, CompilerConfig, compile_program};
 pub use self::crash::{CallFailure, CrashKind, CrashReport, PanicNote};
 pub use self::error::{CallError, PluginError};
 pub use self::grants::Grants;
@@ -56,6 +64,7 @@ pub use self::poison::{DeadLetter, LetterEvent, MutePolicy};
 pub use self::policy::{PluginPolicy, Preemption};
 pub use self::revision::{PluginSettings, PluginSource};
 pub use self::supervision::{CrashCause, Quarantine, SupervisionPolicy};
+pub use self::usage::{BudgetUnit, BudgetUse};
 
 /// Signs with the node's key.
 pub trait Signer: Send + Sync + 'static {

@@ -20,7 +20,7 @@ use super::mailbox::{Caller, Mailbox};
 use super::metrics::Metric;
 use super::revision::{PluginSettings, PluginSource, Revision};
 use super::store::Store;
-use super::{CallError, PluginError, PluginPolicy, Preemption, Signer, abi};
+use super::{CallError, CompilerConfig, PluginError, PluginPolicy, Preemption, Signer, abi};
 use crate::protocol::Network;
 use crate::runtime::Runtime;
 use crate::wire::Failure;
@@ -45,6 +45,8 @@ pub struct PluginsConfig {
     pub preemption: Preemption,
     /// The node's key.
     pub signer: Arc<dyn Signer>,
+    /// How files become code.
+    pub compiler: CompilerConfig,
 }
 
 struct Running {
@@ -82,7 +84,7 @@ impl Plugins {
             desk: Arc::default(),
             started: Instant::now(),
         };
-        let engine = Arc::new(WasmEngine::new(config.preemption)?);
+        let engine = Arc::new(WasmEngine::new(config.preemption, config.compiler, &*services.signer)?);
         let (running, lifecycle) = (Mutex::default(), tokio::sync::Mutex::default());
         Ok(Self(Arc::new(Inner { engine, services, revisions: AtomicU64::new(0), running, lifecycle })))
     }
@@ -98,7 +100,7 @@ impl Plugins {
     async fn prepare(
         &self,
         source: PluginSource,
-        named: impl FnOnce(&str, PluginSettings) -> PluginSettings,
+        named: impl FnOnce(&str, PluginSettings) -> Result<PluginSettings, PluginError>,
     ) -> Result<Arc<Revision>, PluginError> {
         let number = self.0.revisions.fetch_add(1, Ordering::Relaxed) + 1;
         Revision::prepare(&self.0.engine, &self.0.services.policy, source, named, number).await.map(Arc::new)
@@ -109,18 +111,18 @@ impl Plugins {
     /// # Errors
     /// Why it is not loaded. Nothing has changed then.
     pub async fn load(&self, source: PluginSource) -> Result<PluginInfo, PluginError> {
-        self.load_named(source, |_, settings| settings).await
+        self.load_named(source, |_, settings| Ok(settings)).await
     }
 
     /// [`Plugins::load`] with settings that depend on what the plugin calls itself: `named` is given that name and the
-    /// settings of the source, and returns those that count.
+    /// settings of the source, and returns those that count, or why there are none.
     ///
     /// # Errors
     /// As for [`Plugins::load`].
     pub async fn load_named(
         &self,
         source: PluginSource,
-        named: impl FnOnce(&str, PluginSettings) -> PluginSettings,
+        named: impl FnOnce(&str, PluginSettings) -> Result<PluginSettings, PluginError>,
     ) -> Result<PluginInfo, PluginError> {
         let revision = self.prepare(source, named).await?;
         let _alone = self.0.lifecycle.lock().await;
@@ -128,8 +130,9 @@ impl Plugins {
         if self.running().contains_key(&name) {
             return Err(PluginError::NameTaken { plugin: name });
         }
-        let mailbox = Arc::new(Mailbox::new(&self.0.services.policy));
-        let home = Arc::new(Home::new(self.0.services.clone(), mailbox.clone(), new_info(&revision)));
+        let mailbox = Arc::new(Mailbox::new(&revision.policy));
+        let services = self.0.services.clone();
+        let home = Arc::new(Home::new(services, revision.policy.clone(), mailbox.clone(), new_info(&revision)));
         let unreadable =
             |error: super::records::RecordError| PluginError::Store { plugin: name.clone(), reason: error.to_string() };
         home.letters.open().await.map_err(unreadable)?;
@@ -181,7 +184,7 @@ impl Plugins {
     /// Why not. The old revision goes on then with nothing lost.
     pub async fn upgrade(&self, name: &str, source: PluginSource) -> Result<UpgradeReport, PluginError> {
         self.find(name)?;
-        let revision = self.prepare(source, |_, settings| settings).await?;
+        let revision = self.prepare(source, |_, settings| Ok(settings)).await?;
         let _alone = self.0.lifecycle.lock().await;
         let (home, control, running) = self.find(name)?;
         check_successor(name, &revision, running)?;
@@ -200,13 +203,19 @@ impl Plugins {
         Ok(UpgradeReport { plugin: info, from_version, pause, snapshot_bytes, snapshot_skipped })
     }
 
-    /// Gives the plugin its last turn, unregisters it and forgets it: what it was at the end. Its store stays.
+    /// Gives the plugin its last turn, unregisters it and forgets it, its quarantine too: what it was at the end. Its
+    /// store and its dead letters stay.
     ///
     /// # Errors
     /// When no plugin has the name.
     pub async fn unload(&self, name: &str) -> Result<PluginInfo, PluginError> {
         let _alone = self.0.lifecycle.lock().await;
-        self.stop(name, Instant::now() + UNLOAD_TIME).await
+        let info = self.stop(name, Instant::now() + UNLOAD_TIME).await?;
+        // Who ends a plugin and loads it again wants it to run.
+        if let Err(error) = super::supervision::Quarantines::new(self.store()).forget(name).await {
+            tracing::error!(target: "weir::plugin", plugin = name, %error, "the quarantine is not forgotten");
+        }
+        Ok(info)
     }
 
     async fn stop(&self, name: &str, deadline: Instant) -> Result<PluginInfo, PluginError> {
@@ -313,9 +322,12 @@ fn new_info(revision: &Revision) -> PluginInfo {
         protocols: Vec::new(),
         revision: revision.number,
         grants: Vec::new(),
-        counters: Counters::default(),
+        durability: revision.durability,
         muted: Vec::new(),
         quarantine: None,
+        code: revision.code,
+        counters: Counters::default(),
+        budgets: BTreeMap::new(),
         last_error: None,
         last_crash: None,
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::poison::MutePolicy;
+use super::store::Durability;
 use super::supervision::SupervisionPolicy;
 
 /// How running code is stopped when it takes too long.
@@ -13,11 +14,16 @@ pub enum Preemption {
     /// A ticker thread; the budget is CPU time. What a real node uses.
     #[default]
     Epochs,
+    /// The same, but a call that takes long is not moved away from the network's threads. For measuring what moving it
+    /// is good for.
+    EpochsInPlace,
     /// Counted instructions; runs are identical. What a simulation uses.
     Fuel,
 }
 
-/// The budgets of every plugin. All of them are checked by the host, none is left to the guest.
+/// The budgets of a plugin. All of them are checked by the host, none is left to the guest.
+///
+/// A node has one for all plugins; [`super::PluginBudgets`] changes it for one of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PluginPolicy {
@@ -27,7 +33,7 @@ pub struct PluginPolicy {
     pub start_time: Duration,
     /// Instructions in place of a second of CPU time, when [`Preemption::Fuel`] is used.
     pub fuel_per_second: u64,
-    /// Linear memory of one instance, in bytes.
+    /// All memories and tables of one instance together, in bytes.
     pub memory: u64,
     /// Elements of all tables of one instance together; a large Python component has about 20,000.
     pub table_elements: usize,
@@ -47,6 +53,9 @@ pub struct PluginPolicy {
     pub turn_effects: u32,
     /// Bytes one turn may stage; lanes keep at least as much between their soft and their hard limit.
     pub turn_bytes: u32,
+    /// Bytes of memory that the writes of one turn may take; each counts its key, its value and 128 bytes. Four times
+    /// the largest value.
+    pub turn_writes: usize,
     /// Asks and calls open at once.
     pub open_asks: u32,
     /// Longest key of the store, in bytes.
@@ -55,6 +64,10 @@ pub struct PluginPolicy {
     pub store_value: u32,
     /// Keys and values of the store together, in bytes.
     pub store_bytes: u64,
+    /// When what a turn sends, asks, answers and calls may leave: at once, or when its writes are on the disk. Relaxed,
+    /// because it is a hundred times faster and what a crash loses is 50 ms of turns, never a part of one; protocols
+    /// that must not forget what they told a peer are made strict by the operator.
+    pub durability: Durability,
     /// Timers set at once.
     pub timers: u32,
     /// Largest snapshot that is carried over an upgrade, in bytes. A larger one is left out; the store is the truth.
@@ -73,8 +86,12 @@ pub struct PluginPolicy {
     pub dead_letters: usize,
     /// Bytes of their bodies; the oldest go. Four of the largest messages.
     pub dead_letter_bytes: u64,
-    /// Lines one turn may log; the rest is counted.
+    /// Lines a plugin may log in a second; as many may come at once after a silence, the rest is counted. 256 is more
+    /// than a person reads, and a plugin that logs that much all day writes a gigabyte.
     pub log_lines: u32,
+    /// Bytes that one call of an import, or one result, may make the host allocate before it can refuse. The largest
+    /// message and a list of a thousand peers are a quarter of the default.
+    pub host_call: usize,
     /// Names of metrics a plugin may use.
     pub metrics: usize,
 }
@@ -95,10 +112,12 @@ impl Default for PluginPolicy {
             message: crate::wire::DEFAULT_MAX_MESSAGE,
             turn_effects: 4_096,
             turn_bytes: 1 << 20,
+            turn_writes: 4 << 20,
             open_asks: 1_024,
             store_key: 1_024,
             store_value: 1 << 20,
             store_bytes: 256 << 20,
+            durability: Durability::Relaxed,
             timers: 4_096,
             snapshot: 16 << 20,
             protocols: 64,
@@ -109,6 +128,7 @@ impl Default for PluginPolicy {
             dead_letters: 256,
             dead_letter_bytes: 4 << 20,
             log_lines: 256,
+            host_call: 4 << 20,
             metrics: 256,
         }
     }
@@ -119,5 +139,13 @@ impl PluginPolicy {
     /// and what it makes of it have room.
     pub(super) fn batch_limit(&self) -> usize {
         self.batch_bytes.min(usize::try_from(self.memory / 8).unwrap_or(usize::MAX)).max(1)
+    }
+
+    /// The most that the node holds for one turn of the plugin outside of its memory, in bytes: the batch, or one larger
+    /// message; what a call of an import carries; and what is staged, as effects and as writes.
+    pub fn turn_memory(&self) -> u64 {
+        let batch = self.batch_limit().max(self.message as usize) as u64;
+        let staged = u64::from(self.turn_bytes).saturating_add(self.turn_writes as u64);
+        batch.saturating_add(self.host_call as u64).saturating_add(staged)
     }
 }

@@ -10,9 +10,10 @@ use super::engine::WasmEngine;
 use super::grants::{GrantError, Grants};
 use super::instance::{Failed, failure};
 use super::limiter::Limiter;
-use super::manifest::Manifest;
+use super::manifest::{Manifest, check_name};
 use super::meter::Meter;
-use super::{PluginError, PluginPolicy, abi, inspect};
+use super::store::Durability;
+use super::{CodeOrigin, PluginBudgets, PluginError, PluginPolicy, abi};
 
 /// The operator's part of a plugin.
 #[derive(Debug, Clone, Default)]
@@ -21,6 +22,10 @@ pub struct PluginSettings {
     pub config: serde_json::Value,
     /// Capabilities it may have if it asks for them.
     pub grants: Vec<String>,
+    /// When its turns' effects may leave; what [`PluginPolicy::durability`] says when nothing is said.
+    pub durability: Option<Durability>,
+    /// What it may use, where that is not what all plugins may.
+    pub budgets: PluginBudgets,
 }
 
 /// A file to load.
@@ -48,8 +53,14 @@ pub(super) struct Revision {
     pub(super) digest: String,
     pub(super) manifest: Manifest,
     pub(super) grants: Grants,
+    /// Where its code came from.
+    pub(super) code: CodeOrigin,
+    /// What it may use.
+    pub(super) policy: Arc<PluginPolicy>,
     /// The plugin's configuration as JSON text.
     pub(super) config: String,
+    /// When what its turns stage may leave.
+    pub(super) durability: Durability,
     pub(super) pre: abi::PluginPre<super::instance::InstanceState>,
 }
 
@@ -57,19 +68,22 @@ impl Revision {
     /// Does everything that can be done beside the running node. Compiles on a thread for blocking work.
     pub(super) async fn prepare(
         engine: &Arc<WasmEngine>,
-        policy: &Arc<PluginPolicy>,
+        node: &Arc<PluginPolicy>,
         source: PluginSource,
-        named: impl FnOnce(&str, PluginSettings) -> PluginSettings,
+        named: impl FnOnce(&str, PluginSettings) -> Result<PluginSettings, PluginError>,
         number: u64,
     ) -> Result<Self, PluginError> {
         let file = source.file();
         let (settings, path) = (source.settings.clone(), source.path.clone());
         let digest = super::digest::sha256(&source.bytes);
-        let component = compile(engine, policy, source).await?;
-        let raw = describe(engine, policy, &file, &component).await?;
+        let (component, code) = compile(engine, node, source).await?;
+        // What is set for the plugin's name is not known before it has told its name.
+        let raw = describe(engine, &Arc::new(settings.budgets.apply(node)), &file, &component).await?;
         let refused = |reason| PluginError::Manifest { file: file.clone(), reason };
+        check_name(&raw.name).map_err(refused)?;
+        let settings = named(&raw.name, settings)?;
+        let policy = Arc::new(settings.budgets.apply(node));
         let manifest = Manifest::check(raw, policy.protocols).map_err(refused)?;
-        let settings = named(&manifest.name, settings);
         let grants = Grants::decide(&manifest.capabilities, &settings.grants).map_err(|error| match error {
             GrantError::Missing(missing) => {
                 let all = manifest.capabilities.clone();
@@ -91,7 +105,8 @@ impl Revision {
             PluginError::OtherWorld { file: file.clone(), found }
         })?;
         let config = if settings.config.is_null() { "{}".to_owned() } else { settings.config.to_string() };
-        Ok(Self { number, digest, manifest, grants, config, pre })
+        let durability = settings.durability.unwrap_or(policy.durability);
+        Ok(Self { number, digest, manifest, grants, policy, code, config, durability, pre })
     }
 }
 
@@ -105,12 +120,11 @@ async fn compile(
     engine: &Arc<WasmEngine>,
     policy: &Arc<PluginPolicy>,
     source: PluginSource,
-) -> Result<Component, PluginError> {
+) -> Result<(Component, CodeOrigin), PluginError> {
     let (compiler, policy) = (engine.clone(), policy.clone());
     let work = move || {
         let file = source.file();
-        let component = inspect::component(&file, &source.bytes, policy.file)?;
-        compiler.compile(&file, &component)
+        compiler.compiler().code(&file, &source.bytes, policy.file)
     };
     if engine.works_inline() {
         return work();
@@ -132,6 +146,7 @@ async fn describe(
     })?;
     let meter = Arc::new(Meter::default());
     let mut store = engine.store(Limiter::new(policy), &meter);
+    store.set_hostcall_fuel(policy.host_call);
     let refused = |reason: String| PluginError::Manifest { file: file.to_owned(), reason };
     engine.refill(&mut store, &meter, policy.start_time, policy).map_err(|error| refused(format!("{error:#}")))?;
     let call = async move {

@@ -31,7 +31,7 @@ impl Actor {
         cause: abi::Cause,
         predecessor: Option<abi::Predecessor>,
     ) -> abi::Init {
-        let policy = self.home.policy();
+        let policy = &revision.policy;
         abi::Init {
             node: (&self.home.network().node()).into(),
             cause,
@@ -96,6 +96,7 @@ impl Actor {
             max_message: *max_message,
         };
         self.retell = self.told.iter().map(hear).collect();
+        self.home.set_policy(&revision.policy);
         self.instance = Some(instance);
         self.revision = revision;
         self.show();
@@ -110,7 +111,9 @@ impl Actor {
             info.state = PluginState::Active;
             info.protocols = registered;
             info.revision = self.revision.number;
+            info.code = self.revision.code;
             info.grants = self.revision.grants.iter().map(str::to_owned).collect();
+            info.durability = self.revision.durability;
         });
     }
 
@@ -192,7 +195,7 @@ impl Actor {
             let state = if self.is_quarantined() { "quarantined" } else { "waiting to be started again" };
             return (None, None, Some(format!("the plugin was {state}")));
         };
-        let most = self.home.policy().snapshot;
+        let most = self.revision.policy.snapshot;
         match old.snapshot().await {
             (old, Ok(bytes)) if bytes.len() <= most => (old, Some(bytes), None),
             (old, Ok(bytes)) => (old, None, Some(format!("it has {} bytes; the limit is {most}", bytes.len()))),

@@ -246,6 +246,11 @@ impl ProtocolManager {
         self.inner.pools.stats()
     }
 
+    /// Bytes that lanes of all owners have queued.
+    pub fn queued(&self) -> usize {
+        lock(&self.inner.core).budgets.values().filter_map(Weak::upgrade).map(|budget| budget.used()).sum()
+    }
+
     /// Requests without an outcome: our own that wait for an answer, and peers' that handlers have not answered.
     pub fn open_requests(&self) -> (usize, usize) {
         (lock(&self.inner.asks).len(), lock(&self.inner.requests).len())
@@ -281,5 +286,6 @@ impl Inner {
             }
         }
         self.push_again(&mut lock(&self.core), now);
+        self.pools.look_for_spare(|connection| self.receive.is_busy(connection));
     }
 }

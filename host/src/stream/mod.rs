@@ -6,7 +6,8 @@
 //! - [`Inlet`] finds the owner of an incoming stream, [`Outlet`] takes its frames;
 //! - [`LaneEvents`] hears what became of what was pushed on a [`Lane`].
 //!
-//! And one towards the connections: [`WantsConnection`] is asked for another one to a busy peer.
+//! And one towards the connections: [`WantsConnection`] is asked for another one to a busy
+//! peer, and to close one that is needed no more.
 
 pub mod lane;
 pub mod pool;

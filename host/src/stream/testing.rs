@@ -137,8 +137,18 @@ pub(super) struct Ends {
 }
 
 pub(super) async fn ends(limits: StreamLimits, pool: PoolPolicy, receive: ReceivePolicy) -> Ends {
+    ends_with(limits, pool, LoadPolicy::default(), receive).await
+}
+
+/// The same, with a policy for further connections.
+pub(super) async fn ends_with(
+    limits: StreamLimits,
+    pool: PoolPolicy,
+    load: LoadPolicy,
+    receive: ReceivePolicy,
+) -> Ends {
     let (tasks, runtime) = (TaskTracker::new(), Handle::current());
-    let pools = Arc::new(SendStreamPoolManager::new(pool, tasks.clone(), runtime.clone()));
+    let pools = Arc::new(SendStreamPoolManager::new(pool, tasks.clone(), runtime.clone()).with_load(load));
     let config = LanesConfig { incarnation: INCARNATION, sequence: Box::new(|| 5), limits: LaneLimits::default() };
     let lanes = Lanes::new(Arc::clone(&pools), config, tasks.clone(), runtime.clone());
     let inlet = Arc::new(TestInlet::default());

@@ -1,14 +1,15 @@
 //! Starts the dials that the state decides on and feeds it what comes of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Duration, Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::book::{Book, Learned};
+use super::errands::Errands;
 use super::notes::{News, Notes};
 use super::state::{Action, Event, Failure, Outcome, State};
 use super::{Command, MAX_WATCHED, Reach, RetryPolicy, SharedBook, WatchError, WatchedPeer};
@@ -27,13 +28,20 @@ enum Done {
     Ranked,
 }
 
+/// What a task is for, to be known when it breaks.
+#[derive(Debug, Clone, Copy)]
+enum Task {
+    Dial(PeerId, u64),
+    Look,
+    Rank,
+}
+
 enum Input {
     Command(Command),
     Notes,
-    Done(Done),
+    Done(Result<(Id, Done), JoinError>),
     Look,
     Due,
-    Broken,
 }
 
 pub(super) struct Actor<R> {
@@ -45,14 +53,10 @@ pub(super) struct Actor<R> {
     book: Arc<SharedBook>,
     started: Instant,
     tasks: JoinSet<Done>,
+    under_way: HashMap<Id, Task>,
     /// Takes further addresses for the attempt under way, which the number names.
     routes: BTreeMap<PeerId, (u64, mpsc::Sender<SocketAddr>)>,
-    looking: bool,
-    /// Ranks that the network has not been told yet.
-    ranks: BTreeMap<PeerId, Level>,
-    ranking: bool,
-    /// Something came since the look began, so what it saw may be old.
-    stale: bool,
+    errands: Errands,
 }
 
 impl<R: Reach> Actor<R> {
@@ -72,11 +76,9 @@ impl<R: Reach> Actor<R> {
             book,
             started: Instant::now(),
             tasks: JoinSet::new(),
+            under_way: HashMap::new(),
             routes: BTreeMap::new(),
-            looking: false,
-            ranks: BTreeMap::new(),
-            ranking: false,
-            stale: false,
+            errands: Errands::default(),
         }
     }
 
@@ -92,7 +94,7 @@ impl<R: Reach> Actor<R> {
                 _ = look.tick() => Input::Look,
                 () = sleep_until(due.unwrap_or(self.started)), if due.is_some() => Input::Due,
                 () = self.notes.more.notified() => Input::Notes,
-                Some(done) = self.tasks.join_next() => done.map_or(Input::Broken, Input::Done),
+                Some(done) = self.tasks.join_next_with_id() => Input::Done(done),
                 command = commands.recv() => match command {
                     Some(command) => Input::Command(command),
                     None => return,
@@ -106,21 +108,53 @@ impl<R: Reach> Actor<R> {
         match input {
             Input::Command(command) => self.command(command),
             Input::Notes => self.take_notes(),
-            Input::Done(Done::Dialed(peer, attempt, outcome)) => self.dialed(peer, attempt, outcome),
-            Input::Done(Done::Looked(connected)) => {
-                self.looking = false;
-                if !self.stale {
+            Input::Done(Ok((id, done))) => {
+                self.under_way.remove(&id);
+                self.done(done);
+            }
+            Input::Done(Err(error)) => self.broke(&error),
+            Input::Look => {
+                self.look();
+                // Here is also where a ranking that broke has its next turn.
+                self.rank_next();
+            }
+            Input::Due => self.decide(Event::Tick),
+        }
+    }
+
+    fn done(&mut self, done: Done) {
+        match done {
+            Done::Dialed(peer, attempt, outcome) => self.dialed(peer, attempt, outcome),
+            Done::Looked(connected) => {
+                if self.errands.looked() {
                     self.decide(Event::Look { connected: connected.into_iter().collect() });
                 }
             }
-            Input::Done(Done::Ranked) => {
-                self.ranking = false;
+            Done::Ranked => {
+                self.errands.ranked();
                 self.rank_next();
             }
-            Input::Look => self.look(),
-            Input::Due => self.decide(Event::Tick),
-            Input::Broken => tracing::error!("a task of the supervisor broke"),
         }
+    }
+
+    /// A task that broke has ended all the same: what it was for goes on, or its peer would never be dialed again.
+    fn broke(&mut self, error: &JoinError) {
+        let task = self.under_way.remove(&error.id());
+        tracing::error!(?task, %error, "a task of the supervisor broke");
+        match task {
+            Some(Task::Dial(peer, attempt)) => {
+                let text = format!("the dial broke: {error}");
+                self.dialed(peer, attempt, Outcome::Failed { why: Failure::Broken, text, tried: Vec::new() });
+            }
+            Some(Task::Look) => self.errands.look_broke(),
+            Some(Task::Rank) => self.errands.rank_broke(),
+            None => {}
+        }
+    }
+
+    fn start(&mut self, task: Task, run: impl Future<Output = Done> + Send + 'static) {
+        let handle = self.tasks.spawn(run);
+        self.under_way.insert(handle.id(), task);
     }
 
     fn decide(&mut self, event: Event) {
@@ -143,11 +177,12 @@ impl<R: Reach> Actor<R> {
         let (route, more) = Route::new(peer, addresses).next_after(self.next_address).open();
         self.routes.insert(peer, (attempt, more));
         let reach = self.reach.clone();
-        self.tasks.spawn(async move { Done::Dialed(peer, attempt, outcome(reach.dial(route).await)) });
+        let dial = async move { Done::Dialed(peer, attempt, outcome(reach.dial(route).await)) };
+        self.start(Task::Dial(peer, attempt), dial);
     }
 
     fn dialed(&mut self, peer: PeerId, attempt: u64, outcome: Outcome) {
-        self.stale = true;
+        self.errands.changed();
         if self.routes.get(&peer).is_some_and(|(number, _)| *number == attempt) {
             self.routes.remove(&peer);
         }
@@ -167,7 +202,7 @@ impl<R: Reach> Actor<R> {
     }
 
     fn take_notes(&mut self) {
-        self.stale = true;
+        self.errands.changed();
         for (peer, News { notes, place }) in self.notes.take() {
             self.decide(Event::News { peer, notes });
             let Some(place) = place else { continue };
@@ -188,10 +223,9 @@ impl<R: Reach> Actor<R> {
     }
 
     fn look(&mut self) {
-        if !std::mem::replace(&mut self.looking, true) {
-            self.stale = false;
+        if self.errands.begin_look() {
             let reach = self.reach.clone();
-            self.tasks.spawn(async move { Done::Looked(reach.connected().await) });
+            self.start(Task::Look, async move { Done::Looked(reach.connected().await) });
         }
     }
 
@@ -225,18 +259,14 @@ impl<R: Reach> Actor<R> {
 
     /// One rank after the other, and the last word about a peer counts.
     fn rank(&mut self, peer: PeerId, level: Level) {
-        self.ranks.insert(peer, level);
+        self.errands.rank(peer, level);
         self.rank_next();
     }
 
     fn rank_next(&mut self) {
-        if self.ranking {
-            return;
-        }
-        let Some((peer, level)) = self.ranks.pop_first() else { return };
-        self.ranking = true;
+        let Some((peer, level)) = self.errands.next_rank() else { return };
         let reach = self.reach.clone();
-        self.tasks.spawn(async move {
+        self.start(Task::Rank, async move {
             reach.set_level(peer, level).await;
             Done::Ranked
         });

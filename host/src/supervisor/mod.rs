@@ -7,6 +7,7 @@
 mod actor;
 mod addresses;
 mod book;
+mod errands;
 mod notes;
 mod policy;
 mod state;

@@ -56,6 +56,8 @@ pub struct SupervisorStats {
     pub wrong_key: u64,
     /// Attempts that the peer or this node refused.
     pub refused: u64,
+    /// Attempts that broke, because of a fault of this node.
+    pub broken: u64,
     /// Connections of watched peers that ended before they had settled.
     pub short_lived: u64,
     /// Connections of watched peers that ended because the peer or this node did not want them: full, evicted, blocked.

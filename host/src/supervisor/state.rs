@@ -34,6 +34,8 @@ pub(super) enum Failure {
     WrongKey,
     /// The peer or this node said no, and would at every address.
     Refused,
+    /// The dial itself broke; where it had come nobody knows.
+    Broken,
 }
 
 /// How an attempt ended.
@@ -226,7 +228,7 @@ impl State {
                 let untried = attempt.late.iter().any(|address| !tried.contains(address));
                 if is_up {
                     // It came by itself.
-                } else if untried && why != Failure::Refused {
+                } else if untried && matches!(why, Failure::Unreachable | Failure::WrongKey) {
                     (watched.last_error, watched.next) = (Some(text), Some(now));
                 } else {
                     watched.fail(text, &self.policy, now, random);
@@ -281,6 +283,7 @@ impl SupervisorStats {
             Failure::Unreachable => self.unreachable += 1,
             Failure::WrongKey => (self.unreachable, self.wrong_key) = (self.unreachable + 1, self.wrong_key + 1),
             Failure::Refused => self.refused += 1,
+            Failure::Broken => self.broken += 1,
         }
     }
 }

@@ -18,6 +18,10 @@ fn refused() -> Outcome {
     Outcome::Failed { why: Failure::Refused, text: "node has 1 of 1 peers".into(), tried: Vec::new() }
 }
 
+fn broken() -> Outcome {
+    Outcome::Failed { why: Failure::Broken, text: "the dial broke".into(), tried: Vec::new() }
+}
+
 fn unreachable(tried: &[PeerAddr]) -> Outcome {
     let tried = tried.iter().map(|to| to.address).collect();
     Outcome::Failed { why: Failure::Unreachable, text: "no answer".into(), tried }
@@ -164,6 +168,21 @@ fn a_wrong_key_backs_off_and_is_reported() {
     }
     assert!((60..=90).contains(&attempts), "{attempts} attempts in an hour");
     assert_eq!(bench.state.stats.wrong_key, bench.state.stats.unreachable);
+}
+
+#[test]
+fn a_dial_that_breaks_is_a_failure_like_others_and_the_peer_is_dialed_again() {
+    let to = at(1, 1);
+    let mut bench = Bench::necessary(to);
+    // An address that comes meanwhile hurries nothing: what broke would break there, too.
+    bench.handle(add(at(1, 2), true), ZERO);
+    assert!(bench.dialed(to, broken(), second(1)).is_empty());
+    let watched = &bench.state.watched[&to.peer];
+    assert!(watched.attempt.is_none() && watched.failures == 1, "{watched:?}");
+    assert_eq!((watched.last_error.as_deref(), bench.state.stats.broken), (Some("the dial broke"), 1));
+    let next = bench.state.deadline().expect("not given up");
+    assert!(next > second(1));
+    assert_eq!(bench.handle(Event::Tick, next).len(), 1, "dialed again");
 }
 
 #[test]
@@ -323,7 +342,7 @@ fn step() -> impl Strategy<Value = Step> {
         (0..4u8).prop_map(Step::Remove),
         (0..4u8, news).prop_map(|(peer, news)| Step::News(peer, news)),
         (0..4u8, 0..3u16).prop_map(|(peer, port)| Step::Learned(peer, port)),
-        (0..4u8, 0..3u8).prop_map(|(peer, outcome)| Step::Dialed(peer, outcome)),
+        (0..4u8, 0..4u8).prop_map(|(peer, outcome)| Step::Dialed(peer, outcome)),
         (0..20_000u64).prop_map(Step::Wait),
     ]
 }
@@ -360,7 +379,7 @@ proptest! {
                 }
                 Step::Dialed(peer, outcome) => {
                     let Some(attempt) = open.remove(&id(peer)) else { continue };
-                    let outcome = [Outcome::Connected, unreachable(&[]), refused()][outcome as usize].clone();
+                    let outcome = [Outcome::Connected, unreachable(&[]), refused(), broken()][outcome as usize].clone();
                     Event::Dialed { peer: id(peer), attempt, outcome }
                 }
                 Step::Wait(ms) => {

@@ -17,6 +17,9 @@ struct Deaf {
     there: Arc<Mutex<Vec<PeerId>>>,
     hang: bool,
     wrong: bool,
+    /// So many calls of each kind break.
+    breaks: usize,
+    looks: Arc<AtomicUsize>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -30,6 +33,7 @@ impl Reach for Deaf {
         if before > 100_000 {
             std::future::pending::<()>().await;
         }
+        assert!(before >= self.breaks, "a dial that breaks");
         lock(&self.routes).push(route.addresses().collect());
         if self.hang {
             std::future::pending::<()>().await;
@@ -43,10 +47,16 @@ impl Reach for Deaf {
     }
 
     async fn set_level(&self, _: PeerId, level: Level) {
-        lock(&self.levels).push(level);
+        let before = {
+            let mut levels = lock(&self.levels);
+            levels.push(level);
+            levels.len()
+        };
+        assert!(before > self.breaks, "a ranking that breaks");
     }
 
     async fn connected(&self) -> Vec<PeerId> {
+        assert!(self.looks.fetch_add(1, Ordering::Relaxed) >= self.breaks, "a look that breaks");
         lock(&self.there).clone()
     }
 }
@@ -206,4 +216,19 @@ async fn a_fast_connect_and_close_is_one_failure_and_no_connection() {
     assert!(!known[0].connected && known[0].failures == 1, "{known:?}");
     let stats = supervisor.stats().await;
     assert_eq!((stats.evicted, stats.short_lived), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_breaks_is_done_again_and_not_in_a_hot_loop() {
+    let reach = Deaf { breaks: 3, there: Arc::new(Mutex::new(vec![PeerId::from_bytes([3; 32])])), ..Deaf::default() };
+    let supervisor = start(&reach);
+    supervisor.add(somebody(), true).await.expect("room");
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    let dials = reach.dials.load(Ordering::Relaxed);
+    assert!((60..=90).contains(&dials), "{dials} dials in an hour");
+    assert_eq!(supervisor.stats().await.broken, 3);
+    let levels = lock(&reach.levels).clone();
+    assert_eq!(levels, [Level::Necessary; 4], "ranked until it did not break");
+    let looks = reach.looks.load(Ordering::Relaxed);
+    assert!((700..=721).contains(&looks), "{looks} looks in an hour");
 }

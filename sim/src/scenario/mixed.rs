@@ -10,7 +10,7 @@ use crate::world::{Outcome, Setup, World};
 /// See `about`.
 pub const MIXED: Scenario = Scenario {
     name: "mixed",
-    about: "random faults step by step: loss, latency, cuts, crashes, stops, restarts, churn, clocks, floods",
+    about: "random faults step by step: loss, latency, cuts, crashes, stops, restarts, churn, clocks, lists, floods",
     weight: 20,
     needs_plugins: false,
     world,
@@ -34,6 +34,7 @@ fn play(world: &mut World) -> Outcome {
     }
     world.step("heal");
     world.heal();
+    world.lift_all();
     world.set_latency(Duration::from_millis(20));
     let down: Vec<usize> = all.iter().copied().filter(|node| !world.machines[*node].runs()).collect();
     if !down.is_empty() {
@@ -48,7 +49,7 @@ fn step(world: &mut World, all: &[usize], one_way: &mut bool) -> Outcome {
     let running = world.running();
     let some = (!running.is_empty()).then(|| world.pick(&running));
     let number = world.draw(0..=u64::from(PROTOCOLS - 1)) as u8;
-    match (world.draw(0..=11), some) {
+    match (world.draw(0..=12), some) {
         (0 | 1, _) => {
             world.step("flood");
             let floods = world.draw(1..=3);
@@ -107,7 +108,12 @@ fn step(world: &mut World, all: &[usize], one_way: &mut bool) -> Outcome {
             }
             world.register(node, number, Duration::ZERO);
         }
-        (_, Some(node)) => {
+        (12, _) => {
+            world.step("access");
+            let node = world.pick(all);
+            world.draw_access(node);
+        }
+        (11, Some(node)) => {
             world.step("clock");
             let off = world.draw(0..=10_000_000) as i64 - 5_000_000;
             world.set_clock(node, off);

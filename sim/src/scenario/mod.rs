@@ -1,5 +1,6 @@
 //! What is played: each scenario is a list of steps with parameters drawn from the seed.
 
+mod busy;
 mod churn;
 mod crash;
 mod cuts;
@@ -7,6 +8,7 @@ mod dials;
 mod isolation;
 mod links;
 mod mixed;
+mod places;
 mod plugin;
 mod poison;
 mod storm;
@@ -43,6 +45,8 @@ pub static SCENARIOS: &[Scenario] = &[
     dials::SIMULTANEOUS,
     crash::CLOCK,
     churn::CHURN,
+    busy::BUSY,
+    places::CROWDED,
     isolation::STALLED,
     storm::STORM,
     plugin::UPGRADE,

@@ -7,6 +7,8 @@
 
 use std::cell::Cell;
 
+pub mod keeper;
+
 wit_bindgen::generate!({
     path: "../../guest-sdk/wit",
     world: "weir:plugin/plugin",
@@ -15,7 +17,7 @@ wit_bindgen::generate!({
 });
 
 pub use self::exports::weir::plugin::handler::{Guest, Init, Manifest};
-use self::weir::plugin::types::{Command, Delivery, Event, Message, Protocol, Span};
+use self::weir::plugin::types::{Command, Delivery, Event, Message, PeerId, Protocol, Span};
 use self::weir::plugin::{calls, log, net, store};
 
 thread_local! {
@@ -23,11 +25,35 @@ thread_local! {
     static POSITION: Cell<Option<u32>> = const { Cell::new(None) };
     /// Messages that a counter saw.
     pub static SEEN: Cell<u64> = const { Cell::new(0) };
+    /// Whether a counter was started in the place of a revision before it.
+    pub static RESTORED: Cell<bool> = const { Cell::new(false) };
+    /// Whose message is being handled.
+    static PEER: Cell<Option<PeerId>> = const { Cell::new(None) };
+    /// What a timer does.
+    static ON_TIMER: Cell<fn(u64)> = const { Cell::new(|_| {}) };
+}
+
+/// Sets what a timer does, for this instance.
+pub fn on_timer(what: fn(u64)) {
+    ON_TIMER.set(what);
+}
+
+/// Who sent the message that is being handled.
+///
+/// # Panics
+/// When none is.
+pub fn sender() -> PeerId {
+    PEER.get().expect("a message is being handled")
+}
+
+/// An ordered protocol.
+pub fn protocol(key: u32, id: &str) -> Protocol {
+    Protocol { key, id: id.to_owned(), delivery: Delivery::Ordered, max_message: 1 << 16 }
 }
 
 /// A manifest with one protocol, `/NAME/1`.
 pub fn manifest(name: &str, version: &str, key: u32, capabilities: &[&str]) -> Manifest {
-    let protocol = Protocol { key, id: format!("/{name}/1"), delivery: Delivery::Ordered, max_message: 1 << 16 };
+    let protocol = protocol(key, &format!("/{name}/1"));
     Manifest {
         name: name.to_owned(),
         version: version.to_owned(),
@@ -49,7 +75,7 @@ pub fn at(position: Option<u32>) {
 /// Tells the host of a panic before it becomes a trap.
 pub fn hook_panics() {
     std::panic::set_hook(Box::new(|panic| {
-        let message = panic.payload().downcast_ref::<&str>().copied().unwrap_or("a panic");
+        let message = panic.payload_as_str().unwrap_or("a panic");
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         log::panicked(POSITION.get(), message, &place);
     }));
@@ -64,8 +90,9 @@ pub fn handle(events: &[Event], bodies: &[u8], misbehave: impl Fn() -> Result<()
     for (position, event) in (0..).zip(events) {
         POSITION.set(Some(position));
         match event {
-            Event::Message(Message { body: span, .. }) => {
+            Event::Message(Message { body: span, peer, .. }) => {
                 let text = body(bodies, *span);
+                PEER.set(Some(*peer));
                 if text == b"poison" {
                     misbehave()?;
                 }
@@ -77,6 +104,7 @@ pub fn handle(events: &[Event], bodies: &[u8], misbehave: impl Fn() -> Result<()
             Event::Command(command) => stats(command),
             Event::PeerSupported(_) => count(b"peer-supported"),
             Event::Missed(missed) => (0..missed.messages).for_each(|_| count(b"missed")),
+            Event::Timer(id) => ON_TIMER.get()(*id),
             Event::Stopping => count(b"stopping"),
             _ => {}
         }
@@ -87,15 +115,28 @@ pub fn handle(events: &[Event], bodies: &[u8], misbehave: impl Fn() -> Result<()
 
 /// Adds one to a count in the store.
 pub fn count(what: &[u8]) {
+    add(what, 1);
+}
+
+/// Adds to a count in the store.
+pub fn add(what: &[u8], more: u64) {
     let old = store::get(what).and_then(|value| value.try_into().ok()).map_or(0, u64::from_le_bytes);
-    let _ = store::put(what, &(old + 1).to_le_bytes());
+    let _ = store::put(what, &(old + more).to_le_bytes());
+}
+
+/// Never ends, and never gives the host a reason to end it but its time.
+pub fn never_end() -> ! {
+    loop {
+        std::hint::black_box(0);
+    }
 }
 
 /// Answers with all counts as a JSON object.
 pub fn stats(command: &Command) {
     let range = store::Range { start: Vec::new(), end: None, reverse: false };
     let entries = store::scan(&range, 10_000, 1 << 20).entries;
-    let shown = entries.iter().map(|(key, value)| {
+    let counts = entries.iter().filter(|(_, value)| value.len() == 8);
+    let shown = counts.map(|(key, value)| {
         let value = <[u8; 8]>::try_from(value.as_slice()).map_or(0, u64::from_le_bytes);
         format!("\"{}\":{value}", String::from_utf8_lossy(key))
     });
@@ -128,6 +169,7 @@ pub fn handle_counter(events: &[Event], bodies: &[u8]) -> Result<(), String> {
 /// Takes over what the revision before counted.
 pub fn restore(init: &Init) {
     hook_panics();
+    RESTORED.set(init.predecessor.is_some());
     let snapshot = init.predecessor.as_ref().and_then(|before| before.snapshot.as_ref());
     let seen = snapshot.and_then(|bytes| bytes.as_slice().try_into().ok()).map_or(0, u64::from_le_bytes);
     SEEN.set(seen);
@@ -137,6 +179,9 @@ pub fn restore(init: &Init) {
 #[macro_export]
 macro_rules! misbehaving {
     ($name:literal, $misbehave:expr) => {
+        $crate::misbehaving!($name, start: |_: &$crate::Init| {}, poison: $misbehave);
+    };
+    ($name:literal, start: $start:expr, poison: $misbehave:expr) => {
         struct Plugin;
 
         impl $crate::Guest for Plugin {
@@ -144,8 +189,9 @@ macro_rules! misbehaving {
                 $crate::manifest($name, "0.1.0", 1, &[])
             }
 
-            fn start(_: $crate::Init) -> Result<(), String> {
+            fn start(init: $crate::Init) -> Result<(), String> {
                 $crate::hook_panics();
+                $start(&init);
                 Ok(())
             }
 
@@ -166,11 +212,16 @@ macro_rules! misbehaving {
 #[macro_export]
 macro_rules! counter {
     ($version:literal, $key:literal, start: $start:expr, snapshot: $snapshot:expr) => {
+        $crate::counter!($version, $key, protocols: [], start: $start, snapshot: $snapshot);
+    };
+    ($version:literal, $key:literal, protocols: $more:expr, start: $start:expr, snapshot: $snapshot:expr) => {
         struct Plugin;
 
         impl $crate::Guest for Plugin {
             fn describe() -> $crate::Manifest {
-                $crate::manifest("counter", $version, $key, &[])
+                let mut manifest = $crate::manifest("counter", $version, $key, &[]);
+                manifest.protocols.extend($more);
+                manifest
             }
 
             fn start(init: $crate::Init) -> Result<(), String> {

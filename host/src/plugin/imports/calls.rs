@@ -25,7 +25,7 @@ impl Host for InstanceState {
         if body.len() > DEFAULT_MAX_MESSAGE as usize || name.len() > 256 {
             return Ok(Err(CallRefused::TooLarge));
         }
-        if self.open_asks() >= self.home.policy().open_asks as usize {
+        if self.open_asks() >= self.policy.open_asks as usize {
             return Ok(Err(CallRefused::Busy));
         }
         if !self.staged.fits(body.len()) {

@@ -1,5 +1,7 @@
 //! `log`: lines and panics, at once.
 
+use tokio::time::Instant;
+
 use crate::plugin::abi::weir::plugin::log::{Host, Level};
 use crate::plugin::crash::PanicNote;
 use crate::plugin::home::add;
@@ -17,16 +19,25 @@ fn line(mut text: String, limit: usize) -> String {
     text
 }
 
+impl InstanceState {
+    /// Takes a line of what the plugin may log, or counts one that is not logged.
+    pub(in crate::plugin) fn may_log(&self) -> bool {
+        let granted = self.home.log_budget().take(Instant::now(), self.policy.log_lines);
+        if !granted {
+            add(&self.home.counts.log_lines_dropped, 1);
+        }
+        granted
+    }
+}
+
 impl Host for InstanceState {
     fn write(&mut self, level: Level, target: String, message: String) -> wasmtime::Result<()> {
         if self.aside {
             return Ok(());
         }
-        if self.log_lines >= self.home.policy().log_lines {
-            add(&self.home.counts.log_lines_dropped, 1);
+        if !self.may_log() {
             return Ok(());
         }
-        self.log_lines += 1;
         let (plugin, replay) = (self.home.name.as_str(), self.replay);
         let (part, message) = (line(target, 128), line(message, MAX_LINE));
         match level {

@@ -24,7 +24,7 @@ impl super::abi::types::Host for InstanceState {}
 impl InstanceState {
     /// Stages what has no way to say no: beyond the budget it traps.
     fn stage(&mut self, effect: Effect) -> wasmtime::Result<()> {
-        let most = self.home.policy().turn_effects;
+        let most = self.policy.turn_effects;
         let over = || wasmtime::format_err!("a turn may stage at most {most} effects and this one staged more");
         self.staged.push(effect).map_err(|_| over())
     }

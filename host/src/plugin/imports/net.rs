@@ -76,7 +76,7 @@ impl Host for InstanceState {
         timeout_ms: u32,
         body: Vec<u8>,
     ) -> wasmtime::Result<Result<u64, SendError>> {
-        if self.open_asks() >= self.home.policy().open_asks as usize {
+        if self.open_asks() >= self.policy.open_asks as usize {
             return Ok(Err(SendError::OverBudget));
         }
         let lane = match self.open_lane(to, key, body.len()) {
@@ -119,7 +119,7 @@ impl Host for InstanceState {
         if self.all_protocols().any(|(_, of)| of.id == spec.id) || owner.is_some_and(|owner| owner != self.home.name) {
             return Ok(Err(RegisterError::Taken));
         }
-        if self.all_protocols().count() >= self.home.policy().protocols {
+        if self.all_protocols().count() >= self.policy.protocols {
             return Ok(Err(RegisterError::TooMany));
         }
         let before = self.staged.key(key).cloned();

@@ -30,7 +30,7 @@ impl InstanceState {
         if self.staged.timer(id).unwrap_or_else(|| ledger.timers.contains(id)) {
             return true;
         }
-        let room = self.home.policy().timers as usize;
+        let room = self.policy.timers as usize;
         // Most plugins are far from the limit; only near it is the exact number worth counting.
         if ledger.timers.len() + self.staged.timer_changes() < room {
             return true;

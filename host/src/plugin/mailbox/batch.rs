@@ -65,6 +65,15 @@ pub(in crate::plugin) enum Item {
 }
 
 impl Item {
+    /// Whether it carries what another plugin's turn said, which may not be on the disk yet.
+    pub(in crate::plugin) fn tells_of_others(&self) -> bool {
+        match self {
+            Self::Called { .. } => true,
+            Self::Command(head, _) => matches!(head.caller, Caller::Plugin(_)),
+            _ => false,
+        }
+    }
+
     /// Where its body is, if it has one.
     pub(in crate::plugin) fn place(&self) -> Option<Place> {
         match self {

@@ -5,7 +5,8 @@ mod news;
 mod state;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use tokio::time::Instant;
 
 pub use self::batch::Caller;
 pub(super) use self::batch::{Batch, CommandHead, Item, Place};
-use self::state::{Admission, Stay};
+use self::state::{Admission, Stay, Waiting};
 pub(super) use self::state::{Bounds, MailboxState};
 use super::{CallError, PluginPolicy};
 use crate::peer::PeerId;
@@ -28,6 +29,10 @@ pub(super) struct Mailbox {
     state: Mutex<MailboxState>,
     /// Room, in the units of [`Bounds`]. Whoever waits for it is served in order.
     room: Semaphore,
+    /// Room that was taken away while it was in use: it is not given back.
+    debt: AtomicUsize,
+    /// What a batch costs is another number from now on.
+    resized: Notify,
     /// Something is there for the actor.
     filled: Notify,
     paused: watch::Sender<HashMap<ProtocolId, Instant>>,
@@ -40,18 +45,12 @@ pub(super) struct Mailbox {
 
 impl Mailbox {
     pub(super) fn new(policy: &PluginPolicy) -> Self {
-        let room = u32::try_from(policy.mailbox_bytes).unwrap_or(u32::MAX).clamp(1, 1 << 28);
-        let events = u32::try_from(policy.mailbox_events).unwrap_or(u32::MAX).max(1);
-        let bounds = Bounds {
-            room,
-            unit: (room / events).max(1),
-            batch_events: policy.batch_events.max(1),
-            batch_bytes: policy.batch_limit(),
-            commands: policy.mailbox_commands,
-        };
+        let bounds = bounds(policy);
         Self {
             state: Mutex::new(MailboxState::new(bounds)),
-            room: Semaphore::new(room as usize),
+            room: Semaphore::new(bounds.room as usize),
+            debt: AtomicUsize::new(0),
+            resized: Notify::new(),
             filled: Notify::new(),
             paused: watch::Sender::new(HashMap::new()),
             pause: policy.pause,
@@ -60,13 +59,30 @@ impl Mailbox {
         }
     }
 
+    /// Bounds for whatever comes from now on. What waits stays, and a smaller mailbox is full until enough of it is gone.
+    pub(super) fn set_bounds(&self, policy: &PluginPolicy) {
+        let (before, now) = self.state().set_bounds(bounds(policy));
+        let less = before.saturating_sub(now) as usize;
+        let forgotten = self.room.forget_permits(less);
+        self.debt.fetch_add(less - forgotten, Ordering::Relaxed);
+        self.give_back(now.saturating_sub(before));
+        self.resized.notify_waiters();
+    }
+
     fn state(&self) -> MutexGuard<'_, MailboxState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn give_back(&self, room: u32) {
+        let mut room = room as usize;
+        if self.debt.load(Ordering::Relaxed) > 0 {
+            // The closure always returns a value, so the number before is returned, too.
+            let debt =
+                self.debt.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |debt| Some(debt.saturating_sub(room)));
+            room = room.saturating_sub(debt.unwrap_or(0));
+        }
         if room > 0 {
-            self.room.add_permits(room as usize);
+            self.room.add_permits(room);
         }
     }
 
@@ -91,6 +107,11 @@ impl Mailbox {
     /// How many turns take all that is here now, about.
     pub(super) fn turns(&self) -> usize {
         self.state().turns()
+    }
+
+    /// What waits now.
+    pub(super) fn waiting(&self) -> Waiting {
+        self.state().waiting()
     }
 
     /// Messages and requests that left without being handled.
@@ -228,23 +249,50 @@ impl Mailbox {
         if let Some(muted) = self.turn_away(&batch) {
             return Err(muted);
         }
-        let (stay, cost) = match self.attempt(&batch) {
-            Attempt::Taken => return Ok(()),
-            Attempt::Full(stay, cost) => (stay, cost),
-            Attempt::Gone => return Err(NotTaken::Gone),
-        };
-        // Nothing is taken before the permit is there, and nothing waits after it: dropping this future is safe.
-        let permit = self.room.acquire_many(cost).await.map_err(|_| NotTaken::Gone)?;
-        // It may have been muted while it waited.
-        if let Some(muted) = self.turn_away(&batch) {
-            return Err(muted);
+        loop {
+            let mut resized = pin!(self.resized.notified());
+            // From here on, so that no change after the attempt is missed.
+            resized.as_mut().enable();
+            let (stay, cost) = match self.attempt(&batch) {
+                Attempt::Taken => return Ok(()),
+                Attempt::Full(stay, cost) => (stay, cost),
+                Attempt::Gone => return Err(NotTaken::Gone),
+            };
+            // Nothing is taken before the permit is there, and nothing waits after it: dropping this future is safe.
+            let permit = tokio::select! {
+                biased;
+                permit = self.room.acquire_many(cost) => permit.map_err(|_| NotTaken::Gone)?,
+                () = resized => continue,
+            };
+            // It may have been muted while it waited.
+            if let Some(muted) = self.turn_away(&batch) {
+                return Err(muted);
+            }
+            let mut state = self.state();
+            if state.cost(&batch) != cost {
+                continue;
+            }
+            if !state.push(stay, &batch, cost) {
+                return Err(NotTaken::Gone);
+            }
+            drop(state);
+            permit.forget();
+            self.filled.notify_one();
+            return Ok(());
         }
-        if !self.state().push(stay, &batch, cost) {
-            return Err(NotTaken::Gone);
-        }
-        permit.forget();
-        self.filled.notify_one();
-        Ok(())
+    }
+}
+
+/// How much the mailbox of a plugin with these budgets holds.
+fn bounds(policy: &PluginPolicy) -> Bounds {
+    let room = u32::try_from(policy.mailbox_bytes).unwrap_or(u32::MAX).clamp(1, 1 << 28);
+    let events = u32::try_from(policy.mailbox_events).unwrap_or(u32::MAX).max(1);
+    Bounds {
+        room,
+        unit: (room / events).max(1),
+        batch_events: policy.batch_events.max(1),
+        batch_bytes: policy.batch_limit(),
+        commands: policy.mailbox_commands,
     }
 }
 
@@ -280,5 +328,54 @@ impl Handler for Mailbox {
     fn taken_over(&self, protocol: &ProtocolId) {
         self.state().taken_over(protocol);
         self.filled.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peer::PeerId;
+    use crate::protocol::Inbound;
+
+    fn policy(mailbox_bytes: usize) -> PluginPolicy {
+        PluginPolicy { mailbox_bytes, mailbox_events: mailbox_bytes, ..PluginPolicy::default() }
+    }
+
+    fn batch(bytes: usize) -> InBatch {
+        let items = vec![Inbound::Message(bytes::Bytes::from(vec![0; bytes]))];
+        InBatch { peer: PeerId::from_bytes([1; 32]), protocol: "/a/1".parse().expect("an id"), items }
+    }
+
+    fn mailbox(bytes: usize) -> Mailbox {
+        let mailbox = Mailbox::new(&policy(bytes));
+        let InBatch { peer, protocol, .. } = batch(0);
+        mailbox.news(News::Supported { peer, protocol, max_message: 1_000 });
+        mailbox
+    }
+
+    #[tokio::test]
+    async fn a_smaller_mailbox_is_full_until_enough_of_it_is_gone() {
+        let mailbox = mailbox(100);
+        assert!(mailbox.try_deliver(batch(90)).is_ok());
+        mailbox.set_bounds(&policy(40));
+        assert!(mailbox.try_deliver(batch(1)).is_err());
+        assert_eq!(mailbox.waiting(), Waiting { events: 2, bytes: 90, commands: 0 });
+        while !mailbox.take().items.is_empty() {}
+        assert!(mailbox.try_deliver(batch(40)).is_ok());
+        assert!(mailbox.try_deliver(batch(1)).is_err());
+        mailbox.set_bounds(&policy(50));
+        assert!(mailbox.try_deliver(batch(10)).is_ok());
+        assert!(mailbox.try_deliver(batch(1)).is_err());
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_more_than_there_will_ever_be_again_is_let_in_all_the_same() {
+        let mailbox = mailbox(100);
+        assert!(mailbox.try_deliver(batch(50)).is_ok());
+        let mut waiting = pin!(mailbox.deliver(batch(80)));
+        assert!(std::future::poll_fn(|cx| std::task::Poll::Ready(waiting.as_mut().poll(cx).is_pending())).await);
+        mailbox.set_bounds(&policy(40));
+        while !mailbox.take().items.is_empty() {}
+        tokio::time::timeout(std::time::Duration::from_secs(5), waiting).await.expect("in time").expect("taken");
     }
 }

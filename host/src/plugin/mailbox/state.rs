@@ -23,6 +23,15 @@ pub(in crate::plugin) struct Bounds {
     pub(in crate::plugin) commands: usize,
 }
 
+/// What waits for a plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::plugin) struct Waiting {
+    pub(in crate::plugin) events: usize,
+    /// Of bodies.
+    pub(in crate::plugin) bytes: usize,
+    pub(in crate::plugin) commands: usize,
+}
+
 /// Names one stay of a peer on a protocol; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Stay(u64);
@@ -113,6 +122,21 @@ impl MailboxState {
     /// Messages and requests that were not handled because their peer went or the plugin ended.
     pub(in crate::plugin) fn purged(&self) -> u64 {
         self.purged
+    }
+
+    /// What waits, with what was purged and is still held.
+    pub(super) fn waiting(&self) -> Waiting {
+        Waiting {
+            events: self.queue.iter().map(|segment| segment.entries.len()).sum::<usize>() + self.news.len(),
+            bytes: self.queue.iter().map(|segment| segment.bodies.len()).sum(),
+            commands: self.waiting_commands.len() + self.void_commands,
+        }
+    }
+
+    /// Bounds for whatever comes from now on: the room there was, and the room there is.
+    pub(super) fn set_bounds(&mut self, bounds: Bounds) -> (u32, u32) {
+        let before = std::mem::replace(&mut self.bounds, bounds).room;
+        (before, bounds.room)
     }
 
     /// Whether a turn would find something.

@@ -39,6 +39,10 @@ pub(super) trait Snapshot: Send + Sync {
     /// Shows the entries of a range that is not empty, in its direction.
     fn visit(&self, namespace: u32, range: ScanRange<'_>, out: &mut Visit<'_>)
     -> Result<ControlFlow<()>, BackendError>;
+    /// One namespace as it is now, for good; nothing when this snapshot never changes itself.
+    fn frozen(&self, _namespace: u32) -> Result<Option<Arc<dyn Snapshot>>, BackendError> {
+        Ok(None)
+    }
 }
 
 /// What is left to read when the store is closed.

@@ -61,6 +61,8 @@ impl Group {
             used: 0,
             exists: false,
         });
+        // Another namespace's since the part was begun, when two traded their contents.
+        part.name.clone_from(turn.name);
         (part.used, part.exists) = (turn.used, turn.exists);
         if turn.batch.purge {
             self.bytes -= part.writes.iter().map(slot_bytes).sum::<usize>();
@@ -126,9 +128,10 @@ impl Queue {
         bytes < self.bounds.max_bytes && age.is_none_or(|age| age < self.bounds.max_age)
     }
 
-    /// Adds a turn to the open group and returns the group's epoch.
-    pub(super) fn add(&mut self, turn: &Turn<'_>, now: Instant) -> u64 {
-        self.open.get_or_insert_with(|| Group::new(self.epoch, now)).add(turn);
+    /// Adds turns to the open group, which keeps them together, and returns the group's epoch.
+    pub(super) fn add(&mut self, turns: &[Turn<'_>], now: Instant) -> u64 {
+        let group = self.open.get_or_insert_with(|| Group::new(self.epoch, now));
+        turns.iter().for_each(|turn| group.add(turn));
         self.epoch
     }
 

@@ -7,8 +7,8 @@
 //! taken in the order in which turns committed, and a group is on the disk wholly or not at all.
 //!
 //! On the disk all keys are in one table, behind the four-byte number of their namespace; a second table has a
-//! row for each namespace with its name, number and size. A thousand namespaces are a thousand rows, and a
-//! namespace can be copied or renamed without touching the others.
+//! row for each namespace with its name, number and size. A thousand namespaces are a thousand rows, and two of them
+//! trade their contents by trading numbers: so a copy takes the place of a namespace at one moment (`staging`).
 //!
 //! `overlay`, `group`, `scan`, `batch` and `staged` decide and do no I/O; `disk` and `memory` are the media;
 //! `shared` and `thread` join them.
@@ -25,6 +25,7 @@ mod registry;
 mod scan;
 mod shared;
 mod staged;
+mod staging;
 mod thread;
 mod ticket;
 
@@ -35,12 +36,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 pub use self::batch::WriteBatch;
 pub use self::error::{BackendError, StoreError};
 pub use self::memory::MemoryDisk;
 pub use self::namespace::Namespace;
 pub use self::scan::{Page, ScanRange};
 pub use self::staged::{Mark, PutError, StagedWrites, StoreLimits};
+pub use self::staging::{Reader, Staging};
 pub use self::ticket::CommitTicket;
 
 use self::disk::Disk;
@@ -50,9 +54,12 @@ use self::shared::Shared;
 const PLUGIN_PREFIX: &str = "plugin/";
 /// What the host's own namespaces are called on the disk.
 const HOST_PREFIX: &str = "host/";
+/// What namespaces are called that nobody sees, because they are to take the place of others.
+const STAGING_PREFIX: &str = "staging/";
 
 /// When a turn may go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Durability {
     /// At once; a crash may lose the turns of the last [`StorePolicy::max_pending_age`].
     #[default]
@@ -152,14 +159,39 @@ impl Store {
     pub fn in_memory(disk: &MemoryDisk) -> Self {
         let (backend, namespaces) = disk.attach();
         let snapshot = backend.live();
-        Self::from(Shared::inline(Box::new(backend), snapshot, namespaces))
+        let store = Self::from(Shared::inline(Box::new(backend), snapshot, namespaces));
+        store.clear_leftovers();
+        store
+    }
+
+    /// A store in memory with a thread that writes it, as a real one's does: for tests of what a crash or a slow disk
+    /// does to turns that wait.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn in_memory_threaded(disk: &MemoryDisk, policy: StorePolicy) -> Result<Self, StoreError> {
+        let (backend, _) = disk.attach();
+        let failed = |source| StoreError::Open { path: "in memory".into(), source };
+        Self::start(Box::new(backend), policy, "in memory").map_err(failed)
     }
 
     /// A store whose thread writes `backend`.
     fn start(backend: Box<dyn backend::Backend>, policy: StorePolicy, place: &str) -> Result<Self, BackendError> {
         let shared = Arc::new(Shared::threaded(backend.snapshot()?, backend.namespaces()?, policy, place));
         thread::spawn(shared.clone(), backend)?;
-        Ok(Self(Arc::new(Handle { shared })))
+        let store = Self(Arc::new(Handle { shared }));
+        store.clear_leftovers();
+        Ok(store)
+    }
+
+    /// Takes away what a crash left half laid down.
+    fn clear_leftovers(&self) {
+        for (name, _) in self.0.shared.namespaces.usage() {
+            if name.starts_with(STAGING_PREFIX) {
+                // A new store has room; one that has failed already says so to the first turn.
+                let _ = self.named(&name).try_commit(&mut Some(WriteBatch::purging()), Durability::Relaxed);
+            }
+        }
     }
 
     /// The namespace of a plugin. It comes into being with its first write.

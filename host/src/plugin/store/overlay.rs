@@ -28,6 +28,8 @@ pub(super) enum Look<'o> {
 /// `used` and `exists` tell how the namespace is with them.
 #[derive(Debug)]
 pub(super) struct Overlay {
+    /// The number of the namespace's keys on the disk. It changes when two namespaces trade their contents.
+    id: u32,
     slots: BTreeMap<Bytes, Slot>,
     /// The latest group that purged the namespace, while it is not on the disk. It hides all that is below.
     purged: Option<u64>,
@@ -36,8 +38,13 @@ pub(super) struct Overlay {
 }
 
 impl Overlay {
-    pub(super) fn new(used: u64, exists: bool) -> Self {
-        Self { slots: BTreeMap::new(), purged: None, used, exists }
+    pub(super) fn new(id: u32, used: u64, exists: bool) -> Self {
+        Self { id, slots: BTreeMap::new(), purged: None, used, exists }
+    }
+
+    /// The number of what lies below.
+    pub(super) fn id(&self) -> u32 {
+        self.id
     }
 
     /// Bytes of keys and values.
@@ -107,6 +114,12 @@ impl Overlay {
     /// Comes before `forget`: while the purge hides the disk, the slots are all there is.
     pub(super) fn forget_purge(&mut self, epoch: u64) {
         self.purged = self.purged.filter(|purged| *purged > epoch);
+    }
+
+    /// Writes that are not on the disk.
+    #[cfg(test)]
+    pub(super) fn pending(&self) -> usize {
+        self.slots.len()
     }
 
     /// Forgets those of `keys` whose last write is on the disk, which has all groups up to `epoch`.

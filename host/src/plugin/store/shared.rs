@@ -1,5 +1,6 @@
 //! What the handles of a store and its thread share: the queue of turns, and what is on the disk.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -32,8 +33,8 @@ struct State {
     failure: Option<StoreError>,
 }
 
-/// Locks are taken in this order: `inline`, a namespace's overlay, `state`. `snapshot` and the list in
-/// `namespaces` are held for a moment only, with nothing taken inside.
+/// Locks are taken in this order: `inline`, a namespace's overlay (of two, that of the lesser name first), `state`.
+/// `snapshot`, `staging` and the list in `namespaces` are held for a moment only, with nothing taken inside.
 pub(super) struct Shared {
     place: Arc<str>,
     patience: Duration,
@@ -42,6 +43,8 @@ pub(super) struct Shared {
     wake: Condvar,
     snapshot: RwLock<Arc<dyn Snapshot>>,
     pub(super) namespaces: Registry,
+    /// The staging namespaces that are in use, by number.
+    pub(super) staging: Mutex<BTreeSet<u32>>,
     progress: watch::Sender<Progress>,
     /// The medium, if there is no thread.
     inline: Option<Mutex<Box<dyn Backend>>>,
@@ -92,6 +95,7 @@ impl Shared {
             wake: Condvar::new(),
             snapshot: RwLock::new(snapshot),
             namespaces: Registry::new(&rows),
+            staging: Mutex::default(),
             progress: watch::Sender::new(Progress::default()),
             inline,
         }
@@ -137,8 +141,8 @@ impl Shared {
         }
     }
 
-    /// Adds a turn to the open group and returns its epoch; nothing when there is no room.
-    pub(super) fn enqueue(&self, turn: &Turn<'_>, durability: Durability) -> Result<Option<u64>, StoreError> {
+    /// Adds turns to the open group, all at one moment, and returns its epoch; nothing when there is no room.
+    pub(super) fn enqueue(&self, turns: &[Turn<'_>], durability: Durability) -> Result<Option<u64>, StoreError> {
         let mut state = self.state();
         self.admits(&state)?;
         let now = Instant::now();
@@ -146,7 +150,7 @@ impl Shared {
             return Ok(None);
         }
         let before = state.queue.due(now);
-        let epoch = state.queue.add(turn, now);
+        let epoch = state.queue.add(turns, now);
         if durability == Durability::Strict {
             state.queue.hurry();
         }
@@ -258,9 +262,12 @@ impl Shared {
     fn land(&self, group: &Group, snapshot: Arc<dyn Snapshot>) {
         self.replace_disk(snapshot);
         self.progress.send_modify(|progress| progress.durable = group.epoch);
-        for part in group.parts.values() {
-            if let Some(namespace) = self.namespaces.known(&part.name) {
-                namespace.landed(group);
+        for (id, part) in &group.parts {
+            // Contents may change hands while this looks for them.
+            while let Some(namespace) = self.namespaces.holder(*id) {
+                if namespace.landed(*id, part, group.epoch) {
+                    break;
+                }
             }
         }
         self.state().queue.landed();

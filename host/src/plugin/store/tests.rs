@@ -1,8 +1,9 @@
-//! The store against a model, through crashes, with a disk that waits or breaks, and on a real file.
+//! The store against a model, through crashes, with a disk that waits or breaks, on a real file, and when a copy takes a place.
 
 mod crash;
 mod file;
 mod model;
+mod staging;
 mod waiting;
 
 use super::{Durability, Namespace, ScanRange, StoreError, WriteBatch};

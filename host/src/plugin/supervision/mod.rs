@@ -25,6 +25,7 @@ use super::home::{Home, add};
 use super::info::{PluginInfo, PluginState};
 use super::instance::Instance;
 use super::mailbox::Batch;
+use super::records::RecordError;
 
 impl From<CrashKind> for CrashCause {
     fn from(kind: CrashKind) -> Self {
@@ -72,7 +73,7 @@ impl Actor {
             "quarantined for {} s after too many crashes: its protocols are unregistered; `weir plugin lift {plugin}` tries \
              it at once, an upgrade replaces it", pause.as_secs()
         );
-        let kept = Quarantines::new(&self.home.services.store).put(&self.home.name, &quarantine).await;
+        let kept = self.quarantines().put(&self.home.name, &quarantine).await;
         if let Err(error) = kept {
             tracing::error!(target: "weir::plugin", plugin, %error, "the quarantine will not survive the node");
         }
@@ -121,7 +122,8 @@ impl Actor {
         }
         self.home.services.desk.enter(&self.home.name, self.home.mailbox.clone());
         tracing::info!(target: "weir::plugin", plugin = self.home.name, "back from its quarantine");
-        self.forget_quarantine(true).await;
+        show(&self.home, PluginState::Active, None);
+        self.note_end(self.quarantines().lift(&self.home.name).await);
     }
 
     /// Another revision runs: nothing is held against it, and the peers that the old one could not stand are heard.
@@ -131,15 +133,17 @@ impl Actor {
         self.home.unmute_all();
         if was_quarantined {
             self.home.services.desk.enter(&self.home.name, self.home.mailbox.clone());
-            self.forget_quarantine(false).await;
+            show(&self.home, PluginState::Active, None);
+            self.note_end(self.quarantines().forget(&self.home.name).await);
         }
     }
 
-    /// `times`: how often it was quarantined is still counted.
-    async fn forget_quarantine(&self, times: bool) {
-        show(&self.home, PluginState::Active, None);
-        let forgotten = Quarantines::new(&self.home.services.store).lift(&self.home.name, times).await;
-        if let Err(error) = forgotten {
+    fn quarantines(&self) -> Quarantines {
+        Quarantines::new(&self.home.services.store)
+    }
+
+    fn note_end(&self, ended: Result<(), RecordError>) {
+        if let Err(error) = ended {
             tracing::error!(target: "weir::plugin", plugin = self.home.name, %error, "the quarantine is not forgotten");
         }
     }

@@ -29,6 +29,8 @@ pub(super) enum Event {
     Tick,
     /// Lend nothing more, finish everything.
     Drain,
+    /// It is needed again after all.
+    Resume,
     /// The connection is gone.
     Close,
 }

@@ -24,7 +24,7 @@ pub use stats::{PoolCounters, PoolStats};
 use super::LaneId;
 use crate::connection::{ConnectionHandle, ConnectionId};
 use crate::peer::PeerId;
-use crate::transport::SendStream;
+use crate::transport::{Direction, SendStream};
 use crate::wire::{Control, StreamOutcome};
 
 /// Why no stream was lent.
@@ -208,6 +208,26 @@ impl SendStreamPool {
             }
             drained.await;
         }
+    }
+
+    /// Begins to drain, without waiting for its end.
+    pub(super) fn retire(&self) {
+        self.0.handle(Event::Drain);
+    }
+
+    /// Lends again after a drain that is wanted no more.
+    pub(super) fn resume(&self) {
+        self.0.handle(Event::Resume);
+    }
+
+    /// Whether nothing of it is under way: nothing is lent, and the peer has reported the end of all that was.
+    pub(super) fn is_drained(&self) -> bool {
+        self.0.lock().state.is_drained()
+    }
+
+    /// Whether this node dialed the connection.
+    pub(super) fn is_dialed(&self) -> bool {
+        self.0.connection.direction == Direction::Outbound
     }
 
     /// The connection is gone: denies every waiter, drops every stream and tells every borrower. Idempotent.

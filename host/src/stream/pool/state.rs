@@ -71,6 +71,8 @@ impl PoolState {
             Event::Ended { stream } => self.ended(stream, &mut actions),
             Event::Tick => self.tick(now, &mut actions),
             Event::Drain => self.drain(&mut actions),
+            Event::Resume if self.phase == Phase::Draining => self.phase = Phase::Open,
+            Event::Resume => {}
             Event::Close => self.close(&mut actions),
         }
         self.settle(asked, &mut actions);

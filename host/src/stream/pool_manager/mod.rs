@@ -1,11 +1,15 @@
 //! All send-stream pools of the node, by peer and by connection.
 
+mod spare;
 mod state;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
+use std::time::Duration;
+
+use spare::{Spares, Standing};
 use state::{Event, Load, Wants, choose};
 pub use state::{Home, LoadPolicy};
 use tokio::runtime::Handle;
@@ -25,7 +29,14 @@ pub trait WantsConnection: Send + Sync + 'static {
     /// not wait. Whoever is asked may do nothing, because a limit is reached or no address is known; a connection
     /// that comes of it is told to [`SendStreamPoolManager::add`] like any other.
     fn another(&self, peer: PeerId);
+
+    /// Nothing is under way on this connection any more, and the peer's other ones are enough. The same holds; when it
+    /// is closed, that is told to [`SendStreamPoolManager::remove`].
+    fn no_longer(&self, peer: PeerId, connection: ConnectionId);
 }
+
+/// How often it is looked whether a connection is needed no more.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What all pools have done, those of connections that are gone included; only grows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -36,6 +47,8 @@ pub struct PoolTotals {
     pub lanes_moved: u64,
     /// Times that another connection was asked for.
     pub connections_wanted: u64,
+    /// Connections that were given up because the others are enough.
+    pub connections_spared: u64,
 }
 
 /// Knows the pool of every admitted connection, chooses among them, and brings the peers' reports to them.
@@ -47,16 +60,20 @@ pub struct SendStreamPoolManager {
     /// Counts additions, for lanes that wait for a connection.
     added: Level,
     wants: Mutex<Wants>,
+    spares: Mutex<(Spares, Option<Instant>)>,
     /// Who is asked for another connection.
     dialer: OnceLock<Arc<dyn WantsConnection>>,
     lanes_moved: AtomicU64,
     connections_wanted: AtomicU64,
+    connections_spared: AtomicU64,
 }
 
 #[derive(Default)]
 struct Pools {
     by_connection: HashMap<ConnectionId, SendStreamPool>,
     by_peer: BTreeMap<PeerId, Vec<ConnectionId>>,
+    /// Those that lend nothing because the peer's others are enough, and whether they are to be closed already.
+    retired: BTreeMap<ConnectionId, bool>,
     /// Of pools that are gone.
     past: PoolCounters,
 }
@@ -72,10 +89,18 @@ impl SendStreamPoolManager {
             pools: RwLock::default(),
             added: Level::default(),
             wants: Mutex::new(Wants::new(LoadPolicy::default())),
+            spares: Mutex::default(),
             dialer: OnceLock::new(),
             lanes_moved: AtomicU64::new(0),
             connections_wanted: AtomicU64::new(0),
+            connections_spared: AtomicU64::new(0),
         }
+    }
+
+    /// The same, with a policy of its own for further connections.
+    pub fn with_load(mut self, load: LoadPolicy) -> Self {
+        self.wants = Mutex::new(Wants::new(load));
+        self
     }
 
     /// Whom to ask for another connection under load; nobody is asked before. Only the first call counts.
@@ -111,7 +136,11 @@ impl SendStreamPoolManager {
             pools.by_peer.remove(&pool.peer());
         }
         pools.past += pool.stats().counters;
+        pools.retired.remove(&connection);
         drop(pools);
+        if !last {
+            self.resume_if_alone(&pool.peer());
+        }
         if last {
             self.want(pool.peer(), Event::Gone);
         }
@@ -150,9 +179,12 @@ impl SendStreamPoolManager {
     }
 
     fn want(&self, peer: PeerId, event: Event) {
-        let Some(dialer) = self.dialer.get() else { return };
         let wanted = self.wants.lock().unwrap_or_else(PoisonError::into_inner).handle(peer, event, Instant::now());
-        if wanted {
+        let Some(dialer) = self.dialer.get().filter(|_| wanted) else { return };
+        // One that was about to be given up is as good as a new one.
+        if self.resume(&peer, false) {
+            self.want(peer, Event::Added);
+        } else {
             self.connections_wanted.fetch_add(1, Ordering::Relaxed);
             tracing::debug!(%peer, ?event, "another connection is wanted");
             dialer.another(peer);
@@ -190,10 +222,93 @@ impl SendStreamPoolManager {
         }
     }
 
+    /// Looks which connections are needed no more. Those lend nothing from then on: their lanes go on on others, in
+    /// order, with all that was under way handed over before. When nothing is left on one, from this side or, as
+    /// `is_busy` says, from the peer's, it is given to whoever closes it. To be called now and then; looks once a
+    /// second, and never waits.
+    pub fn look_for_spare(&self, is_busy: impl Fn(ConnectionId) -> bool) {
+        let now = Instant::now();
+        let mut spares = self.spares.lock().unwrap_or_else(PoisonError::into_inner);
+        let (spares, looked) = &mut *spares;
+        if looked.is_some_and(|looked| now < looked + LOOK_EVERY) {
+            return;
+        }
+        *looked = Some(now);
+        self.retire(spares, now);
+        let over: Vec<_> = {
+            let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
+            let Pools { by_connection, retired, .. } = &mut *pools;
+            let waiting = retired.iter_mut().filter(|(_, told)| !**told);
+            let ready = waiting.filter_map(|(id, told)| Some((by_connection.get(id)?, told)));
+            let over = ready.filter(|(pool, _)| pool.is_drained() && !is_busy(pool.connection()));
+            over.map(|(pool, told)| {
+                *told = true;
+                (pool.peer(), pool.connection())
+            })
+            .collect()
+        };
+        for (peer, connection) in over {
+            self.connections_spared.fetch_add(1, Ordering::Relaxed);
+            tracing::debug!(%peer, connection = connection.0, "a further connection is needed no more");
+            if let Some(dialer) = self.dialer.get() {
+                dialer.no_longer(peer, connection);
+            }
+        }
+    }
+
+    fn retire(&self, spares: &mut Spares, now: Instant) {
+        let after = self.wants.lock().unwrap_or_else(PoisonError::into_inner).spare_after();
+        let several: BTreeSet<PeerId> = {
+            let pools = self.pools.read().unwrap_or_else(PoisonError::into_inner);
+            pools.by_peer.iter().filter(|(_, of_peer)| of_peer.len() > 1).map(|(peer, _)| *peer).collect()
+        };
+        spares.retain(|peer| several.contains(peer));
+        for peer in several {
+            let (open, loads) = self.open_pools(&peer);
+            let standing = |(pool, load): (&SendStreamPool, &Load)| Standing { load: *load, dialed: pool.is_dialed() };
+            let standing: Vec<_> = open.iter().zip(&loads).map(standing).collect();
+            let Some(spare) = spares.look(peer, &standing, after, now) else { continue };
+            if let Some(pool) = pick(open, spare) {
+                self.pools.write().unwrap_or_else(PoisonError::into_inner).retired.insert(spare, false);
+                pool.retire();
+            }
+        }
+    }
+
+    /// Lets a connection that was retired lend again; whether there is one. With `even_told`, also one that is to be
+    /// closed.
+    fn resume(&self, peer: &PeerId, even_told: bool) -> bool {
+        let resumed = {
+            let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
+            let Pools { by_connection, by_peer, retired, .. } = &mut *pools;
+            let of_peer = by_peer.get(peer).into_iter().flatten();
+            let mut fit = of_peer.filter(|id| retired.get(id).is_some_and(|told| even_told || !told)).copied();
+            let resumed = fit.next();
+            resumed.and_then(|id| {
+                retired.remove(&id);
+                by_connection.get(&id).cloned()
+            })
+        };
+        let Some(pool) = resumed else { return false };
+        tracing::debug!(%peer, connection = pool.connection().0, "a further connection is needed again");
+        pool.resume();
+        self.added.add_one();
+        true
+    }
+
+    /// Of a peer whose other connections went, the retired one is all that is left.
+    fn resume_if_alone(&self, peer: &PeerId) {
+        if !self.of_peer(peer).iter().any(SendStreamPool::is_open) {
+            self.resume(peer, true);
+        }
+    }
+
     /// Finishes every stream of a connection and lends none any more; ready when the peer has reported the end of
     /// all. What lanes still have queued goes to the peer's other connections, or waits: flush the lanes first.
     pub async fn drain(&self, connection: ConnectionId) {
         if let Some(pool) = self.pool(connection) {
+            // Whoever closes it on purpose does not want it back.
+            self.pools.write().unwrap_or_else(PoisonError::into_inner).retired.remove(&connection);
             pool.drain().await;
         }
     }
@@ -211,12 +326,10 @@ impl SendStreamPoolManager {
         let pools = self.pools.read().unwrap_or_else(PoisonError::into_inner);
         let mut counters = pools.past;
         pools.by_connection.values().for_each(|pool| counters += pool.stats().counters);
-        let (moved, wanted) = (&self.lanes_moved, &self.connections_wanted);
-        PoolTotals {
-            pools: counters,
-            lanes_moved: moved.load(Ordering::Relaxed),
-            connections_wanted: wanted.load(Ordering::Relaxed),
-        }
+        let [lanes_moved, connections_wanted, connections_spared] =
+            [&self.lanes_moved, &self.connections_wanted, &self.connections_spared]
+                .map(|count| count.load(Ordering::Relaxed));
+        PoolTotals { pools: counters, lanes_moved, connections_wanted, connections_spared }
     }
 
     fn pool(&self, connection: ConnectionId) -> Option<SendStreamPool> {

@@ -76,6 +76,8 @@ pub struct LoadPolicy {
     pub again_after: Duration,
     /// Up to this.
     pub again_at_most: Duration,
+    /// How long a further connection must not have been needed before it is given up.
+    pub spare_after: Duration,
 }
 
 impl Default for LoadPolicy {
@@ -87,6 +89,8 @@ impl Default for LoadPolicy {
             again_after: Duration::from_secs(10),
             // Where the other side allows no more connections, asking costs it a refused handshake.
             again_at_most: Duration::from_secs(300),
+            // A handshake a minute costs nothing, and load that comes back sooner finds the connection there.
+            spare_after: Duration::from_secs(60),
         }
     }
 }
@@ -122,12 +126,18 @@ impl Wants {
         Self { policy, peers: BTreeMap::new() }
     }
 
+    /// See [`LoadPolicy::spare_after`].
+    pub(super) fn spare_after(&self) -> Duration {
+        self.policy.spare_after
+    }
+
     /// Whether to ask for another connection to the peer now.
     pub(super) fn handle(&mut self, peer: PeerId, event: Event, now: Instant) -> bool {
         match event {
+            // A peer that has just gone is weighed no more, or it would be remembered for ever.
             Event::Weighed { used, max } => {
-                let want = self.peers.entry(peer).or_default();
-                want.weigh(used, max, now) && want.ask(&self.policy, now)
+                let want = self.peers.get_mut(&peer);
+                want.is_some_and(|want| want.weigh(used, max, now) && want.ask(&self.policy, now))
             }
             Event::Added => {
                 let want = self.peers.entry(peer).or_default();

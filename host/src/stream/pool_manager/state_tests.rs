@@ -8,6 +8,13 @@ fn peer() -> PeerId {
     PeerId::from_bytes([1; 32])
 }
 
+/// With one connection to the peer.
+fn connected(policy: LoadPolicy, now: Instant) -> Wants {
+    let mut wants = Wants::new(policy);
+    wants.handle(peer(), Event::Added, now);
+    wants
+}
+
 fn any_loads() -> impl Strategy<Value = Vec<Load>> {
     let loads = proptest::collection::vec((0..40_usize, 0..20_usize), 0..5);
     loads.prop_map(|loads| {
@@ -53,8 +60,8 @@ proptest! {
         steps in proptest::collection::vec((0..12_usize, 1..4000_u64, any::<bool>()), 0..200),
     ) {
         let policy = LoadPolicy::default();
-        let mut wants = Wants::new(policy);
         let mut now = Instant::now();
+        let mut wants = connected(policy, now);
         let (mut asked, mut calm) = (None::<Instant>, Some(now));
         for (used, ms, added) in steps {
             now += Duration::from_millis(ms);
@@ -77,7 +84,7 @@ proptest! {
 #[test]
 fn load_that_lasts_asks_once_and_then_less_and_less_often() {
     let begin = Instant::now();
-    let mut wants = Wants::new(LoadPolicy::default());
+    let mut wants = connected(LoadPolicy::default(), begin);
     let mut asked = Vec::new();
     for second in 0..1000 {
         let now = begin + Duration::from_secs(second);
@@ -95,7 +102,7 @@ fn load_that_lasts_asks_once_and_then_less_and_less_often() {
 #[test]
 fn a_short_burst_and_a_single_lane_ask_for_nothing() {
     let begin = Instant::now();
-    let mut wants = Wants::new(LoadPolicy::default());
+    let mut wants = connected(LoadPolicy::default(), begin);
     for half in 0..100 {
         let now = begin + Duration::from_millis(half * 500);
         let used = if half % 2 == 0 { 8 } else { 1 };
@@ -107,6 +114,9 @@ fn a_short_burst_and_a_single_lane_ask_for_nothing() {
     }
     wants.handle(peer(), Event::Gone, begin);
     assert!(wants.peers.is_empty());
+    // A lane may have looked just before the connection went, and says so after it.
+    assert!(!wants.handle(peer(), Event::Weighed { used: 8, max: 8 }, begin));
+    assert!(wants.peers.is_empty(), "nobody is remembered who is gone");
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod slot;
 mod state;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::runtime::Handle;
@@ -73,6 +74,8 @@ struct Connection {
     gone: CancellationToken,
     assembly: Arc<Assembly>,
     streams: HashMap<u64, StopSignal>,
+    /// Streams of which something was read that its handler does not have yet.
+    handing: Arc<AtomicUsize>,
     /// Highest stream id that was accepted; QUIC hands them out in order.
     accepted: Option<u64>,
     /// Given up by the peer before they were accepted.
@@ -102,6 +105,7 @@ impl ReceiveStreamManager {
             gone: gone.clone(),
             assembly,
             streams: HashMap::new(),
+            handing: Arc::default(),
             accepted: None,
             abandoned: BTreeSet::new(),
         };
@@ -133,6 +137,13 @@ impl ReceiveStreamManager {
         }
     }
 
+    /// Whether something of a connection was read that its handler does not have yet.
+    pub fn is_busy(&self, connection: ConnectionId) -> bool {
+        let inner = self.0.lock();
+        let open = inner.connections.get(&connection);
+        open.is_some_and(|open| open.handing.load(Ordering::Relaxed) > 0 || open.assembly.incomplete() > 0)
+    }
+
     /// What is open.
     pub fn stats(&self) -> ReceiveStats {
         let inner = self.0.lock();
@@ -146,6 +157,13 @@ impl ReceiveStreamManager {
             incomplete: inner.connections.values().map(|connection| connection.assembly.incomplete()).sum(),
         }
     }
+}
+
+/// What a stream that was let in shares with others of its connection.
+struct Admitted {
+    signal: StopSignal,
+    assembly: Arc<Assembly>,
+    handing: Arc<AtomicUsize>,
 }
 
 /// Takes the streams of one connection until it is gone.
@@ -164,8 +182,8 @@ async fn accept(
         };
         let Ok(Some(mut stream)) = accepted else { return };
         match shared.admit(&connection, &stream) {
-            Ok((signal, assembly)) => {
-                let slot = Slot::new(Arc::clone(&shared), connection.clone(), stream.id());
+            Ok(Admitted { signal, assembly, handing }) => {
+                let slot = Slot::new(Arc::clone(&shared), connection.clone(), stream.id(), handing);
                 let reader = Reader::new(slot, stream, signal, assembly, incarnation);
                 shared.tasks.spawn_on(reader.run(gone.clone()), &shared.runtime);
             }
@@ -184,11 +202,7 @@ impl Shared {
     }
 
     /// Counts a new stream, or says why it is refused.
-    fn admit(
-        &self,
-        connection: &ConnectionHandle,
-        stream: &ReceiveStream,
-    ) -> Result<(StopSignal, Arc<Assembly>), StopCode> {
+    fn admit(&self, connection: &ConnectionHandle, stream: &ReceiveStream) -> Result<Admitted, StopCode> {
         let mut inner = self.lock();
         let inner = &mut *inner;
         let Some(entry) = inner.connections.get_mut(&connection.id) else { return Err(StopCode::Closing) };
@@ -203,7 +217,8 @@ impl Shared {
         }
         let signal = StopSignal::default();
         entry.streams.insert(stream.id(), signal.clone());
-        Ok((signal, Arc::clone(&entry.assembly)))
+        let (assembly, handing) = (Arc::clone(&entry.assembly), Arc::clone(&entry.handing));
+        Ok(Admitted { signal, assembly, handing })
     }
 
     /// Puts a stream whose header has come in its lane's order; ready when it is its turn.

@@ -116,9 +116,11 @@ impl Reader {
             let owner = timeout(shared.policy.header_wait, shared.inlet.open(peer, &header)).await;
             owner.unwrap_or(Err(StopCode::OutOfSequence))
         };
+        let waiting = self.slot.handing();
         let turn = shared.turn(&mut self.slot, &header, &signal);
         // The turn first: a later generation must know that this one came, whatever its owner says.
         let ((), outlet) = tokio::try_join!(biased; turn, owner).map_err(End::Stop)?;
+        drop(waiting);
         let closed = outlet.closed();
         tokio::select! {
             biased;
@@ -147,7 +149,9 @@ impl Reader {
             let decoded = chunks.drain(..).try_for_each(|chunk| decoder.decode(chunk, &mut frames));
             if !frames.is_empty() {
                 let count = frames.len() as u64;
+                let handing = self.slot.handing();
                 outlet.deliver(frames).await.map_err(End::Stop)?;
+                drop(handing);
                 self.slot.frames += count;
                 decoder.handed_over();
             }

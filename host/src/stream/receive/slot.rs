@@ -1,6 +1,7 @@
 //! The place that one receive stream takes.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::Shared;
 use crate::connection::ConnectionHandle;
@@ -18,13 +19,35 @@ pub(super) struct Slot {
     pub(super) frames: u64,
     /// What is reported.
     pub(super) outcome: StreamOutcome,
+    /// Of the connection: streams of which something was read that its handler does not have yet.
+    handing: Arc<AtomicUsize>,
+}
+
+/// Something was read and waits: for its turn, its handler or room there.
+pub(super) struct Handing(Arc<AtomicUsize>);
+
+impl Drop for Handing {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Slot {
-    pub(super) fn new(shared: Arc<Shared>, connection: ConnectionHandle, stream: u64) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        connection: ConnectionHandle,
+        stream: u64,
+        handing: Arc<AtomicUsize>,
+    ) -> Self {
         // Stands if the reader never comes to its end.
         let outcome = StreamOutcome::Stopped(StopCode::HandlerGone);
-        Self { shared, connection, stream, place: None, frames: 0, outcome }
+        Self { shared, connection, stream, place: None, frames: 0, outcome, handing }
+    }
+
+    /// To be held while something that was read is not with its handler.
+    pub(super) fn handing(&self) -> Handing {
+        self.handing.fetch_add(1, Ordering::Relaxed);
+        Handing(Arc::clone(&self.handing))
     }
 
     pub(super) fn progress(&self) {

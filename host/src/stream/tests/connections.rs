@@ -112,12 +112,16 @@ async fn both_connections_lost_one_after_the_other_lose_no_lane() {
     }
 }
 
-/// Passes on what is asked of it.
-struct Asked(mpsc::Sender<PeerId>);
+/// Passes on what is asked of it, and which connections are needed no more.
+struct Asked(mpsc::Sender<PeerId>, mpsc::Sender<ConnectionId>);
 
 impl WantsConnection for Asked {
     fn another(&self, peer: PeerId) {
         self.0.try_send(peer).expect("it is asked seldom");
+    }
+
+    fn no_longer(&self, _: PeerId, connection: ConnectionId) {
+        self.1.try_send(connection).expect("it is told once");
     }
 }
 
@@ -126,7 +130,7 @@ async fn a_busy_peer_gets_another_connection_and_lanes_move_to_it_in_order() {
     let policy = PoolPolicy { init: 0, low_water: 0, batch: 0, max: 2, ..PoolPolicy::default() };
     let ends = ends(LIMITS, policy, ReceivePolicy::default()).await;
     let (ask, mut asked) = mpsc::channel(1);
-    ends.pools.ask_for_connections(Arc::new(Asked(ask)));
+    ends.pools.ask_for_connections(Arc::new(Asked(ask, mpsc::channel(1).0)));
     let traffic: Vec<_> = (1..=5).map(|number| Traffic::start(&ends, number, u64::MAX, SIZE)).collect();
     assert_eq!(soon(asked.recv()).await, Some(ends.near.peer));
     let second = ends.connect().await;
@@ -141,6 +145,62 @@ async fn a_busy_peer_gets_another_connection_and_lanes_move_to_it_in_order() {
     }
     assert!(asked.try_recv().is_err(), "asked again too soon");
     assert_eq!(ends.pools.totals().connections_wanted, 1);
+}
+
+/// Looks as often as it takes until something is said to be needed no more.
+async fn spared(ends: &Ends, told: &mut mpsc::Receiver<ConnectionId>) -> ConnectionId {
+    soon(async {
+        loop {
+            ends.pools.look_for_spare(|connection| ends.receive.is_busy(connection));
+            match tokio::time::timeout(Duration::from_millis(100), told.recv()).await {
+                Ok(connection) => return connection.expect("open"),
+                Err(_) => continue,
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_the_load_needs_no_more_is_left_in_order_and_given_up() {
+    let load = LoadPolicy { spare_after: Duration::ZERO, ..LoadPolicy::default() };
+    let policy = PoolPolicy { init: 0, low_water: 0, batch: 0, max: 12, ..PoolPolicy::default() };
+    let ends = ends_with(LIMITS, policy, load, ReceivePolicy::default()).await;
+    let (tell, mut told) = mpsc::channel(1);
+    ends.pools.ask_for_connections(Arc::new(Asked(mpsc::channel(9).0, tell)));
+    let second = ends.connect().await;
+    // Two lanes are less than a quarter of what one connection carries; one of them is at home on the second.
+    let traffic: Vec<_> = (1..=2).map(|number| Traffic::start(&ends, number, MESSAGES, SIZE)).collect();
+    until(|| lent_of(&ends, &second) > 0 && traffic.iter().all(|lane| lane.got() > 20)).await;
+    assert_eq!(spared(&ends, &mut told).await, second.near.id, "in mid-traffic");
+    assert!(ends.pools.stats().iter().any(|(_, id, stats)| *id == second.near.id && stats.total() == 0));
+    ends.lose(&second);
+    for lane in traffic {
+        soon(lane.feeder).await.expect("no panic");
+        soon(lane.lane.settled()).await;
+        assert_eq!((lane.got.load(Ordering::SeqCst), lane.next.load(Ordering::SeqCst)), (MESSAGES, MESSAGES));
+        assert_eq!(lane.told.undelivered(), 0);
+    }
+    let totals = ends.pools.totals();
+    assert!(totals.lanes_moved > 0 && totals.pools.abandoned == 0, "{totals:?}");
+    assert_eq!(totals.connections_spared, 1);
+}
+
+#[tokio::test]
+async fn a_connection_that_was_to_be_given_up_is_used_again_when_it_is_all_that_is_left() {
+    let load = LoadPolicy { spare_after: Duration::ZERO, ..LoadPolicy::default() };
+    let ends = ends_with(LIMITS, PoolPolicy::default(), load, ReceivePolicy::default()).await;
+    let (tell, mut told) = mpsc::channel(1);
+    ends.pools.ask_for_connections(Arc::new(Asked(mpsc::channel(9).0, tell)));
+    let second = ends.connect().await;
+    assert_eq!(spared(&ends, &mut told).await, second.near.id);
+    assert_eq!(ends.pool().connection(), ends.near.id, "nothing is lent on it");
+    ends.lose(&ends.first());
+    let (_, mut received) = ends.inlet.register(1);
+    let (lane, lane_told) = ends.lane(1);
+    lane.push(vec![numbered(0, 8)]);
+    assert_eq!(take(&mut received, 1).await, [0]);
+    assert_eq!((ends.pool().connection(), lane_told.undelivered()), (second.near.id, 0));
 }
 
 /// The connection that a lane with nothing under way would use next, at home on this one.

@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::testing::{Ends, INCARNATION, Told, Wire, ends, numbered, numbers};
+use super::testing::{Ends, INCARNATION, Told, Wire, ends, ends_with, numbered, numbers};
 use super::*;
 use crate::connection::{ConnectionHandle, ConnectionId};
 use crate::transport::testing::soon;

@@ -24,6 +24,7 @@ enum Step {
     End(usize),
     Pass(u64),
     Drain,
+    Resume,
     Close,
 }
 
@@ -46,6 +47,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         20 => any::<usize>().prop_map(Step::End),
         10 => (0..40_u64).prop_map(Step::Pass),
         1 => Just(Step::Drain),
+        1 => Just(Step::Resume),
         1 => Just(Step::Close),
     ]
 }
@@ -146,6 +148,7 @@ impl Shell {
                 assert!(self.state.next_deadline().is_none_or(|next| next > self.now));
             }
             Step::Drain => self.handle(Event::Drain),
+            Step::Resume => self.handle(Event::Resume),
             Step::Close => {
                 self.handle(Event::Close);
                 assert!(self.waiting.is_empty(), "closing wakes everybody");

@@ -1,0 +1,3 @@
+//! A keeper that is to be run relaxed.
+
+weir_test_guests::keeper!("keeper-relaxed");
