@@ -321,6 +321,37 @@ async fn a_quarantined_plugin_comes_back_by_itself() {
     assert_eq!(node.count("fine").await, 1);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upgrade_ends_backoff_and_quarantine_and_loses_nothing_that_waits() {
+    let supervision =
+        SupervisionPolicy { backoff: PATIENCE * 10, longest_backoff: PATIENCE * 10, ..Default::default() };
+    let node = Node::start(PluginPolicy { supervision, ..policy() }).await;
+    for _ in 0..3 {
+        node.call("panic").await.expect_err("it panics");
+    }
+    node.is(PluginState::BackingOff).await;
+    assert!(node.send(HONEST, &[b"fine", b"fine"]).await, "its messages wait");
+    node.plugins.upgrade(NAME, source()).await.expect("upgraded");
+    assert_eq!((node.count("fine").await, node.info().state), (2, PluginState::Active));
+    for _ in 0..2 {
+        node.call("panic").await.expect_err("it panics");
+    }
+    assert_eq!(node.info().state, PluginState::Active, "what the old revision did is not held against the new one");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upgrade_lifts_a_quarantine() {
+    let node = Node::start(policy()).await;
+    for _ in 0..5 {
+        node.call("panic").await.expect_err("it panics");
+    }
+    node.is(PluginState::Quarantined).await;
+    node.plugins.upgrade(NAME, source()).await.expect("upgraded");
+    assert_eq!(node.info().quarantine, None);
+    assert!(node.send(HONEST, &[b"fine"]).await);
+    assert_eq!((node.count("fine").await, node.info().state), (1, PluginState::Active));
+}
+
 /// What poison costs when nobody is muted for it: the time in which the plugin does nothing else.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_poison_costs() {

@@ -25,6 +25,7 @@ use super::home::{Home, add};
 use super::info::{PluginInfo, PluginState};
 use super::instance::Instance;
 use super::mailbox::Batch;
+use super::poison::Pace;
 use super::records::RecordError;
 
 impl From<CrashKind> for CrashCause {
@@ -129,7 +130,9 @@ impl Actor {
     /// Another revision runs: nothing is held against it, and the peers that the old one could not stand are heard.
     pub(super) async fn begin_anew(&mut self) {
         let was_quarantined = self.is_quarantined();
-        self.supervision.begin_anew();
+        let policy = self.home.policy();
+        self.supervision = Supervision::new(policy.supervision);
+        self.pace = Pace::new(policy.batch_events);
         self.home.unmute_all();
         if was_quarantined {
             self.home.services.desk.enter(&self.home.name, self.home.mailbox.clone());
