@@ -63,7 +63,7 @@ fn sentence(code: &str) -> Option<&'static str> {
         "busy" => "there is no room now; try again when it is relieved",
         "too-large" => "the body is larger than both sides allow",
         "unknown-protocol" => "the plugin has no protocol with this key",
-        "over-budget" => "the turn has staged all it may; go on in the next one",
+        "over-budget" => "the turn has staged all it may, or calls come too fast; go on in a later turn",
         "taken" => "another handler has this protocol",
         "not-granted" => "the operator has not granted it",
         "bad-id" => "this is no protocol id: write /name/version",

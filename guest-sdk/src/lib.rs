@@ -45,6 +45,7 @@ pub mod abi;
 #[doc(hidden)]
 pub mod bindings;
 pub mod collections;
+pub mod gossip;
 pub mod log;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;

@@ -26,7 +26,7 @@ use crate::limits::{self, Limit, Usage};
 use crate::metrics::{self, Metric, Observed};
 use crate::peer::{PeerAddr, PeerId};
 #[cfg(doc)]
-use crate::plugin::CompilerConfig;
+use crate::plugin::EngineConfig;
 use crate::plugin::store::{MemoryDisk, Store, StorePolicy};
 use crate::plugin::{Plugins, PluginsConfig, Preemption};
 use crate::protocol::{Network, PeerGroups, ProtocolManager, ProtocolPolicy, RegisteredProtocol};
@@ -66,7 +66,7 @@ pub struct Environment {
     pub io: Io,
     /// How plugins that take too long are stopped.
     pub preemption: Preemption,
-    /// The program that compiles plugins, as [`CompilerConfig::program`] has it; when there is none, this process does.
+    /// The program that compiles plugins, as [`EngineConfig::program`] has it; when there is none, this process does.
     pub compiler: Option<PathBuf>,
     /// Where the store lies: a disk in memory, or, when there is none, `store.redb` in the data folder.
     pub disk: Option<MemoryDisk>,
@@ -119,7 +119,8 @@ impl Host {
         let connection = parts::connection_config(&config, address, &runtime);
         let streams = parts::streams(connection.incarnation, &config, &tasks);
         let pools = streams.pools.clone();
-        let policy = ProtocolPolicy { max_message: config.limits.max_message };
+        let max_owners = (config.plugins.max_plugins + config.limits.native_handlers) as usize;
+        let policy = ProtocolPolicy { max_message: config.limits.max_message, max_owners };
         let protocols = ProtocolManager::new(peer_id, connection.incarnation, policy, streams);
         let (events, received) = mpsc::channel(EVENT_QUEUE);
         let hello = Arc::new(protocols.clone());
@@ -145,7 +146,7 @@ impl Host {
             policy: config.plugin_policy(),
             preemption: environment.preemption,
             signer: Arc::new(parts::Key(key)),
-            compiler: parts::compiler(&config, environment.compiler, environment.disk.is_none().then_some(&*data_dir)),
+            engine: parts::engine(&config, environment.compiler, environment.disk.is_none().then_some(&*data_dir)),
         })?;
         for peer in &config.peers {
             supervisor.add(peer.address, peer.necessary).await?;
@@ -299,6 +300,7 @@ impl Host {
             access_entries: lists.allow.len() + lists.block.len(),
             receive_streams: protocols.receive_stats().streams,
             plugins: plugins.list().len(),
+            requests: protocols.open_requests(),
         };
         limits::table(config, &parts::receive_policy(config), &usage)
     }
@@ -317,6 +319,7 @@ impl Host {
             registered: protocols.registered().len(),
             requests: protocols.open_requests(),
             handshakes: transport.pending_handshakes().all,
+            doors: transport.door_counts(),
             tasks: tasks.len(),
             plugins: plugins.list(),
         })

@@ -5,15 +5,76 @@ use std::path::{Path, PathBuf};
 
 /// From the bottom up. A layer may name those above it in this list, and itself; `supervisor` and `plugin` do not know
 /// each other.
-const LAYERS: [(&str, &[&str]); 8] = [
+const LAYERS: [(&str, &[&str]); 13] = [
     ("wire", &["peer", "identity"]),
-    ("transport", &["wire", "peer", "identity", "runtime"]),
-    ("connection", &["transport", "wire", "peer", "identity", "runtime"]),
-    ("stream", &["connection", "transport", "wire", "peer", "level"]),
-    ("protocol", &["stream", "connection", "transport", "wire", "peer", "level"]),
+    ("transport", &["wire", "peer", "identity", "runtime", "reached"]),
+    ("connection", &["transport", "wire", "peer", "identity", "runtime", "reached"]),
+    ("stream", &["connection", "transport", "wire", "peer", "level", "reached"]),
+    ("protocol", &["stream", "connection", "transport", "wire", "peer", "level", "reached"]),
     ("supervisor", &["protocol", "stream", "connection", "transport", "wire", "peer", "runtime"]),
     ("plugin", &["protocol", "stream", "connection", "transport", "wire", "peer", "runtime"]),
-    ("limits.rs", &["config", "plugin", "supervisor", "protocol", "stream", "connection", "transport", "wire", "peer"]),
+    (
+        "limits.rs",
+        &["config", "plugin", "supervisor", "protocol", "stream", "connection", "transport", "wire", "peer", "reached"],
+    ),
+    ("host", OF_HOST),
+    ("host.rs", OF_HOST),
+    ("node", OF_NODE),
+    ("admin", OF_ADMIN),
+    ("cli", OF_CLI),
+];
+
+/// What the wiring of the layers may name: all of them, and what is above none of them.
+const OF_HOST: &[&str] = &[
+    "plugin",
+    "supervisor",
+    "protocol",
+    "stream",
+    "connection",
+    "transport",
+    "wire",
+    "peer",
+    "identity",
+    "runtime",
+    "config",
+    "limits",
+    "metrics",
+    "folder",
+];
+
+/// A host with its folder.
+const OF_NODE: &[&str] = &[
+    "host",
+    "folder",
+    "admin",
+    "plugin",
+    "supervisor",
+    "protocol",
+    "transport",
+    "peer",
+    "identity",
+    "runtime",
+    "config",
+];
+
+/// The admin API speaks of what people ask about, and of no connection, stream or packet.
+const OF_ADMIN: &[&str] =
+    &["node", "host", "folder", "plugin", "supervisor", "protocol", "transport", "peer", "config", "limits", "metrics"];
+
+/// The command line speaks to a node over the admin API, and to `admin` and `node` themselves for `weir run`.
+const OF_CLI: &[&str] = &[
+    "admin",
+    "node",
+    "host",
+    "folder",
+    "config",
+    "identity",
+    "peer",
+    "plugin",
+    "protocol",
+    "runtime",
+    "telemetry",
+    "transport",
 ];
 
 /// What a pure state does not do.
@@ -77,8 +138,15 @@ fn every_network_layer_decides_in_a_pure_state() {
         "connection/state.rs",
         "connection/admission.rs",
         "connection/places.rs",
+        "connection/closing.rs",
+        "connection/dialing.rs",
+        "connection/refusal.rs",
+        "transport/door.rs",
+        "transport/access.rs",
         "stream/pool/state.rs",
         "stream/pool_manager/state.rs",
+        "stream/pool_manager/spare.rs",
+        "stream/receive/counts.rs",
         "stream/lane/state.rs",
         "stream/receive/state.rs",
         "protocol/state.rs",
@@ -88,6 +156,8 @@ fn every_network_layer_decides_in_a_pure_state() {
         "plugin/poison/muting.rs",
         "plugin/poison/pace.rs",
         "plugin/supervision/state.rs",
+        "plugin/calls/state.rs",
+        "supervisor/errands.rs",
     ];
     for state in states {
         for line in code(&root().join(state)) {

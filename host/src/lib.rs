@@ -5,6 +5,8 @@
 //! Upward news travels on channels and traits that the lower layer defines.
 
 pub mod admin;
+#[cfg(test)]
+mod capture;
 pub mod cli;
 pub mod config;
 pub mod connection;
@@ -22,6 +24,7 @@ pub mod node;
 pub mod peer;
 pub mod plugin;
 pub mod protocol;
+pub mod reached;
 pub mod runtime;
 pub mod stream;
 pub mod supervisor;

@@ -6,12 +6,15 @@ use serde::Serialize;
 
 use crate::config::Config;
 use crate::connection::{
-    DIAL_TIMEOUT, DRAIN_TIMEOUT, HELLO_TIMEOUT, MAX_PENDING_OF_PEER, MAX_PROTOCOL_NAME, ManagerStatus, PROBE_TIMEOUT,
-    REFUSAL_LINGER, WRITE_TIMEOUT,
+    DIAL_TIMEOUT, DRAIN_TIMEOUT, HELLO_TIMEOUT, MAX_PENDING_OF_PEER, MAX_PROTOCOL_NAME, MAX_RACE, ManagerStatus,
+    PROBE_TIMEOUT, REFUSAL_LINGER, WRITE_TIMEOUT,
 };
-use crate::protocol::{MAX_GROUP_MEMBERS, MAX_GROUPS};
+use crate::protocol::{
+    MAX_ASKS, MAX_GROUP_MEMBERS, MAX_GROUPS, MAX_REQUESTS, MAX_REQUESTS_OF_NODE, MAX_REQUESTS_OF_PEER, PUSH_TIMEOUT,
+};
+pub use crate::reached::Scope;
 use crate::stream::ReceivePolicy;
-use crate::supervisor::MAX_WATCHED;
+use crate::supervisor::{MAX_WATCHED, RetryPolicy};
 use crate::transport::{CONTROL_WINDOW, MAX_ACCESS_ENTRIES, PendingHandshakes};
 use crate::wire::{MAX_CONTROL_FRAME, MAX_PROTOCOLS};
 
@@ -33,26 +36,6 @@ pub struct Limit {
     pub key: Option<&'static str>,
     /// Why it exists.
     pub why: &'static str,
-}
-
-/// Whose limit it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Scope {
-    /// The whole node's.
-    Node,
-    /// Each peer's.
-    Peer,
-    /// Each IPv4 address's or IPv6 /64's.
-    Source,
-    /// Each connection's.
-    Connection,
-    /// Each stream's.
-    Stream,
-    /// Each plugin's.
-    Plugin,
-    /// Each group of peers'.
-    Group,
 }
 
 /// In what a limit is counted.
@@ -92,6 +75,8 @@ pub struct Usage {
     pub receive_streams: usize,
     /// Loaded plugins.
     pub plugins: usize,
+    /// Open asks of this node, and of peers.
+    pub requests: (usize, usize),
 }
 
 /// All limits as they are in force.
@@ -171,6 +156,11 @@ fn connections(config: &Config, usage: &Usage) -> Vec<Limit> {
             .key("reconnect.remembered_peers"),
         count("groups", Node, MAX_GROUPS, "their members are kept in memory"),
         count("members", Group, MAX_GROUP_MEMBERS, "one message goes to all of them"),
+        count("dials", Node, RetryPolicy::default().at_once, "a thousand handshakes at once would help none of them")
+            .used(now.dials),
+        count("addresses of one dial", Peer, MAX_RACE, "what an operator and the peer itself may name, twice"),
+        count("native handlers", Node, limits.native_handlers, "each may queue for its peers, as a plugin")
+            .key("limits.native_handlers"),
         bytes("memory", Node, limits.memory_limit, "the node does not start when it could need more")
             .key("limits.memory_limit")
             .used(config.memory_bound().bytes),
@@ -178,7 +168,7 @@ fn connections(config: &Config, usage: &Usage) -> Vec<Limit> {
 }
 
 fn streams(config: &Config, receive: &ReceivePolicy, usage: &Usage) -> Vec<Limit> {
-    use Scope::{Connection, Node, Peer, Stream};
+    use Scope::{Connection, Lane, Node, Peer, Stream};
     let limits = &config.limits;
     let window = limits.streams().windows().map_or(0, |windows| windows.connection);
     vec![
@@ -201,6 +191,10 @@ fn streams(config: &Config, receive: &ReceivePolicy, usage: &Usage) -> Vec<Limit
         bytes("large messages being put together", Connection, receive.assembly, "a frame may be larger than a window"),
         bytes("control frame", Connection, MAX_CONTROL_FRAME, "it is decoded whole"),
         count("protocols", Peer, MAX_PROTOCOLS, "a set is kept for each peer"),
+        count("asks", Node, MAX_ASKS, "each is remembered until its answer or its deadline").used(usage.requests.0),
+        count("requests", Lane, MAX_REQUESTS, "their answers always fit, so their number is bounded"),
+        count("requests", Peer, MAX_REQUESTS_OF_PEER, "no peer takes all of them"),
+        count("requests", Node, MAX_REQUESTS_OF_NODE, "each is remembered until it is answered").used(usage.requests.1),
         bytes("protocol id", Peer, MAX_PROTOCOL_NAME, "a set is kept for each peer"),
     ]
 }
@@ -249,6 +243,12 @@ fn timeouts(config: &Config) -> Vec<Limit> {
             .key("reconnect.settled"),
         time("next address", Peer, config.reconnect.next_address, "then another address is dialed beside it")
             .key("reconnect.next_address"),
+        time(
+            "push",
+            Connection,
+            PUSH_TIMEOUT,
+            "a peer that has not said so far that it has our protocols is told again",
+        ),
         time("control write", Connection, WRITE_TIMEOUT, "a peer that does not read is not worth keeping"),
     ]
 }
@@ -285,6 +285,17 @@ mod tests {
             assert!(!table[..at].iter().any(twin), "{limit:?}");
             assert!(!limit.why.is_empty() && limit.value != LimitValue::Number(u64::MAX), "{limit:?}");
         }
+    }
+
+    #[test]
+    fn limits_without_a_key_stand_there_too() {
+        let table = all();
+        let there = |name: &str, scope| table.iter().any(|limit| (limit.name, limit.scope) == (name, scope));
+        assert!(
+            there("asks", Scope::Node) && there("addresses of one dial", Scope::Peer) && there("dials", Scope::Node)
+        );
+        assert!(there("push", Scope::Connection) && there("requests", Scope::Lane) && there("requests", Scope::Peer));
+        assert!(there("requests", Scope::Node));
     }
 
     #[test]

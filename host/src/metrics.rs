@@ -12,6 +12,7 @@ use crate::plugin::{Counters, PluginInfo};
 use crate::protocol::{ExchangeStats, ProtocolStats};
 use crate::stream::{PoolCounters, PoolStats, PoolTotals, ReceiveStats, RefusedBy};
 use crate::supervisor::SupervisorStats;
+use crate::transport::DoorCounts;
 
 /// What a value means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -54,6 +55,8 @@ pub(crate) struct Observed {
     pub(crate) requests: (usize, usize),
     /// Handshakes of peers that dial.
     pub(crate) handshakes: u32,
+    /// What became of all who wanted to begin one.
+    pub(crate) doors: DoorCounts,
     pub(crate) tasks: usize,
     pub(crate) plugins: Vec<PluginInfo>,
 }
@@ -93,6 +96,7 @@ pub(crate) fn table(observed: &Observed) -> Vec<Metric> {
     let (asks, requests) = observed.requests;
     table.gauge("weir_asks_open", "Asks that wait for an answer", asks);
     table.gauge("weir_requests_open", "Requests of peers that wait for an answer", requests);
+    doors(&mut table, observed.doors);
     connections(&mut table, &observed.connections);
     supervisor(&mut table, observed.supervisor);
     pools(&mut table, observed.pools, &observed.slots);
@@ -100,6 +104,15 @@ pub(crate) fn table(observed: &Observed) -> Vec<Metric> {
     protocols(&mut table, &observed.protocols, observed.registered);
     plugins(&mut table, &observed.plugins);
     table.0
+}
+
+fn doors(table: &mut Table, counts: DoorCounts) {
+    let DoorCounts { let_in, retried, denied, node_full, source_full, bad_port } = counts;
+    table.counter("weir_handshakes_begun_total", "Handshakes of peers that dial that were let in", let_in);
+    table.counter("weir_handshakes_retried_total", "Handshakes that had to prove their address first", retried);
+    let by = [("access", denied), ("node", node_full), ("source", source_full), ("port", bad_port)];
+    let help = "Handshakes left unanswered: denied by the lists, no place at the node or for the source, a bad port";
+    table.counters("weir_handshakes_refused_total", help, "limit", &by);
 }
 
 fn connections(table: &mut Table, status: &ManagerStatus) {
@@ -233,7 +246,7 @@ fn protocols(table: &mut Table, stats: &ProtocolStats, registered: usize) {
 fn plugins(table: &mut Table, plugins: &[PluginInfo]) {
     table.gauge("weir_plugins", "Loaded plugins", plugins.len());
     type Read = fn(&Counters) -> u64;
-    let rows: [(&'static str, &'static str, Kind, Read); 16] = [
+    let rows: [(&'static str, &'static str, Kind, Read); 17] = [
         ("weir_plugin_events_total", "Events in committed turns", Kind::Counter, |c| c.events),
         ("weir_plugin_messages_total", "Messages among them", Kind::Counter, |c| c.messages),
         ("weir_plugin_turns_total", "Committed turns", Kind::Counter, |c| c.turns),
@@ -243,6 +256,9 @@ fn plugins(table: &mut Table, plugins: &[PluginInfo]) {
         ("weir_plugin_reports_total", "Verdicts on peers", Kind::Counter, |c| c.reports),
         ("weir_plugin_log_dropped_total", "Log lines beyond the limit", Kind::Counter, |c| c.log_lines_dropped),
         ("weir_plugin_restarts_total", "Starts after a crash", Kind::Counter, |c| c.restarts),
+        ("weir_plugin_calls_refused_total", "Calls between plugins beyond their limits", Kind::Counter, |c| {
+            c.calls_refused
+        }),
         ("weir_plugin_replays_total", "Turns of events that had failed before", Kind::Counter, |c| c.replays),
         ("weir_plugin_trials_total", "Culprits run again on an empty store", Kind::Counter, |c| c.trials),
         ("weir_plugin_turned_away_total", "Events of muted peers", Kind::Counter, |c| c.turned_away),
@@ -300,6 +316,7 @@ mod tests {
     #[test]
     fn names_stand_together_and_say_what_they_are() {
         let mut table = Table::default();
+        doors(&mut table, DoorCounts::default());
         supervisor(&mut table, SupervisorStats::default());
         pools(&mut table, PoolTotals::default(), &[PoolStats::default()]);
         receive(&mut table, &ReceiveStats::default());

@@ -169,7 +169,7 @@ echo "==> b crashes and comes back while a still holds its old connection"
 kill -9 "${PID[b]}"; wait "${PID[b]}" 2>/dev/null || true
 run_node b
 meet b a 10.77.0.1
-await 3 "b is admitted" connected b a
+await 1 "b is admitted, within a second," connected b a
 await 10 "ping is answered" answers a b
 
 echo "==> three hosts, and a cut between two of them"

@@ -1,6 +1,6 @@
 //! What a peer saw of a keeper's turns, against what the keeper found in its store after a crash.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use weir_host::plugin::store::Durability;
 
@@ -66,6 +66,14 @@ pub struct Totals {
     pub lost_answers: u64,
 }
 
+/// What was seen of one run, and what the next start found of it.
+#[derive(Debug, Default)]
+struct Before {
+    /// Turns and their moments.
+    seen: Vec<(u64, u64)>,
+    found: u64,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Watched {
@@ -74,7 +82,9 @@ pub struct Watched {
     start: Option<u64>,
     /// Turns of this run, and their moments.
     seen: VecDeque<(u64, u64)>,
-    answered: u64,
+    /// The last turn that a command was answered for, by start.
+    answered: BTreeMap<u64, u64>,
+    before: Before,
     /// What came of it so far.
     pub totals: Totals,
 }
@@ -82,7 +92,8 @@ pub struct Watched {
 impl Watched {
     /// Of a keeper that was not seen yet.
     pub fn new(durability: Durability) -> Self {
-        Self { durability, start: None, seen: VecDeque::new(), answered: 0, totals: Totals::default() }
+        let (seen, before, totals) = (VecDeque::new(), Before::default(), Totals::default());
+        Self { durability, start: None, seen, answered: BTreeMap::new(), before, totals }
     }
 
     /// Whether turns of a run that came after `starts` starts were seen.
@@ -90,9 +101,11 @@ impl Watched {
         self.totals.starts > starts && !self.seen.is_empty()
     }
 
-    /// A command was answered with this turn.
-    pub fn answered(&mut self, turn: u64) {
-        self.answered = self.answered.max(turn);
+    /// A command was answered with this turn, by the instance that this start made. It may be heard before what the
+    /// start itself told, or after it was killed.
+    pub fn answered(&mut self, turn: u64, start: u64) {
+        let last = self.answered.entry(start).or_default();
+        *last = turn.max(*last);
     }
 
     /// Takes a message in.
@@ -107,18 +120,22 @@ impl Watched {
             }
             Told::Start { found, whole, start } => {
                 if self.start.replace(start) != Some(start) {
-                    self.compare(found, whole);
+                    self.compare(found, whole, start);
                 }
             }
         }
     }
 
     /// The keeper started anew: what is there of what it had told?
-    fn compare(&mut self, found: u64, whole: bool) {
+    fn compare(&mut self, found: u64, whole: bool, start: u64) {
         self.totals.starts += 1;
         self.totals.torn += u64::from(!whole);
-        self.totals.lost_answers += self.answered.saturating_sub(found);
-        let lost: Vec<_> = self.seen.drain(..).filter(|(turn, _)| *turn > found).collect();
+        let own = self.answered.remove(&start);
+        let answered = std::mem::take(&mut self.answered).into_values().max().unwrap_or_default();
+        self.answered.extend(own.map(|turn| (start, turn)));
+        self.totals.lost_answers += answered.saturating_sub(found);
+        self.before = Before { seen: self.seen.drain(..).collect(), found };
+        let lost: Vec<_> = self.before.seen.iter().filter(|(turn, _)| *turn > found).collect();
         if let Some((last, until)) = lost.last() {
             self.totals.losses += 1;
             self.totals.lost += last - found;
@@ -126,6 +143,16 @@ impl Watched {
             let since = lost.iter().find(|(turn, _)| *turn > found + 1).map_or(*until, |(_, moment)| *moment);
             self.totals.window = self.totals.window.max(until.saturating_sub(since));
         }
+    }
+
+    /// Whether what was left of the last run of this keeper's node is a prefix of the turns of both: what `other` had
+    /// committed before a turn of this one that is there, is there, too. Both run on the clock of one node.
+    pub fn is_prefix_with(&self, other: &Self) -> bool {
+        let Before { seen, found } = &self.before;
+        let Some((_, moment)) = seen.iter().rfind(|(turn, _)| turn <= found) else { return true };
+        // A turn was committed when the next one had begun; the last of these two may not have been.
+        let begun = other.before.seen.iter().rfind(|(_, begun)| begun <= moment);
+        begun.is_none_or(|(turn, _)| other.before.found + 1 >= *turn)
     }
 
     /// Panics when something is lost that must not be.

@@ -4,8 +4,10 @@ pub mod guests;
 pub mod keeper;
 pub mod mock_network;
 pub mod node;
+pub mod plugins;
 pub mod raw;
 pub mod relay;
+pub mod wasm;
 pub mod weir;
 
 include!(concat!(env!("OUT_DIR"), "/guests.rs"));

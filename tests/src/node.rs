@@ -33,14 +33,18 @@ impl TestNode {
 
     /// Starts a node whose configuration was changed.
     pub async fn start_with(change: impl FnOnce(&mut Config)) -> Result<Self> {
+        Self::start_in(Environment::default(), change).await
+    }
+
+    /// The same in another environment.
+    pub async fn start_in(environment: Environment, change: impl FnOnce(&mut Config)) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let runtime = Runtime::system()?;
         let mut config = Config { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..Config::default() };
         change(&mut config);
         let key = Arc::new(NodeKey::generate(&*runtime.entropy));
         let data_dir = folder.path().to_owned();
-        let host =
-            Host::start(HostConfig { key, data_dir, config, runtime, environment: Environment::default() }).await?;
+        let host = Host::start(HostConfig { key, data_dir, config, runtime, environment }).await?;
         Ok(Self { host, _folder: folder })
     }
 

@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -136,6 +137,23 @@ impl Weir {
         Ok(self.command(arguments)?.output()?)
     }
 
+    /// Starts a command that goes on until it is ended, with `--json`.
+    pub fn going(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Result<Going> {
+        let mut command = self.command(&[arguments, &["--json"]].concat())?;
+        command.envs(environment.iter().copied()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn()?;
+        let stdout = BufReader::new(child.stdout.take().context("piped")?);
+        // More than a test makes a command say before it reads; beyond that the command waits.
+        let (sender, lines) = sync_channel(1_024);
+        std::thread::spawn(move || {
+            let mut lines = stdout.lines();
+            while let Some(Ok(line)) = lines.next()
+                && sender.send(line).is_ok()
+            {}
+        });
+        Ok(Going { child, lines })
+    }
+
     /// The one JSON document that a command prints with `--json`; it must succeed.
     pub fn json(&self, arguments: &[&str]) -> Result<Value> {
         let output = self.output(&[arguments, &["--json"]].concat())?;
@@ -184,6 +202,51 @@ impl Weir {
             ensure!(since.elapsed() < PATIENCE, "after {PATIENCE:?} still not: {what}; {document}");
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+}
+
+/// A command that goes on until it is ended, and what it prints, line by line.
+pub struct Going {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Going {
+    /// The next JSON document that it prints and that fits; those before it are passed over. Waits for at most so long.
+    pub fn until(&self, what: &str, limit: Duration, fits: impl Fn(&Value) -> bool) -> Result<Value> {
+        let (deadline, mut passed) = (Instant::now() + limit, Vec::new());
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = self.lines.recv_timeout(left);
+            let line = line.with_context(|| format!("after {limit:?} still not: {what}; it said {passed:#?}"))?;
+            let document: Value = serde_json::from_str(&line).with_context(|| format!("no JSON: `{line}`"))?;
+            if fits(&document) {
+                return Ok(document);
+            }
+            passed.push(line);
+        }
+    }
+
+    /// Sends SIGINT, as Ctrl-C does, and waits for the end, which must be a good one.
+    pub fn interrupt(&mut self) -> Result<()> {
+        let asked = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status()?;
+        ensure!(asked.success(), "kill failed");
+        let since = Instant::now();
+        while since.elapsed() < PATIENCE {
+            if let Some(status) = self.child.try_wait()? {
+                ensure!(status.success(), "{status}");
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        bail!("it did not end within {PATIENCE:?}")
+    }
+}
+
+impl Drop for Going {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use weir_host::peer::PeerId;
 use weir_host::plugin::store::{MemoryDisk, Store};
 use weir_host::plugin::{
-    Caller, CompilerConfig, CrashKind, PluginError, PluginInfo, PluginPolicy, PluginSettings, PluginSource, Plugins,
+    Caller, CrashKind, EngineConfig, PluginError, PluginInfo, PluginPolicy, PluginSettings, PluginSource, Plugins,
     PluginsConfig, Preemption, Signer,
 };
 use weir_host::protocol::{Network, ProtocolId};
@@ -40,7 +40,7 @@ fn node() -> Node {
         policy: PluginPolicy { turn_time: Duration::from_millis(100), ..PluginPolicy::default() },
         preemption: Preemption::Epochs,
         signer: Arc::new(NoKey),
-        compiler: CompilerConfig::default(),
+        engine: EngineConfig::default(),
     };
     Node { network, plugins: Plugins::start(config).expect("an engine") }
 }

@@ -80,8 +80,8 @@ impl Node {
             network: network.clone(),
             policy,
             preemption: Preemption::Epochs,
+            engine: weir_host::plugin::EngineConfig::default(),
             signer: Arc::new(NoKey),
-            compiler: Default::default(),
         };
         Self { network, plugins: Plugins::start(config).expect("an engine"), store }
     }

@@ -12,6 +12,8 @@ use crate::workspace::Workspace;
 const PING: &str = "weir-plugin-ping";
 /// Turns ping 0.1 into ping 0.2.
 const PING_NEXT: &str = "v0-2";
+/// Makes its name something that a test can write into the file.
+const PING_RENAMABLE: &str = "renamable";
 const TEST_GUESTS: &str = "weir-test-guests";
 
 /// The ping plugin as two files.
@@ -31,6 +33,7 @@ pub fn print(workspace: &Workspace) -> Result<()> {
 pub fn all(workspace: &Workspace) -> Result<PathBuf> {
     let builder = Builder::new(workspace)?;
     builder.ping()?;
+    builder.one(&builder.package(PING).feature(PING_RENAMABLE), &workspace.guests_out().join("ping-renamable.wasm"))?;
     let examples = builder.build(&builder.package(TEST_GUESTS).examples())?;
     for file in &examples {
         let name = file.file_name().context("cargo names files")?;

@@ -19,6 +19,8 @@ pub use imports::Imports;
 pub use net::{
     Body, Entry, Faults, LinkSpec, Network, Note, Scenario, Step, TestNet, Ticket, Timed, Totals, Trace, TraceMode,
 };
+#[cfg(test)]
+pub(crate) use node::Node;
 pub use node::{Asked, CallMade, LogLine, Sent};
 pub use random::Random;
 pub use revision::{Fault, Native, Revision, Running};

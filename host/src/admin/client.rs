@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1;
-use hyper::{Method, Request, header};
+use hyper::{Method, Request, Response, header};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use tokio::net::UnixStream;
 
+use super::stream::UploadBody;
 use super::{MAX_BODY, REQUEST_TIMEOUT, SETTINGS_HEADER};
 
 /// Largest answer that is read, in bytes: what 4,096 peers with 1,024 protocols each would hardly fill.
@@ -122,6 +124,11 @@ impl AdminRequest {
         Self { content_type: "application/wasm", settings, ..self }
     }
 
+    /// Sends what `AdminClient::upload` is given.
+    pub fn upload(path: impl Into<String>) -> Self {
+        Self { content_type: "application/octet-stream", ..Self::new(Method::POST, path) }
+    }
+
     /// How long the node itself may take.
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Self {
@@ -146,17 +153,69 @@ impl AdminClient {
         tokio::time::timeout(limit, self.exchange(request)).await.unwrap_or(Err(ClientError::TimedOut(limit)))
     }
 
+    /// Sends the request with a body that is read while it is sent, and reads the whole answer.
+    ///
+    /// Cancel safe in that the node takes nothing of a body that it does not get whole.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; what cannot be read is [`ClientError::Broken`].
+    pub async fn upload(&self, request: AdminRequest, from: UploadBody) -> Result<Bytes, ClientError> {
+        let limit = request.timeout + MARGIN;
+        let exchange = self.exchange_with(http_request(request, from), whole);
+        tokio::time::timeout(limit, exchange).await.unwrap_or(Err(ClientError::TimedOut(limit)))
+    }
+
+    /// Sends the request and hands the answer on, piece by piece, with the value of one of its headers.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; what `take` says ends it, too.
+    pub async fn download(
+        &self,
+        request: AdminRequest,
+        header: &str,
+        mut take: impl FnMut(&[u8], Option<u64>) -> Result<(), String>,
+    ) -> Result<(), ClientError> {
+        let limit = request.timeout + MARGIN;
+        let body = Full::new(request.body.clone());
+        let pieces = async |response: Response<Incoming>| {
+            if !response.status().is_success() {
+                return whole(response).await.map(drop);
+            }
+            let total = response.headers().get(header).and_then(|value| value.to_str().ok()?.parse().ok());
+            let mut body = response.into_body();
+            while let Some(frame) = body.frame().await {
+                let frame = frame.map_err(|error| ClientError::Broken(error.to_string()))?;
+                if let Ok(bytes) = frame.into_data() {
+                    take(&bytes, total).map_err(ClientError::Broken)?;
+                }
+            }
+            Ok(())
+        };
+        let exchange = self.exchange_with(http_request(request, body), pieces);
+        tokio::time::timeout(limit, exchange).await.unwrap_or(Err(ClientError::TimedOut(limit)))
+    }
+
     async fn exchange(&self, request: AdminRequest) -> Result<Bytes, ClientError> {
-        let broken = |error: hyper::Error| ClientError::Broken(error.to_string());
+        let body = Full::new(request.body.clone());
+        self.exchange_with(http_request(request, body), whole).await
+    }
+
+    async fn exchange_with<B, T>(
+        &self,
+        request: Result<Request<B>, ClientError>,
+        read: impl AsyncFnOnce(Response<Incoming>) -> Result<T, ClientError>,
+    ) -> Result<T, ClientError>
+    where
+        B: Body<Data = Bytes, Error: std::error::Error + Send + Sync> + 'static,
+    {
+        let broken = |error: hyper::Error| {
+            // Why a body could not be sent is what its reader said.
+            let source = std::error::Error::source(&error).map(ToString::to_string);
+            ClientError::Broken(source.unwrap_or_else(|| error.to_string()))
+        };
         let stream = self.connect().await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-        let exchange = async {
-            let response = sender.send_request(http_request(request)?).await.map_err(broken)?;
-            let status = response.status();
-            let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
-            let body = body.map_err(|error| ClientError::Broken(error.to_string()))?.to_bytes();
-            if status.is_success() { Ok(body) } else { Err(refusal(status, &body)) }
-        };
+        let exchange = async { read(sender.send_request(request?).await.map_err(broken)?).await };
         let mut exchange = std::pin::pin!(exchange);
         // The connection is driven here and dies with this future: no task is left behind.
         tokio::select! {
@@ -173,7 +232,15 @@ impl AdminClient {
     }
 }
 
-fn http_request(request: AdminRequest) -> Result<Request<Full<Bytes>>, ClientError> {
+/// Reads an answer that fits memory: a document, or the error that it carries.
+async fn whole(response: Response<Incoming>) -> Result<Bytes, ClientError> {
+    let status = response.status();
+    let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+    let body = body.map_err(|error| ClientError::Broken(error.to_string()))?.to_bytes();
+    if status.is_success() { Ok(body) } else { Err(refusal(status, &body)) }
+}
+
+fn http_request<B>(request: AdminRequest, body: B) -> Result<Request<B>, ClientError> {
     let mut builder = Request::builder()
         .method(request.method)
         .uri(request.path)
@@ -182,7 +249,7 @@ fn http_request(request: AdminRequest) -> Result<Request<Full<Bytes>>, ClientErr
     if let Some(settings) = request.settings {
         builder = builder.header(SETTINGS_HEADER, settings.into_bytes());
     }
-    builder.body(Full::new(request.body)).map_err(|error| ClientError::Unexpected(error.to_string()))
+    builder.body(body).map_err(|error| ClientError::Unexpected(error.to_string()))
 }
 
 fn refusal(status: hyper::StatusCode, body: &[u8]) -> ClientError {

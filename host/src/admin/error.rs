@@ -42,6 +42,7 @@ fn status_of(code: &str) -> StatusCode {
         | "unknown-entry"
         | "unknown-command"
         | "unknown-group"
+        | "unknown-store"
         | "not-found"
         | "unknown-dead-letter" => StatusCode::NOT_FOUND,
         "bad-request" => StatusCode::BAD_REQUEST,
@@ -52,6 +53,7 @@ fn status_of(code: &str) -> StatusCode {
             StatusCode::CONFLICT
         }
         "folder-unusable" | "not-saved" | "internal" => StatusCode::INTERNAL_SERVER_ERROR,
+        "plugin-loaded" | "store-not-empty" => StatusCode::CONFLICT,
         code if code.starts_with("already-") => StatusCode::CONFLICT,
         _ => StatusCode::UNPROCESSABLE_ENTITY,
     }

@@ -15,7 +15,8 @@ use super::error::ApiError;
 use super::guard::to_the_end;
 use super::peers::read_body;
 use crate::config::{BudgetProblem, PluginOverrides};
-use crate::node::{Node, NodeMode, PluginRequest, Unloaded};
+use crate::node::{LoadedOrUpgraded, Node, NodeMode, PluginRequest, Saved, Unloaded};
+use crate::plugin::UpgradeReport;
 
 /// The header that carries `{"grants": [...], "config": {...}, "memory": "64 MiB", ...}` beside the plugin in the body:
 /// the keys of `[plugins.NAME]`.
@@ -26,6 +27,8 @@ pub const SETTINGS_HEADER: &str = "weir-settings";
 pub(super) struct UploadQuery {
     file: Option<PathBuf>,
     save: bool,
+    /// Upgrade the plugin of that name where it runs already.
+    replace: bool,
 }
 
 type Upload = (Result<Query<UploadQuery>, QueryRejection>, HeaderMap, Result<Bytes, BytesRejection>);
@@ -41,7 +44,15 @@ pub(super) async fn load(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Value>, ApiError> {
+    let replace = query.as_ref().is_ok_and(|Query(query)| query.replace);
     let request = upload((query, headers, body))?;
+    if replace {
+        let loaded = to_the_end(async move { Ok(node.load_or_upgrade_plugin(request).await?) }).await?;
+        return Ok(Json(match loaded {
+            LoadedOrUpgraded::Loaded(loaded) => json!({"plugin": loaded.value, "saved": loaded.saved}),
+            LoadedOrUpgraded::Upgraded(upgraded) => upgrade_report(&upgraded),
+        }));
+    }
     let loaded = to_the_end(async move { Ok(node.load_plugin(request).await?) }).await?;
     Ok(Json(json!({"plugin": loaded.value, "saved": loaded.saved})))
 }
@@ -55,11 +66,15 @@ pub(super) async fn upgrade(
 ) -> Result<Json<Value>, ApiError> {
     let request = upload((query, headers, body))?;
     let upgraded = to_the_end(async move { Ok(node.upgrade_plugin(&name, request).await?) }).await?;
+    Ok(Json(upgrade_report(&upgraded)))
+}
+
+fn upgrade_report(upgraded: &Saved<UpgradeReport>) -> Value {
     let mut report = json!(upgraded.value);
     if let Some(keys) = report.as_object_mut() {
         keys.insert("saved".into(), json!(upgraded.saved));
     }
-    Ok(Json(report))
+    report
 }
 
 pub(super) async fn unload(

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -14,6 +14,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::logs::Closing;
 use super::{router, socket};
 use crate::folder::FolderError;
 use crate::node::Node;
@@ -49,7 +50,8 @@ impl AdminServer {
         let path = node.folder().socket();
         let listener = socket::listen(&path)?;
         let (closing, connections) = (CancellationToken::new(), TaskTracker::new());
-        connections.spawn(accept(listener, router(node), closing.clone(), connections.clone()));
+        let router = router(node).layer(Extension(Closing(closing.clone())));
+        connections.spawn(accept(listener, router, closing.clone(), connections.clone()));
         Ok(Self { path, closing, connections })
     }
 

@@ -9,12 +9,17 @@ use crate::folder::{Folder, FolderError};
 
 /// Sends the request to the node of the folder. When nobody answers, says whether there is a node at all.
 pub(super) async fn ask_raw(folder: &Folder, request: AdminRequest) -> Result<Bytes, Failure> {
-    AdminClient::new(folder.socket()).send(request).await.map_err(|error| match error {
+    AdminClient::new(folder.socket()).send(request).await.map_err(|error| explained(folder, error))
+}
+
+/// A failure to ask the node of a folder.
+pub(super) fn explained(folder: &Folder, error: ClientError) -> Failure {
+    match error {
         ClientError::NotRunning(_) if !folder.config().exists() => {
             FolderError::NotInitialised(folder.path().to_owned()).into()
         }
         error => error.into(),
-    })
+    }
 }
 
 /// The same, for answers that are shown.

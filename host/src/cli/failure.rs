@@ -11,7 +11,7 @@ use crate::node::StartError;
 /// What is printed as `{"error": {...}}`, or as one paragraph.
 #[derive(Debug, Serialize)]
 pub(super) struct Failure {
-    code: String,
+    pub(super) code: String,
     pub(super) message: String,
     /// What the node said beside it.
     #[serde(flatten)]

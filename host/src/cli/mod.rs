@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn the_documented_forms_parse() {
         let peer = format!("{}@127.0.0.1:1", "0a".repeat(32));
-        let forms: [&[&str]; 34] = [
+        let forms: [&[&str]; 41] = [
             &["init", "--listen", "127.0.0.1:0"],
             &["run"],
             &["run", "--listen", "[::1]:0", "--json"],
@@ -185,6 +185,13 @@ mod tests {
             &["plugin", "list"],
             &["plugin", "load", "ping.wasm", "--save"],
             &["plugin", "upgrade", "ping", "ping.wasm"],
+            &["plugin", "logs", "ping", "--follow", "--level", "warn"],
+            &["plugin", "logs", "ping", "--since", "5m", "--lines", "9", "--json"],
+            &["plugin", "dev", "."],
+            &["plugin", "dev", "plugins/ping", "--target-dir", "x"],
+            &["plugin", "store", "export", "ping", "ping.store"],
+            &["plugin", "store", "import", "ping", "ping.store", "--replace", "--other"],
+            &["plugin", "store", "purge", "ping", "--json"],
             &["plugin", "dead-letters", "ping", "--json"],
             &["plugin", "dead-letters", "ping", "show", "3"],
             &["plugin", "dead-letters", "ping", "retry", "3"],

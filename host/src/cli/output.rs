@@ -19,6 +19,11 @@ impl Output {
         Self { json }
     }
 
+    /// Whether a program reads.
+    pub(super) fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// Prints the document as JSON, or what `render` makes of it.
     pub(super) fn show(&self, document: &Value, render: impl FnOnce(&Value) -> String) {
         if self.json {

@@ -1,8 +1,12 @@
 //! `weir plugin`: see, load, upgrade and unload plugins.
 
 mod dead_letters;
+mod dev;
 mod faults;
 mod list;
+mod logs;
+mod sources;
+mod store;
 
 use std::path::{Path, PathBuf};
 
@@ -40,6 +44,10 @@ enum Command {
         /// Its name
         name: String,
     },
+    /// Show what a plugin logged last
+    Logs(logs::Logs),
+    /// Build a plugin whenever its source is saved, and put it into the running node
+    Dev(dev::Dev),
     /// Replace a running plugin without losing a message
     Upgrade {
         /// Its name
@@ -58,6 +66,8 @@ enum Command {
     Muted(faults::Muted),
     /// Hear a muted peer again
     Unmute(faults::Unmute),
+    /// Export, import or purge what a plugin keeps
+    Store(store::Store),
 }
 
 impl Plugin {
@@ -76,6 +86,8 @@ impl Plugin {
                 let document = ask(folder, AdminRequest::delete(path)).await?;
                 output.show(&document, render_unloaded);
             }
+            Command::Logs(command) => return command.execute(folder, output).await,
+            Command::Dev(command) => return command.execute(folder, output).await,
             Command::Upgrade { name, file, save } => {
                 let path = format!("/v1/plugins/{}/upgrade", segment(&name));
                 let document = ask(folder, upload(&path, &file, save)?).await?;
@@ -85,6 +97,7 @@ impl Plugin {
             Command::Lift(command) => command.execute(folder, output).await?,
             Command::Muted(command) => command.execute(folder, output).await?,
             Command::Unmute(command) => command.execute(folder, output).await?,
+            Command::Store(command) => command.execute(folder, output).await?,
         }
         Ok(())
     }
@@ -92,6 +105,11 @@ impl Plugin {
 
 /// The file and the settings beside it. Read here, because the node may not be allowed to read where we are.
 fn upload(path: &str, file: &Path, save: bool) -> Result<AdminRequest, Failure> {
+    upload_as(path, file, file, &format!("&save={save}"))
+}
+
+/// The same for a file that is called otherwise, with the settings beside that, and with more in the query.
+fn upload_as(path: &str, file: &Path, called: &Path, more: &str) -> Result<AdminRequest, Failure> {
     let unreadable =
         |e: std::io::Error| Failure::new("plugin-unreadable", format!("cannot read {}: {e}", file.display()));
     let size = std::fs::metadata(file).map_err(unreadable)?.len();
@@ -104,10 +122,10 @@ fn upload(path: &str, file: &Path, save: bool) -> Result<AdminRequest, Failure> 
     if bytes.is_empty() {
         return Err(Failure::new("not-wasm", format!("{} is empty: build the plugin again", file.display())));
     }
-    let settings = read_plugin_file(file)?.map(|settings| serde_json::to_string(&settings)).transpose();
+    let settings = read_plugin_file(called)?.map(|settings| serde_json::to_string(&settings)).transpose();
     let settings = settings.map_err(|e| Failure::new("config-value", e.to_string()))?;
     let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
-    let query = format!("{path}?file={}&save={save}", segment(&absolute.to_string_lossy()));
+    let query = format!("{path}?file={}{more}", segment(&absolute.to_string_lossy()));
     Ok(AdminRequest::post(query, bytes).wasm(settings).timeout(PLUGIN_CHANGE_TIMEOUT))
 }
 

@@ -8,10 +8,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::failure::Failure;
 use super::output::Output;
+use crate::admin::RunningNode;
 use crate::config::{Config, LogFormat};
 use crate::folder::{Folder, FolderError};
 use crate::host::Environment;
-use crate::node::{NodeMode, RunningNode};
+use crate::node::NodeMode;
 use crate::telemetry;
 
 #[derive(Debug, Args)]
@@ -73,6 +74,12 @@ fn announce(node: &RunningNode, output: &Output) {
     let socket = node.node().folder().socket();
     let document = json!({"peer_id": peer, "address": address, "socket": socket});
     output.show(&document, |_| format!("ready {peer}@{address}"));
+}
+
+/// Waits for a signal that ends a command. Cancel safe.
+pub(super) async fn end_signal() -> Result<(), Failure> {
+    Signals::new()?.next().await;
+    Ok(())
 }
 
 /// The signals that end a node.

@@ -47,6 +47,7 @@ struct RawLimits {
     stream_window: Option<Size>,
     send_buffer: Option<Size>,
     max_message: Option<Size>,
+    native_handlers: Option<u32>,
     memory_limit: Option<Size>,
 }
 
@@ -259,6 +260,12 @@ fn limits(check: &Check<'_>, raw: &RawLimits) -> Result<Limits, ConfigError> {
         )? as u32,
         max_message: check.size("limits.max_message", raw.max_message, default.max_message.into(), KIB..=16 * MIB)?
             as u32,
+        native_handlers: check.count(
+            "limits.native_handlers",
+            raw.native_handlers,
+            default.native_handlers,
+            0..=256,
+        )?,
         memory_limit: check.size(
             "limits.memory_limit",
             raw.memory_limit,

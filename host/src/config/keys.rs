@@ -68,6 +68,7 @@ pub(super) const NODE: Shape = Table(&[
             ("stream_window", Value),
             ("send_buffer", Value),
             ("max_message", Value),
+            ("native_handlers", Value),
             ("memory_limit", Value),
         ]),
     ),

@@ -4,11 +4,14 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Limits, format_size};
+use super::{Limits, Reconnect, format_size};
 use crate::connection::ConnectionLimits;
 use crate::plugin::{PluginBudgets, PluginPolicy};
+use crate::protocol::{MAX_ASKS, MAX_REQUESTS_OF_NODE, REQUEST_MEMORY};
 use crate::stream::{BudgetLimits, ReceivePolicy};
+use crate::supervisor::MAX_WATCHED;
 use crate::transport::MemoryDemand;
+use crate::wire::MAX_PROTOCOLS;
 
 /// One summand of the bound.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -23,8 +26,37 @@ pub struct MemoryTerm {
 
 /// What the transport's arithmetic does not know: it ends where a plugin's own memory begins.
 const PLUGIN_MEMORY: &str = "memory of plugins";
+const PLUGIN_LOGS: &str = "logs of plugins";
 /// What the host holds for the turns that run.
 const PLUGIN_TURNS: &str = "turns of plugins";
+
+/// What native handlers hold: see [`MemoryBound::of`].
+const NATIVE: &str = "native handlers";
+/// What is kept of peers: see [`of_peers`].
+const REQUESTS: &str = "asks and requests";
+const SETS: &str = "protocol sets";
+const BOOK: &str = "address book";
+
+/// What one protocol of a peer's set holds at most, in bytes: an id of 128, in the set itself, in the picture that
+/// subscribers have, and with the pair of the two nodes.
+const PROTOCOL_MEMORY: u64 = 512;
+/// What is remembered of where one peer is, in bytes: a signed record with 16 addresses, encoded and decoded, and what
+/// the operator said.
+const PLACE_MEMORY: u64 = 4 << 10;
+
+/// What the node keeps of peers besides their traffic.
+fn of_peers(limits: &Limits, reconnect: &Reconnect) -> [MemoryTerm; 3] {
+    let requests = ((MAX_ASKS + MAX_REQUESTS_OF_NODE) * REQUEST_MEMORY) as u64;
+    // A hello is held from when it came until its connection is decided.
+    let sets = u64::from(connections(limits)) + u64::from(limits.max_pending_handshakes);
+    let sets = sets.saturating_mul(MAX_PROTOCOLS as u64 * PROTOCOL_MEMORY);
+    let book = (u64::from(reconnect.remembered_peers) + MAX_WATCHED as u64) * PLACE_MEMORY;
+    [(REQUESTS, requests), (SETS, sets), (BOOK, book)].map(|(name, bytes)| MemoryTerm {
+        name,
+        bytes,
+        keys: keys_of(name),
+    })
+}
 
 /// The keys that make a term large, the most effective first.
 fn keys_of(term: &str) -> &'static [&'static str] {
@@ -43,6 +75,10 @@ fn keys_of(term: &str) -> &'static [&'static str] {
         "outbound budgets" => &["limits.max_message", "plugins.max_plugins"],
         PLUGIN_MEMORY => &["plugins.max_memory", "plugins.NAME.memory", "plugins.max_plugins"],
         PLUGIN_TURNS => &["plugins.max_plugins", "plugins.NAME.host_call"],
+        PLUGIN_LOGS => &["plugins.max_plugins"],
+        NATIVE => &["limits.native_handlers", "plugins.max_mailbox", "limits.max_message"],
+        SETS => &["limits.max_peers", "limits.max_pending_handshakes"],
+        BOOK => &["reconnect.remembered_peers"],
         _ => &[],
     }
 }
@@ -95,7 +131,7 @@ impl PluginDemand {
 }
 
 impl MemoryBound {
-    pub(super) fn of(limits: &Limits, plugins: PluginDemand) -> Self {
+    pub(super) fn of(limits: &Limits, plugins: PluginDemand, mailbox: u64, reconnect: &Reconnect) -> Self {
         let outbound = BudgetLimits::for_messages(limits.max_message).hard as u64;
         let demand = MemoryDemand {
             connections: connections(limits),
@@ -108,7 +144,12 @@ impl MemoryBound {
         let network = limits.streams().memory_bound(&demand);
         let mut terms: Vec<_> =
             network.terms.iter().map(|t| MemoryTerm { name: t.name, bytes: t.bytes, keys: keys_of(t.name) }).collect();
-        for (name, bytes) in [(PLUGIN_MEMORY, plugins.memory), (PLUGIN_TURNS, plugins.turns)] {
+        let logged = crate::plugin::most_logged(plugins.plugins);
+        // A native handler has a mailbox and an outbound budget like a plugin, and no memory of its own.
+        let native = mailbox.saturating_add(outbound).saturating_mul(limits.native_handlers.into());
+        terms.push(MemoryTerm { name: NATIVE, bytes: native, keys: keys_of(NATIVE) });
+        terms.extend(of_peers(limits, reconnect));
+        for (name, bytes) in [(PLUGIN_MEMORY, plugins.memory), (PLUGIN_TURNS, plugins.turns), (PLUGIN_LOGS, logged)] {
             terms.push(MemoryTerm { name, bytes, keys: keys_of(name) });
         }
         let bytes = terms.iter().fold(0_u64, |sum, term| sum.saturating_add(term.bytes));

@@ -81,6 +81,8 @@ pub struct Limits {
     pub send_buffer: u32,
     /// Largest message taken or sent.
     pub max_message: u32,
+    /// Most owners of protocols besides plugins: native handlers of a program that embeds the node.
+    pub native_handlers: u32,
     /// The node refuses to start when it could need more than this.
     pub memory_limit: u64,
 }
@@ -113,6 +115,7 @@ impl Default for Limits {
             stream_window: 256 << 10,
             send_buffer: 128 << 10,
             max_message: 1 << 20,
+            native_handlers: 2,
             memory_limit: 4 << 30,
         }
     }
@@ -303,7 +306,8 @@ impl Config {
         let said = |(name, said): (&String, &PluginOverrides)| (name.clone(), said.budgets.read().unwrap_or_default());
         let mut named: BTreeMap<_, _> = self.plugin_settings.iter().map(said).collect();
         named.extend(loaded.iter().map(|(name, budgets)| (name.clone(), budgets.clone())));
-        MemoryBound::of(&self.limits, PluginDemand::of(&self.plugin_policy(), self.plugins.max_plugins, named.values()))
+        let plugins = PluginDemand::of(&self.plugin_policy(), self.plugins.max_plugins, named.values());
+        MemoryBound::of(&self.limits, plugins, self.plugins.max_mailbox, &self.reconnect)
     }
 
     /// Refuses a configuration that could need more memory than it allows.

@@ -56,6 +56,9 @@ pub const TEMPLATE: &str = r#"# Configuration of a Weir node. Every key stands h
 # Largest single message. Bulk data belongs into many messages.
 #max_message = "1 MiB"
 
+# Handlers written in Rust that a program which embeds the node may register besides plugins. `weir` itself has none.
+#native_handlers = 2
+
 # The node refuses to start when peers and plugins together could make it need more than this.
 #memory_limit = "4 GiB"
 

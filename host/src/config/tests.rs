@@ -186,6 +186,22 @@ fn every_connection_of_a_peer_counts_for_the_memory_bound() {
 }
 
 #[test]
+fn what_is_kept_of_peers_and_native_handlers_count_for_the_memory_bound() {
+    let term = |text: &str, name: &str| {
+        let bound = parse(text).expect("valid").memory_bound();
+        bound.terms.iter().find(|term| term.name == name).map(|term| term.bytes).expect("there")
+    };
+    assert_eq!(term("", "asks and requests"), (65_536 + 32_768) * 512);
+    // 64 places, an eighth that drains beside them, and 32 that wait to be admitted, of half a MiB each.
+    assert_eq!(term("", "protocol sets"), (64 + 8 + 32) * (512 << 10));
+    assert_eq!(term("[reconnect]\nremembered_peers = 0", "address book"), 4 << 20);
+    let (none, more) = ("[limits]\nnative_handlers = 0", "[limits]\nnative_handlers = 8");
+    // A mailbox of 4 MiB, and 16 MiB that were sent and not taken.
+    assert_eq!((term(none, "native handlers"), term(more, "native handlers")), (0, 8 * (20 << 20)));
+    assert!(parse("").expect("valid").memory_bound().terms.iter().all(|term| term.bytes > 0));
+}
+
+#[test]
 fn a_budget_of_one_plugin_is_named_with_its_line() {
     let cases = [
         ("[plugins.a]\nmemory = \"1 B\"", "line 2: plugins.a.memory: 1 B is outside 64 KiB to 4 GiB"),

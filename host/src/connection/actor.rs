@@ -9,7 +9,7 @@ use tokio::sync::mpsc::{self, OwnedPermit};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 use super::manager::{Command, DialReply, Shared};
 use super::route::Route;
@@ -79,12 +79,17 @@ pub(super) struct Actor {
     /// Where each peer was dialed last. Kept while the peer has a connection or is being dialed.
     dialed: BTreeMap<PeerId, SocketAddr>,
     dials: JoinSet<DialOutcome>,
-    dial_tasks: HashMap<ConnectionId, AbortHandle>,
+    dial_tasks: HashMap<ConnectionId, (AbortHandle, Span)>,
     tasks: JoinSet<()>,
     task_names: HashMap<Id, ConnectionId>,
     reports: mpsc::Sender<Report>,
     reported: mpsc::Receiver<Report>,
     stopping: Option<Stopping>,
+}
+
+/// Around everything that is done for one connection, from its dial or handshake to its last stream.
+fn span(connection: ConnectionId, peer: &PeerId, direction: Direction) -> Span {
+    tracing::info_span!("connection", id = connection.0, peer = %peer.short(), ?direction)
 }
 
 impl Actor {
@@ -157,7 +162,8 @@ impl Actor {
             Input::Room(None) => self.teller.clear(),
             Input::Incoming(Some(link)) => {
                 let connection = self.name();
-                self.linked(connection, link);
+                let span = span(connection, &link.peer, link.direction);
+                self.linked(connection, link, span);
             }
             Input::Incoming(None) => {}
             Input::Moved => self.moved(),
@@ -192,7 +198,7 @@ impl Actor {
         match action {
             Action::Dial { connection } => self.dial(connection),
             Action::CancelDial { connection } => {
-                if let Some(task) = self.dial_tasks.remove(&connection) {
+                if let Some((task, _)) = self.dial_tasks.remove(&connection) {
                     task.abort();
                 }
             }
@@ -214,7 +220,7 @@ impl Actor {
         }
     }
 
-    fn linked(&mut self, connection: ConnectionId, link: Link) {
+    fn linked(&mut self, connection: ConnectionId, link: Link, span: Span) {
         let (queue, queued) = mpsc::channel(1);
         drop(queued);
         let handle = ConnectionHandle {
@@ -223,6 +229,7 @@ impl Actor {
             direction: link.direction,
             control: ControlSender::new(queue, link.handle.clone()),
             link: link.handle.clone(),
+            span,
             drained: Arc::new(Notify::new()),
         };
         let (peer, direction) = (link.peer, link.direction);
@@ -276,7 +283,7 @@ impl Actor {
             drained: live.handle.drained.clone(),
             shared: self.shared.clone(),
         };
-        let span = tracing::info_span!("connection", id = connection.0, peer = %peer.short(), ?direction);
+        let span = live.handle.span.clone();
         let task = self.tasks.spawn(conversation.run(acceptor, queued).instrument(span));
         self.task_names.insert(task.id(), connection);
     }

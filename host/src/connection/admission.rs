@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::{Action, Connection, Stage, State};
 use crate::connection::limits::{HELLO_TIMEOUT, PROBE_TIMEOUT};
-use crate::connection::{ConnectionId, DialFailure};
+use crate::connection::{ConnectionId, DialFailure, Refusal};
 use crate::peer::PeerId;
 use crate::transport::{Direction, LinkError};
-use crate::wire::{CloseCode, Control, WIRE_VERSION};
+use crate::wire::{CloseCode, Control};
 
 /// What an older connection means for one whose hello has just come.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl State {
         }
         let new = new.clone();
         if new.peer == self.me {
-            return self.refuse(id, CloseCode::SelfDial, CloseCode::SelfDial.to_string(), now);
+            return self.refuse(id, Refusal::Code(CloseCode::SelfDial), now);
         }
         let mut stays = false;
         for other in self.of(&new.peer).filter(|other| *other != id) {
@@ -43,7 +43,7 @@ impl State {
             }
         }
         if stays {
-            return self.refuse(id, CloseCode::Duplicate, "a later dial of the same node is connected".into(), now);
+            return self.refuse(id, Refusal::Duplicate("a later dial of the same node is connected"), now);
         }
         self.edit(id, |c| c.stage = Stage::Waiting);
         self.probe_older(id, now);
@@ -145,9 +145,7 @@ impl State {
             _ => self.full_peer(&peer),
         };
         if let Some(no_place) = no_place {
-            let (scope, limit) = (&no_place.scope, no_place.key);
-            tracing::debug!(peer = %peer.short(), ?direction, connection = id.0, scope, limit, "no place");
-            return self.refuse(id, CloseCode::Full, no_place.to_string(), now);
+            return self.refuse(id, no_place.into(), now);
         }
         tracing::debug!(peer = %peer.short(), ?direction, connection = id.0, "admitted by this side");
         let mut both = false;
@@ -186,7 +184,7 @@ impl State {
     fn refuse_waiting(&mut self, peer: PeerId, now: Duration) {
         for other in self.of(&peer) {
             if self.connections[&other].stage == Stage::Waiting {
-                self.refuse(other, CloseCode::Duplicate, "another connection between the two is alive".into(), now);
+                self.refuse(other, Refusal::Duplicate("another connection between the two is alive"), now);
             }
         }
     }
@@ -237,8 +235,7 @@ impl State {
     }
 
     pub(super) fn wrong_version(&mut self, id: ConnectionId, theirs: u16, now: Duration) {
-        let reason = format!("this node speaks wire version {WIRE_VERSION}, the peer {theirs}; run the same release");
-        self.refuse(id, CloseCode::Version, reason, now);
+        self.refuse(id, Refusal::Version { theirs }, now);
     }
 
     pub(super) fn tick(&mut self, now: Duration) {

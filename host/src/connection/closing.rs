@@ -5,24 +5,26 @@ use std::time::Duration;
 
 use super::{Action, Drain, Stage, State};
 use crate::connection::limits::REFUSAL_LINGER;
-use crate::connection::{ConnectionId, DialFailure};
+use crate::connection::{ConnectionId, DialFailure, Named, Refusal};
 use crate::peer::PeerId;
 use crate::transport::AccessLists;
 use crate::wire::{CloseCode, Control};
 
 impl State {
     /// Says why and leaves the peer a moment to read it: it closes when it has.
-    pub(super) fn refuse(&mut self, id: ConnectionId, code: CloseCode, reason: String, now: Duration) {
+    pub(super) fn refuse(&mut self, id: ConnectionId, refusal: Refusal, now: Duration) {
+        let (code, reason) = (refusal.code(), refusal.to_string());
         let Some(refused) = self.connections.get_mut(&id).filter(|c| c.is_hopeful()) else { return };
         (refused.stage, refused.deadline, refused.probe) = (Stage::Closing(code), Some(now + REFUSAL_LINGER), None);
         let (peer, direction) = (refused.peer, refused.direction);
         self.counts.refused += 1;
+        let (Named { scope, limit, value }, taken) = (refusal.named(), refusal.limit().map(|limit| limit.taken));
         tracing::debug!(
-            peer = %peer.short(), ?direction, connection = id.0, code = u32::from(code), reason, "refused"
+            peer = %peer.short(), ?direction, connection = id.0, code = u32::from(code), scope, limit, value, taken,
+            reason, "refused"
         );
-        let message = Control::Refused { code, reason: reason.clone() };
-        self.actions.push(Action::Send { connection: id, message });
-        self.dial_ended(peer, DialFailure::NotAdmitted { code, reason });
+        self.actions.push(Action::Send { connection: id, message: Control::Refused { code, reason } });
+        self.dial_ended(peer, DialFailure::refused_here(refusal));
     }
 
     /// Closes at once; a dial that led here ends with `failure` unless another way is open.
@@ -84,10 +86,13 @@ impl State {
     fn deny(&mut self, id: ConnectionId, now: Duration) {
         let Some(open) = self.connections.get(&id).filter(|c| !matches!(c.stage, Stage::Closing(_))) else { return };
         let Err(denied) = self.access.check(Some(&open.peer), open.remote) else { return };
-        let (peer, direction, reason) = (open.peer, open.direction, denied.to_string());
-        tracing::info!(peer = %peer.short(), ?direction, connection = id.0, scope = "access", reason, "denied");
+        let (peer, direction, refusal) = (open.peer, open.direction, Refusal::from(denied));
+        let Named { scope, limit, value } = refusal.named();
+        tracing::info!(
+            peer = %peer.short(), ?direction, connection = id.0, scope, limit, value, reason = %refusal, "denied"
+        );
         self.counts.denied += 1;
-        self.fail(id, CloseCode::Blocked, DialFailure::NotAdmitted { code: CloseCode::Blocked, reason });
+        self.fail(id, CloseCode::Blocked, DialFailure::refused_here(refusal));
         self.settle(peer, now);
     }
 

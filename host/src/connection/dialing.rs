@@ -5,13 +5,10 @@ use std::time::Duration;
 
 use super::{Action, Stage, State};
 use crate::connection::limits::HELLO_TIMEOUT;
-use crate::connection::{ConnectionId, DialFailure};
+use crate::connection::{ConnectionId, DialFailure, Named, Refusal};
 use crate::peer::PeerId;
 use crate::transport::Direction;
 use crate::wire::CloseCode;
-
-/// Why a connection goes no further after its handshake; the text is for people.
-type Refusal = (CloseCode, String);
 
 impl State {
     pub(super) fn dial_requested(
@@ -51,14 +48,16 @@ impl State {
         }
         if let Err(denied) = self.access.check(Some(&peer), address) {
             self.counts.denied += 1;
-            tracing::debug!(peer = %peer.short(), %address, scope = "access", %denied, "not dialed");
-            return Some(DialFailure::NotAdmitted { code: CloseCode::Blocked, reason: denied.to_string() });
+            let refusal = Refusal::from(denied);
+            let Named { scope, limit, value } = refusal.named();
+            tracing::debug!(peer = %peer.short(), %address, scope, limit, value, reason = %refusal, "not dialed");
+            return Some(DialFailure::refused_here(refusal));
         }
         let up = self.of(&peer).any(|id| self.connections[&id].stage == Stage::Up);
         match (up, another) {
             (true, false) => Some(DialFailure::AlreadyConnected),
             (false, true) => Some(DialFailure::NotConnected),
-            (true, true) => self.full_peer(&peer).map(|no_place| no_place.into()),
+            (true, true) => self.full_peer(&peer).map(DialFailure::refused_here),
             (false, false) => None,
         }
     }
@@ -106,24 +105,27 @@ impl State {
         self.actions.push(Action::Greet { connection, dial, beside });
     }
 
-    fn turn_away(&mut self, connection: ConnectionId, peer: PeerId, direction: Direction, (code, reason): Refusal) {
+    fn turn_away(&mut self, connection: ConnectionId, peer: PeerId, direction: Direction, refusal: Refusal) {
+        let code = refusal.code();
         self.counts.refused += 1;
         self.counts.turned_away += 1;
         self.counts.denied += u64::from(code == CloseCode::Blocked);
+        let (Named { scope, limit, value }, taken) = (refusal.named(), refusal.limit().map(|limit| limit.taken));
         tracing::debug!(
-            peer = %peer.short(), ?direction, connection = connection.0, code = u32::from(code), reason, "turned away"
+            peer = %peer.short(), ?direction, connection = connection.0, code = u32::from(code), scope, limit, value,
+            taken, reason = %refusal, "turned away"
         );
         self.actions.push(Action::TurnAway { connection, code });
         if self.remove(connection).is_some() {
-            self.dial_ended(peer, DialFailure::refused_here(code, reason));
+            self.dial_ended(peer, DialFailure::refused_here(refusal));
         }
     }
 
     fn refuses_outbound(&self, connection: ConnectionId, peer: PeerId, remote: SocketAddr) -> Option<Refusal> {
         let dial = self.connections.get(&connection).filter(|c| c.stage == Stage::Dialing);
-        let Some(dial) = dial else { return Some(words(CloseCode::Normal)) };
+        let Some(dial) = dial else { return Some(Refusal::Code(CloseCode::Normal)) };
         if let Err(denied) = self.access.check(Some(&peer), remote) {
-            return Some((CloseCode::Blocked, denied.to_string()));
+            return Some(denied.into());
         }
         let mut others = self.of(&peer).map(|id| self.connections[&id].stage);
         // The peer's own dial was faster, and this side has already answered it.
@@ -133,25 +135,21 @@ impl State {
             _ => false,
         });
         if overtaken {
-            return Some(words(CloseCode::Duplicate));
+            return Some(Refusal::Duplicate("another connection between the two stays"));
         }
-        self.full_peer(&peer).map(|no_place| (CloseCode::Full, no_place.to_string()))
+        self.full_peer(&peer).map(Refusal::Limit)
     }
 
     fn refuses_inbound(&self, peer: &PeerId, remote: SocketAddr) -> Option<Refusal> {
         if self.stopping {
-            return Some(words(CloseCode::Shutdown));
+            return Some(Refusal::Code(CloseCode::Shutdown));
         }
         if *peer == self.me {
-            return Some(words(CloseCode::SelfDial));
+            return Some(Refusal::Code(CloseCode::SelfDial));
         }
         if let Err(denied) = self.access.check(Some(peer), remote) {
-            return Some((CloseCode::Blocked, denied.to_string()));
+            return Some(denied.into());
         }
-        self.crowded(peer, remote).map(|no_place| (CloseCode::Full, no_place.to_string()))
+        self.crowded(peer, remote).map(Refusal::Limit)
     }
-}
-
-fn words(code: CloseCode) -> Refusal {
-    (code, code.to_string())
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::Refusal;
 use crate::peer::PeerId;
 use crate::transport::LinkError;
 use crate::wire::CloseCode;
@@ -48,12 +49,12 @@ pub enum DialFailure {
         reason: String,
     },
     /// This node refused or closed.
-    #[error("this node refused: {reason}")]
+    #[error("this node refused: {refusal}")]
     NotAdmitted {
         /// Why.
         code: CloseCode,
         /// Scope, limit and value.
-        reason: String,
+        refusal: Box<Refusal>,
     },
     /// The connection broke before both sides had admitted it.
     #[error("lost before it was admitted: {0}")]
@@ -80,15 +81,16 @@ fn each(failures: &[(SocketAddr, DialFailure)]) -> String {
 impl DialFailure {
     /// A refusal by this node with the code's own words.
     pub(super) fn local(code: CloseCode) -> Self {
-        Self::refused_here(code, code.to_string())
+        Self::refused_here(Refusal::Code(code))
     }
 
     /// A refusal by this node.
-    pub(super) fn refused_here(code: CloseCode, reason: String) -> Self {
-        match code {
+    pub(super) fn refused_here(refusal: impl Into<Refusal>) -> Self {
+        let refusal = refusal.into();
+        match refusal.code() {
             CloseCode::HelloTimeout => Self::Timeout,
             CloseCode::Shutdown => Self::Stopping,
-            _ => Self::NotAdmitted { code, reason },
+            code => Self::NotAdmitted { code, refusal: Box::new(refusal) },
         }
     }
 }

@@ -49,6 +49,8 @@ pub struct ConnectionHandle {
     pub link: LinkHandle,
     /// For control messages.
     pub control: ControlSender,
+    /// Of the connection, with its peer and direction: for everything that is done for it.
+    pub span: tracing::Span,
     /// Told when this side has drained.
     pub(crate) drained: Arc<Notify>,
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::reached::{Reached, Scope};
 use crate::transport::testing::Relay;
 use crate::transport::{AccessEntry, AccessLists, Direction};
 
@@ -36,8 +37,9 @@ async fn a_second_connection_stands_beside_the_first_and_outlives_it() {
     assert_eq!(a.manager.connections(&b.address.peer).await.len(), 2);
     let status = b.manager.status().await;
     assert_eq!((status.peers, status.most_of_one_peer, status.counts.replaced), (1, 2, 0));
-    let reason = "peer has 2 of 2 connections; raise `limits.connections_per_peer`".to_owned();
-    let full = DialFailure::NotAdmitted { code: CloseCode::Full, reason };
+    let full = Reached::new(Scope::Peer, "connections", 2, 2).key("limits.connections_per_peer", "raise");
+    assert_eq!(full.to_string(), "peer has 2 of 2 connections; raise `limits.connections_per_peer`");
+    let full = DialFailure::NotAdmitted { code: CloseCode::Full, refusal: Box::new(full.into()) };
     assert_eq!(a.manager.dial_another(b.address.peer).await, Err(full));
     // The first one ends; the peer is still there.
     first_at_a.link.close(CloseCode::Normal);

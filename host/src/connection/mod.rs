@@ -9,6 +9,7 @@ mod failure;
 mod handle;
 mod limits;
 mod manager;
+mod refusal;
 mod route;
 mod state;
 mod task;
@@ -24,6 +25,7 @@ pub use limits::{
     MAX_RACE, NEXT_ADDRESS, PROBE_TIMEOUT, REFUSAL_LINGER, WRITE_TIMEOUT,
 };
 pub use manager::{AddressSource, ConnectionConfig, ConnectionManager, ConnectionStatus, ManagerStatus, PeerStatus};
+pub use refusal::{Named, Refusal};
 pub use route::Route;
 pub use state::ConnectionCounts;
 

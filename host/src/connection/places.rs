@@ -1,7 +1,6 @@
 //! The limits: whether there is a place for a newcomer, and who loses one to it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -9,40 +8,11 @@ use rand::RngExt;
 
 use super::{Connection, Stage, State};
 use crate::connection::limits::MAX_PENDING_OF_PEER;
-use crate::connection::{ConnectionId, DialFailure, Eviction};
+use crate::connection::{ConnectionId, Eviction};
 use crate::peer::PeerId;
+use crate::reached::{Reached, Scope};
 use crate::transport::{Direction, Source};
 use crate::wire::CloseCode;
-
-/// Why there is no place: which limit of which scope is reached. The text names both, the value and what helps.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct NoPlace {
-    /// Whose limit.
-    pub(super) scope: String,
-    /// How many there are.
-    taken: usize,
-    /// How many there may be.
-    limit: usize,
-    /// Of what.
-    what: &'static str,
-    /// The key that sets the limit, if one does.
-    pub(super) key: Option<&'static str>,
-    advice: &'static str,
-}
-
-impl fmt::Display for NoPlace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { scope, taken, limit, what, key, advice } = self;
-        write!(f, "{scope} has {taken} of {limit} {what}; {advice}")?;
-        key.map_or(Ok(()), |key| write!(f, " `{key}`"))
-    }
-}
-
-impl From<NoPlace> for DialFailure {
-    fn from(no_place: NoPlace) -> Self {
-        Self::NotAdmitted { code: CloseCode::Full, reason: no_place.to_string() }
-    }
-}
 
 const RAISE: &str = "raise";
 const LATER: &str = "dial again later, or raise";
@@ -103,57 +73,38 @@ impl State {
     }
 
     /// Why another inbound connection of `peer` may not even wait for a decision, if so.
-    pub(super) fn crowded(&self, peer: &PeerId, remote: SocketAddr) -> Option<NoPlace> {
+    pub(super) fn crowded(&self, peer: &PeerId, remote: SocketAddr) -> Option<Reached> {
         let own = self.of(peer).filter(|id| self.connections[id].is_undecided()).count();
-        let of_peer = NoPlace {
-            scope: "peer".into(),
-            taken: own,
-            limit: MAX_PENDING_OF_PEER,
-            what: "undecided connections",
-            key: None,
-            advice: "dial again later",
-        };
-        let of_node = NoPlace {
-            scope: "node".into(),
-            taken: self.pending(),
-            limit: self.limits.max_pending,
-            what: "undecided connections",
-            key: Some("limits.max_pending_handshakes"),
-            advice: LATER,
-        };
+        let what = "undecided connections";
+        let of_peer = Reached::new(Scope::Peer, what, own, MAX_PENDING_OF_PEER);
+        let of_node = Reached::new(Scope::Node, what, self.pending(), self.limits.max_pending)
+            .key("limits.max_pending_handshakes", LATER);
         let first = [of_peer, of_node].into_iter().find(|limit| limit.taken >= limit.limit);
         first.or_else(|| self.full_source(peer, remote))
     }
 
     /// The peer's own connections do not count: its ghost must never keep it out, and it is bounded by itself.
-    fn full_source(&self, peer: &PeerId, remote: SocketAddr) -> Option<NoPlace> {
+    fn full_source(&self, peer: &PeerId, remote: SocketAddr) -> Option<Reached> {
         let source = Source::of(remote);
         if self.necessary.contains(peer) || source.is_loopback() && !self.limits.limit_loopback {
             return None;
         }
         let counts = |c: &&Connection| c.peer != *peer && c.counts_for_source() && Source::of(c.remote) == source;
         let (taken, limit) = (self.connections.values().filter(counts).count(), self.limits.max_per_source);
-        let key = Some("limits.max_connections_per_source");
-        (taken >= limit).then(|| NoPlace {
-            scope: format!("source {source}"),
-            taken,
-            limit,
-            what: "connections",
-            key,
-            advice: RAISE,
-        })
+        let full = Reached::new(Scope::Source, "connections", taken, limit);
+        let full = full.key("limits.max_connections_per_source", RAISE);
+        (taken >= limit).then(|| Reached { of: Some(source.to_string()), ..full })
     }
 
     /// Why the peer may have no further connection, if so.
-    pub(super) fn full_peer(&self, peer: &PeerId) -> Option<NoPlace> {
+    pub(super) fn full_peer(&self, peer: &PeerId) -> Option<Reached> {
         let (taken, limit) = (self.held(peer), self.limits.connections_per_peer);
-        let key = Some("limits.connections_per_peer");
-        let no_place = NoPlace { scope: "peer".into(), taken, limit, what: "connections", key, advice: RAISE };
-        (taken >= limit).then_some(no_place)
+        let full = Reached::new(Scope::Peer, "connections", taken, limit).key("limits.connections_per_peer", RAISE);
+        (taken >= limit).then_some(full)
     }
 
     /// Takes a place for a peer that has none, from another peer if it must.
-    pub(super) fn take_place(&mut self, peer: PeerId, direction: Direction, now: Duration) -> Result<(), NoPlace> {
+    pub(super) fn take_place(&mut self, peer: PeerId, direction: Direction, now: Duration) -> Result<(), Reached> {
         let ordinary = !self.necessary.contains(&peer);
         if ordinary && direction == Direction::Inbound {
             let quota = self.limits.max_peers.saturating_sub(self.limits.reserved_outbound);
@@ -190,30 +141,18 @@ impl State {
         }
     }
 
-    fn no_place(&self, holders: &BTreeSet<PeerId>) -> NoPlace {
+    fn no_place(&self, holders: &BTreeSet<PeerId>) -> Reached {
         let all_necessary = holders.iter().all(|peer| self.necessary.contains(peer));
-        NoPlace {
-            scope: "node".into(),
-            taken: holders.len(),
-            limit: self.limits.max_peers,
-            what: if all_necessary && !holders.is_empty() { "peers, all necessary" } else { "peers" },
-            key: Some("limits.max_peers"),
-            advice: RAISE,
-        }
+        let what = if all_necessary && !holders.is_empty() { "peers, all necessary" } else { "peers" };
+        Reached::new(Scope::Node, what, holders.len(), self.limits.max_peers).key("limits.max_peers", RAISE)
     }
 
-    fn no_place_for_inbound(&self, taken: usize, limit: usize) -> NoPlace {
+    fn no_place_for_inbound(&self, taken: usize, limit: usize) -> Reached {
         if self.limits.reserved_outbound == 0 {
             return self.no_place(&self.holders().collect());
         }
-        NoPlace {
-            scope: "node".into(),
-            taken,
-            limit,
-            what: "peers that dialed it, and keeps the rest for peers it dials",
-            key: Some("limits.reserved_outbound"),
-            advice: "raise `limits.max_peers` or lower",
-        }
+        Reached::new(Scope::Node, "peers that dialed it, and keeps the rest for peers it dials", taken, limit)
+            .key("limits.reserved_outbound", "raise `limits.max_peers` or lower")
     }
 
     /// Frees a place among these peers for a newcomer, if the strategy has somebody to go.
@@ -222,8 +161,9 @@ impl State {
         self.counts.evicted += 1;
         let strategy = self.limits.eviction;
         tracing::info!(
-            peer = %evicted.short(), newcomer = %newcomer.short(), %strategy, scope = "node", places = among.len(),
-            max_peers = self.limits.max_peers, reserved_outbound = self.limits.reserved_outbound, "evicted"
+            peer = %evicted.short(), newcomer = %newcomer.short(), %strategy, scope = "node", limit = "peers",
+            value = self.limits.max_peers, taken = among.len(), reserved_outbound = self.limits.reserved_outbound,
+            "evicted"
         );
         self.close_peer(evicted, CloseCode::Evicted, now);
         true

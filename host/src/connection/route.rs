@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
+use tracing::Instrument as _;
 
 use super::DialFailure;
 use super::limits::{MAX_RACE, NEXT_ADDRESS};
@@ -140,7 +141,7 @@ impl<T: Send + 'static> Race<T> {
         F: Future<Output = Result<T, DialFailure>> + Send + 'static,
     {
         tracing::debug!(%to, "dialing");
-        let task = self.dials.spawn(dial(to));
+        let task = self.dials.spawn(dial(to).in_current_span());
         self.names.insert(task.id(), to.address);
         self.started += 1;
     }

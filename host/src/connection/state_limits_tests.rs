@@ -368,11 +368,11 @@ fn the_lists_are_asked_after_the_handshake_and_before_a_dial() {
         let blocked = [Action::TurnAway { connection: id(1), code: CloseCode::Blocked }];
         assert_eq!(state.handle(linked(1, 9, Direction::Inbound), ZERO), blocked);
         let actions = dial(&mut state, 2, 9, false);
-        let [Action::DialDone { result: Err(DialFailure::NotAdmitted { code, reason }), .. }] = &actions[..] else {
+        let [Action::DialDone { result: Err(DialFailure::NotAdmitted { code, refusal }), .. }] = &actions[..] else {
             panic!("{actions:?}")
         };
         assert_eq!(*code, CloseCode::Blocked);
-        assert!(reason.contains("list has"), "{reason}");
+        assert!(refusal.named().scope == "access" && refusal.to_string().contains("list has"), "{refusal}");
         assert_eq!((state.counts.denied, state.connections.len()), (2, 0));
     }
 }
@@ -410,4 +410,33 @@ fn a_connection_that_moves_to_a_denied_address_is_closed() {
     let actions = state.handle(Event::Moved { connection: id(1), remote: to("203.0.113.7:1") }, ZERO);
     assert_eq!(actions, [Action::Close { connection: id(1), code: CloseCode::Blocked }]);
     assert_eq!(state.connections[&id(2)].stage, Stage::Up);
+}
+
+#[test]
+fn every_decision_about_a_newcomer_is_an_event_that_names_scope_limit_and_value() {
+    let said = crate::capture::Capture::default();
+    let _listening = said.listen();
+    let mut state = crowd(1, Eviction::Fifo);
+    bring_up(&mut state, 1, 1);
+    let admitted = said.named("admitted by this side");
+    assert_eq!((admitted.len(), admitted[0].field("direction")), (1, Some("Inbound")));
+    bring_up(&mut state, 2, 2);
+    let evicted = &said.named("evicted")[0];
+    let named = ["scope", "limit", "value", "taken"].map(|name| evicted.field(name));
+    assert_eq!(named, [Some("node"), Some("peers"), Some("1"), Some("1")]);
+    let mut state = crowd(1, Eviction::Lifo);
+    bring_up(&mut state, 1, 1);
+    inbound(&mut state, 2, 2, 1, 1, ZERO);
+    let refused = &said.named("refused")[0];
+    let named = ["scope", "limit", "value", "taken", "code"].map(|name| refused.field(name));
+    assert_eq!(named, [Some("node"), Some("peers"), Some("1"), Some("1"), Some("2")]);
+    let mut lists = AccessLists::default();
+    lists.block.insert(crate::transport::AccessEntry::Peer(peer(1)));
+    state.handle(Event::Access { lists }, ZERO);
+    let named = ["scope", "limit"].map(|name| said.named("denied")[0].field(name).map(str::to_owned));
+    assert_eq!(named, [Some("access".into()), Some("block list".into())]);
+    state.handle(linked(3, 1, Direction::Inbound), ZERO);
+    assert_eq!(said.named("turned away")[0].field("scope"), Some("access"));
+    dial(&mut state, 4, 1, false);
+    assert_eq!(said.named("not dialed")[0].field("limit"), Some("block list"));
 }

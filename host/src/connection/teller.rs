@@ -103,7 +103,8 @@ mod tests {
         let (Link { direction, handle: link, acceptor, .. }, _) = pair().await;
         let control = ControlSender::new(mpsc::channel(1).0, link.clone());
         let id = ConnectionId(number);
-        let handle = ConnectionHandle { id, peer: PEER, direction, link, control, drained: Arc::new(Notify::new()) };
+        let (span, drained) = (tracing::Span::none(), Arc::new(Notify::new()));
+        let handle = ConnectionHandle { id, peer: PEER, direction, link, control, span, drained };
         let hello = Hello {
             version: WIRE_VERSION,
             incarnation: 1,

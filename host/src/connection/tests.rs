@@ -242,3 +242,30 @@ async fn shutdown_drains_all_and_lets_nobody_in() {
     a.manager.shutdown(PATIENCE).await;
     assert!(a.transport.close(PATIENCE).await, "no task keeps an endpoint open");
 }
+
+#[tokio::test]
+async fn one_span_with_peer_and_direction_is_around_a_connection_from_its_dial_to_its_end() {
+    let said = crate::capture::Capture::default();
+    let _listening = said.listen();
+    let (mut a, mut b) = (start(new_key(), 4), start(new_key(), 4));
+    let dialed = a.manager.dial(b.address).await.expect("admitted");
+    let (at_a, at_b) = (a.up(&b).await, b.up(&a).await);
+    a.manager.close(b.address.peer, CloseCode::Removed).await;
+    at_a.drained();
+    at_b.drained();
+    let until = tokio::time::Instant::now() + PATIENCE;
+    while said.named("connection ended").len() < 2 {
+        assert!(tokio::time::Instant::now() < until, "both conversations end");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let dial =
+        said.named("dialing").into_iter().find(|line| line.field("to").is_some()).expect("the dial of an address");
+    let (id, peer) = (dialed.0.to_string(), b.address.peer.short().to_string());
+    let around = |line: &crate::capture::Line| {
+        ["id", "peer", "direction"].map(|name| line.in_span("connection", name).unwrap_or_default().to_owned())
+    };
+    assert_eq!(around(&dial), [id.clone(), peer.clone(), "Outbound".to_owned()]);
+    let ended = said.named("connection ended");
+    assert!(ended.iter().any(|line| around(line) == [id.clone(), peer.clone(), "Outbound".to_owned()]), "{ended:?}");
+    assert!(ended.iter().any(|line| around(line)[2] == "Inbound"), "{ended:?}");
+}

@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::Config;
 use crate::connection::{AddressSource, AlivePolicy, ConnectionConfig, ConnectionLimits};
 use crate::identity::NodeKey;
-use crate::plugin::{CacheConfig, CompilerConfig, Signer};
+use crate::plugin::{CacheConfig, EngineConfig, Signer};
 use crate::protocol::Streams;
 use crate::runtime::Runtime;
 use crate::stream::{LaneLimits, Lanes, LanesConfig, LoadPolicy, PoolPolicy, ReceivePolicy, SendStreamPoolManager};
@@ -93,11 +93,17 @@ pub(super) fn receive_policy(config: &Config) -> ReceivePolicy {
 }
 
 /// `folder` is the data folder, if there is one.
-pub(super) fn compiler(config: &Config, program: Option<PathBuf>, folder: Option<&Path>) -> CompilerConfig {
+pub(super) fn engine(config: &Config, program: Option<PathBuf>, folder: Option<&Path>) -> EngineConfig {
     let plugins = &config.plugins;
     let kept = folder.filter(|_| plugins.code_cache > 0);
     let cache = kept.map(|folder| CacheConfig { folder: folder.join("code"), max_bytes: plugins.code_cache });
-    CompilerConfig { program, time: plugins.compile_time, memory: plugins.compile_memory, cache }
+    EngineConfig {
+        program,
+        time: plugins.compile_time,
+        memory: plugins.compile_memory,
+        cache,
+        ..EngineConfig::default()
+    }
 }
 
 /// The node's key, as far as plugins may use it.

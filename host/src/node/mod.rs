@@ -6,22 +6,19 @@ mod groups;
 mod peers;
 mod plugins;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
 pub use access::{ChangedAccess, ListedAccess, ListedEntry};
 pub use peers::RemovedPeer;
-pub use plugins::{FailedPlugin, MAX_PLUGIN_FILE, PluginRequest, Saved, Unloaded};
+pub use plugins::{FailedPlugin, LoadedOrUpgraded, MAX_PLUGIN_FILE, PluginRequest, Saved, Unloaded};
 
-use crate::admin::AdminServer;
 use crate::config::{Config, ConfigError, MemoryBound};
 use crate::folder::{AccessBook, AccessList, Folder, FolderError, FolderLock, GroupBook, PeerBook};
 use crate::host::{Environment, Host, HostConfig};
 use crate::identity::{KeyError, NodeKey};
-use crate::plugin::PluginError;
+use crate::plugin::{PluginError, TransferError};
 use crate::protocol::GroupError;
 use crate::runtime::Runtime;
 use crate::supervisor::WatchError;
@@ -30,12 +27,6 @@ use access::AccessDesk;
 use groups::GroupDesk;
 use peers::KnownPeers;
 use plugins::PluginDesk;
-
-/// How long answers to admin requests may still take when the node ends.
-const ADMIN_GRACE: Duration = Duration::from_secs(1);
-
-/// How long the host may take to end. Together with [`ADMIN_GRACE`] it stays below the five seconds that are promised.
-const HOST_GRACE: Duration = Duration::from_millis(3_900);
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +66,9 @@ pub enum OperateError {
     /// The plugin runtime refuses.
     #[error(transparent)]
     Plugin(#[from] PluginError),
+    /// A plugin's store is not exported, imported or emptied.
+    #[error(transparent)]
+    Transfer(#[from] TransferError),
     /// As many plugins as the configuration allows.
     #[error(
         "{0} plugins are loaded, which is plugins.max_plugins: unload one, or raise the limit in weir.toml and restart"
@@ -124,6 +118,7 @@ impl OperateError {
         match self {
             Self::Folder(error) => error.code(),
             Self::Plugin(error) => error.code(),
+            Self::Transfer(error) => error.code(),
             Self::TooManyPlugins(_) => "too-many-plugins",
             Self::OwnId => "own-id",
             Self::Watch(_) => "too-many-peers",
@@ -187,36 +182,21 @@ impl Node {
     }
 }
 
-/// A node from start to end. Dropping it leaves the socket file behind; [`RunningNode::shutdown`] does not.
-pub struct RunningNode {
-    node: Arc<Node>,
-    admin: AdminServer,
-    // The last field, so that it is dropped last: nobody may start in this folder before all else has ended.
-    _lock: FolderLock,
-}
-
-impl RunningNode {
-    /// Starts what lies in the folder: checks it, takes its lock, starts the host, makes peers known, loads plugins,
-    /// then opens the admin API. A plugin that cannot be loaded is reported and keeps nothing else from running.
+impl Node {
+    /// Starts what lies in the folder: checks it, takes its lock, starts the host, makes peers known, loads plugins. A
+    /// plugin that cannot be loaded is reported and keeps nothing else from running. Nobody may start in this folder
+    /// before all that uses the node has ended: whoever starts it keeps the lock for so long.
     ///
     /// Not cancel safe in the sense that peers may have been dialed; nothing in the folder is left half-done.
     ///
     /// # Errors
     /// When anything but a plugin is wrong; the message says what to do.
-    pub async fn start(folder: Folder, config: Config) -> Result<Self, StartError> {
-        Self::start_in(NodeMode::Normal, folder, config, Environment::default()).await
-    }
-
-    /// [`RunningNode::start`] with or without plugins, and in another environment than the machine's own.
-    ///
-    /// # Errors
-    /// As for [`RunningNode::start`].
     pub async fn start_in(
         mode: NodeMode,
         folder: Folder,
         config: Config,
         environment: Environment,
-    ) -> Result<Self, StartError> {
+    ) -> Result<(Arc<Self>, FolderLock), StartError> {
         let memory = config.check_memory(&folder.config())?;
         let lock = FolderLock::take(&folder)?;
         let key = NodeKey::load(&folder.key())?;
@@ -230,7 +210,7 @@ impl RunningNode {
         let known = KnownPeers::new(host.clone(), book, &config.peers);
         let desk = PluginDesk::new(host.clone(), folder.plugins(), &config);
         let memory_limit = config.limits.memory_limit;
-        let node = Arc::new(Node { host, folder, memory, memory_limit, known, access, groups, desk, mode });
+        let node = Arc::new(Self { host, folder, memory, memory_limit, known, access, groups, desk, mode });
         node.known.announce().await;
         match mode {
             NodeMode::Normal => node.desk.load_folder().await,
@@ -239,31 +219,7 @@ impl RunningNode {
                 node.folder.plugins().display()
             ),
         }
-        match AdminServer::start(Arc::clone(&node)) {
-            Ok(admin) => Ok(Self { node, admin, _lock: lock }),
-            Err(error) => {
-                node.host.shutdown().await;
-                Err(error.into())
-            }
-        }
-    }
-
-    /// The node, for whoever wants to look at it or operate it from the same process.
-    pub fn node(&self) -> &Arc<Node> {
-        &self.node
-    }
-
-    /// Where the node really listens.
-    pub fn address(&self) -> SocketAddr {
-        self.node.host.local_address()
-    }
-
-    /// Ends in order, within five seconds: no new admin requests, the host, the lock.
-    pub async fn shutdown(self) {
-        self.admin.shutdown(ADMIN_GRACE).await;
-        if tokio::time::timeout(HOST_GRACE, self.node.host.shutdown()).await.is_err() {
-            tracing::warn!("the host did not end within {HOST_GRACE:?}; what was open is cut");
-        }
+        Ok((node, lock))
     }
 }
 

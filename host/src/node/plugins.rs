@@ -58,6 +58,15 @@ pub struct Saved<T> {
     pub saved: Option<PathBuf>,
 }
 
+/// What became of a plugin that was to run, whether or not it ran before.
+#[derive(Debug, Clone)]
+pub enum LoadedOrUpgraded {
+    /// No plugin of its name ran.
+    Loaded(Saved<PluginInfo>),
+    /// It took the place of the one that ran.
+    Upgraded(Saved<UpgradeReport>),
+}
+
 /// What unloading did.
 #[derive(Debug, Clone, Serialize)]
 pub struct Unloaded {
@@ -212,6 +221,20 @@ impl Node {
     /// When there are too many, the runtime refuses it, or it runs but could not be saved.
     pub async fn load_plugin(&self, request: PluginRequest) -> Result<Saved<PluginInfo>, OperateError> {
         self.desk.load(request).await
+    }
+
+    /// Loads a plugin, or upgrades the one of its name that runs.
+    ///
+    /// # Errors
+    /// As for [`Node::load_plugin`] and [`Node::upgrade_plugin`].
+    pub async fn load_or_upgrade_plugin(&self, request: PluginRequest) -> Result<LoadedOrUpgraded, OperateError> {
+        match self.desk.load(request.clone()).await {
+            // What it calls itself is known only when it was looked at.
+            Err(OperateError::Plugin(PluginError::NameTaken { plugin })) => {
+                self.desk.upgrade(&plugin, request).await.map(LoadedOrUpgraded::Upgraded)
+            }
+            loaded => loaded.map(LoadedOrUpgraded::Loaded),
+        }
     }
 
     /// Replaces a running plugin. Settings that nobody names stay as they were.

@@ -14,7 +14,8 @@ use super::engine::WasmEngine;
 use super::events;
 use super::home::{Home, add};
 use super::info::PluginInfo;
-use super::instance::{Instance, TurnInput};
+use super::instance::{About, Instance, TurnInput};
+use super::ledger::Owed;
 use super::mailbox::{Batch, Item};
 use super::poison::{Pace, Rescue, Retry};
 use super::revision::Revision;
@@ -190,9 +191,10 @@ impl Actor {
         let now = Instant::now();
         let overdue = self.home.ledger().take_overdue_calls(now);
         for call in overdue {
-            // The waiter is this plugin itself, so the outcome is put into its own mailbox here.
-            self.home.services.desk.withdraw(call);
-            self.home.mailbox.called(call, Err(super::CallError::TimedOut));
+            // The waiter is this plugin itself, so the outcome is put into its own mailbox here, unless one is there.
+            if self.home.services.desk.withdraw(call) {
+                self.home.mailbox.called(call, Err(super::CallError::TimedOut));
+            }
         }
         let mut batch = self.home.mailbox.take();
         let room = self.home.policy().batch_events.saturating_sub(batch.items.len()).max(1);
@@ -254,6 +256,7 @@ impl Actor {
             bodies: std::mem::take(&mut batch.bodies),
             now: self.now,
             replay,
+            about: About::batch(&batch),
             part: replay && batch.items.len() > 1,
         };
         let ((instance, outcome), _, bodies) = instance.handle(input).await;
@@ -367,10 +370,7 @@ impl Actor {
         }
         self.abandon(&Batch::default());
         self.home.services.desk.leave(&self.home.name);
-        let (requests, _) = self.home.mailbox.close();
-        for token in requests {
-            self.home.network().respond(token, Err(gone()));
-        }
+        self.home.close_mailbox();
         self.told.clear();
         self.retell.clear();
         self.home.update_info(|info| info.protocols.clear());
@@ -379,31 +379,35 @@ impl Actor {
     /// Ends what a dead instance had open, except what the batch holds, which will be heard again.
     pub(super) fn abandon(&mut self, batch: &Batch) {
         self.home.mailbox.resume_all();
-        let (requests, commands, asks, calls) = {
-            let mut ledger = self.home.ledger();
-            let mut kept = (std::collections::BTreeSet::new(), std::collections::BTreeSet::new());
-            for item in &batch.items {
-                match item {
-                    Item::Request { token, .. } => drop(kept.0.insert(*token)),
-                    Item::Command(head, _) => drop(kept.1.insert(head.id)),
-                    _ => {}
-                }
+        self.end(self.owed_beside(batch));
+    }
+
+    /// All that is open now, except what the batch holds.
+    pub(super) fn owed_beside(&self, batch: &Batch) -> Owed {
+        let mut owed = self.home.ledger().owed();
+        for item in &batch.items {
+            match item {
+                Item::Request { token, .. } => drop(owed.requests.remove(token)),
+                Item::Command(head, _) => drop(owed.commands.remove(&head.id)),
+                _ => {}
             }
-            let requests: Vec<_> = ledger.requests.difference(&kept.0).copied().collect();
-            let commands: Vec<_> = ledger.commands.difference(&kept.1).copied().collect();
-            (ledger.requests, ledger.commands) = kept;
-            (requests, commands, std::mem::take(&mut ledger.asks), std::mem::take(&mut ledger.calls))
-        };
-        for ask in asks {
+        }
+        owed
+    }
+
+    /// Ends what of these is still open: nobody will answer it, and nobody hears its outcome.
+    pub(super) fn end(&self, owed: Owed) {
+        let owed = self.home.ledger().close(owed);
+        for ask in owed.asks {
             self.home.network().cancel(ask);
         }
-        for call in calls.into_keys() {
+        for call in owed.calls {
             self.home.services.desk.withdraw(call);
         }
-        for token in requests {
+        for token in owed.requests {
             self.home.network().respond(token, Err(gone()));
         }
-        for command in commands {
+        for command in owed.commands {
             self.home.services.desk.answer(command, Err(super::CallError::Gone), None);
         }
     }

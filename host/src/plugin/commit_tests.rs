@@ -88,7 +88,8 @@ fn home(network: Arc<Recorder>) -> Arc<Home> {
         policy: policy.clone(),
         signer: Arc::new(NoKey),
         store: Store::in_memory(&MemoryDisk::default()),
-        desk: Arc::new(CallDesk::default()),
+        desk: Arc::new(CallDesk::new(&policy)),
+        logs: Arc::default(),
         started: tokio::time::Instant::now(),
     };
     let info = PluginInfo {

@@ -2,27 +2,25 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
 use tokio_util::task::AbortOnDropHandle;
 use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
-use wasmtime::{Config, Engine, Store, UpdateDeadline};
+use wasmtime::{Engine, Store, UpdateDeadline};
 
 use super::abi;
-use super::compiler::{Compiler, CompilerConfig};
+use super::compiler::Compiler;
+use super::engine_config::{EngineConfig, configuration};
 use super::instance::InstanceState;
-use super::limiter::{Limited, Limiter};
+use super::limiter::Limited;
 use super::meter::{Meter, Metered};
 use super::ticker::Ticker;
+use super::wasi::{self, Sandbox};
 use super::{PluginError, PluginPolicy, Preemption, Signer};
 
-/// Deepest stack of a guest, in bytes. Recursion beyond it traps.
-const GUEST_STACK: usize = 512 << 10;
-/// Stack of the fiber a call runs on: the guest's and the host functions' it calls.
-const FIBER_STACK: usize = 1 << 20;
 /// Threads for calls that take long. They are niced, so more than one costs the network nothing.
 const SLOW_THREADS: usize = 2;
 /// Instructions between two yields when fuel is counted.
@@ -39,30 +37,24 @@ pub(super) struct WasmEngine {
     ticker: Option<Ticker>,
     slow: Option<SlowRuntime>,
     linker: Linker<InstanceState>,
-}
-
-/// How the engine is set up: the same in every process that compiles for it.
-pub(super) fn configuration(preemption: Preemption) -> Config {
-    let mut config = Config::new();
-    config.concurrency_support(false).max_wasm_stack(GUEST_STACK).async_stack_size(FIBER_STACK);
-    let fuel = preemption == Preemption::Fuel;
-    config.epoch_interruption(!fuel).consume_fuel(fuel);
-    config
+    /// The same with WASI, made when the first plugin needs it.
+    with_wasi: OnceLock<Linker<InstanceState>>,
 }
 
 impl WasmEngine {
     pub(super) fn new(
         preemption: Preemption,
-        mut compiler: CompilerConfig,
+        mut config: EngineConfig,
         signer: &dyn Signer,
     ) -> Result<Self, PluginError> {
         let failed = |reason: String| PluginError::Runtime { reason };
-        let engine = Engine::new(&configuration(preemption)).map_err(|error| failed(format!("{error:#}")))?;
+        let engine =
+            Engine::new(&configuration(preemption, config.allocator)).map_err(|error| failed(format!("{error:#}")))?;
         if preemption == Preemption::Fuel {
             // Another process is not part of what can be repeated, and compiles for epochs.
-            compiler.program = None;
+            config.program = None;
         }
-        let compiler = Compiler::new(&engine, compiler, signer);
+        let compiler = Compiler::new(&engine, config, signer);
         let mut linker = Linker::new(&engine);
         abi::Plugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut InstanceState| state)
             .map_err(|error| failed(format!("{error:#}")))?;
@@ -70,7 +62,7 @@ impl WasmEngine {
         let ticker = ticks.transpose().map_err(|error| failed(error.to_string()))?;
         let slow = (preemption == Preemption::Epochs).then(SlowRuntime::start);
         let slow = slow.transpose().map_err(|error| failed(error.to_string()))?;
-        Ok(Self { engine, compiler, preemption, ticker, slow, linker })
+        Ok(Self { engine, compiler, preemption, ticker, slow, linker, with_wasi: OnceLock::new() })
     }
 
     /// Whether nothing may be left to other threads, because a run must be repeatable.
@@ -83,16 +75,44 @@ impl WasmEngine {
         &self.compiler
     }
 
-    /// Joins a component with the real imports.
-    pub(super) fn link(&self, file: &str, component: &Component) -> Result<InstancePre<InstanceState>, PluginError> {
-        self.linker.instantiate_pre(component).map_err(|error| unlinkable(file, &error))
+    /// Joins a component with the real imports, and with WASI where it was granted.
+    pub(super) fn link(
+        &self,
+        file: &str,
+        component: &Component,
+        wasi: bool,
+    ) -> Result<InstancePre<InstanceState>, PluginError> {
+        let linker = if wasi { self.with_wasi().map_err(|error| unlinkable(file, &error))? } else { &self.linker };
+        linker.instantiate_pre(component).map_err(|error| unlinkable(file, &error))
     }
 
-    /// Joins a component with imports that all trap.
-    pub(super) fn link_sandbox(&self, file: &str, component: &Component) -> Result<InstancePre<Limiter>, PluginError> {
+    fn with_wasi(&self) -> wasmtime::Result<&Linker<InstanceState>> {
+        if let Some(linker) = self.with_wasi.get() {
+            return Ok(linker);
+        }
+        let mut linker = self.linker.clone();
+        wasi::add_to_linker(&mut linker)?;
+        Ok(self.with_wasi.get_or_init(|| linker))
+    }
+
+    /// Whether a component imports anything of WASI.
+    pub(super) fn imports_wasi(&self, component: &Component) -> bool {
+        wasi::is_imported(&self.engine, component)
+    }
+
+    /// Joins a component with imports that all trap, but for WASI, which reaches nothing here: programs ask it for the
+    /// time or a random number before they do anything.
+    pub(super) fn link_sandbox(&self, file: &str, component: &Component) -> Result<InstancePre<Sandbox>, PluginError> {
         let mut linker = Linker::new(&self.engine);
-        linker.define_unknown_imports_as_traps(component).map_err(|error| unlinkable(file, &error))?;
-        linker.instantiate_pre(component).map_err(|error| unlinkable(file, &error))
+        let link = |linker: &mut Linker<Sandbox>| {
+            if self.imports_wasi(component) {
+                wasi::link_with_traps(&self.engine, linker, component)?;
+            } else {
+                linker.define_unknown_imports_as_traps(component)?;
+            }
+            linker.instantiate_pre(component)
+        };
+        link(&mut linker).map_err(|error| unlinkable(file, &error))
     }
 
     /// A store whose memory is limited and whose ticks look at the meter.

@@ -51,7 +51,7 @@ pub enum PluginError {
     /// Imports or exports that this node cannot link.
     #[error(
         "{file} needs what this node does not have: {reason}. A plugin may import only the interfaces of \
-             weir:plugin@0.1; build it without WASI, for target wasm32-unknown-unknown"
+             weir:plugin@0.1, and of WASI 0.2 with the grant `wasi`; build it for target wasm32-unknown-unknown"
     )]
     Unlinkable {
         /// The file as it was named.

@@ -10,13 +10,16 @@ use super::calls::CallDesk;
 use super::info::{Counters, PluginInfo};
 use super::ledger::Ledger;
 use super::log_budget::LogBudget;
+use super::logs::{LogEntry, LogLevel, Logs, PluginLog};
 use super::mailbox::Mailbox;
 use super::metrics::{Metric, MetricBoard};
 use super::poison::{Letters, Muting};
 use super::store::{Namespace, Store};
-use super::{PluginPolicy, Signer};
+use super::{CallError, PluginPolicy, Signer};
+use crate::peer::PeerId;
 use crate::protocol::Network;
 use crate::runtime::Runtime;
+use crate::wire::Failure;
 
 /// The services all plugins of a node share.
 #[derive(Clone)]
@@ -28,6 +31,7 @@ pub(super) struct Services {
     pub(super) signer: Arc<dyn Signer>,
     pub(super) store: Store,
     pub(super) desk: Arc<CallDesk>,
+    pub(super) logs: Arc<Logs>,
     /// Where the plugins' stopwatch began.
     pub(super) started: Instant,
 }
@@ -39,6 +43,7 @@ pub(super) struct Home {
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) namespace: Namespace,
     pub(super) counts: Counts,
+    pub(super) log: Arc<PluginLog>,
     /// Events that failed alone.
     pub(super) letters: Letters,
     ledger: Mutex<Ledger>,
@@ -60,6 +65,7 @@ pub(super) struct Counts {
     pub(super) reports: AtomicU64,
     pub(super) log_lines_dropped: AtomicU64,
     pub(super) slow_turns: AtomicU64,
+    pub(super) calls_refused: AtomicU64,
     pub(super) memory: AtomicU64,
     pub(super) restarts: AtomicU64,
     pub(super) replays: AtomicU64,
@@ -77,6 +83,7 @@ impl Home {
     pub(super) fn new(services: Services, policy: Arc<PluginPolicy>, mailbox: Arc<Mailbox>, info: PluginInfo) -> Self {
         Self {
             namespace: services.store.namespace(&info.name),
+            log: services.logs.open(&info.name, &policy),
             letters: Letters::new(&services.store, &info.name),
             muting: Mutex::new(Muting::new(policy.mute)),
             metrics: MetricBoard::new(policy.metrics),
@@ -119,6 +126,41 @@ impl Home {
         self.log_budget.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Writes down what the node has to say of the plugin, where its own lines are.
+    pub(super) fn note(
+        &self,
+        level: LogLevel,
+        revision: u64,
+        event: Option<&str>,
+        peer: Option<PeerId>,
+        message: String,
+    ) {
+        self.log.push(LogEntry {
+            unix_ms: self.services.runtime.clock.unix_ms(),
+            level,
+            target: "weir".to_owned(),
+            revision,
+            event: event.map(str::to_owned),
+            peer,
+            replay: false,
+            message,
+        });
+    }
+
+    /// The plugin takes nothing more: what waits for it hears that it is gone.
+    pub(super) fn close_mailbox(&self) {
+        let gone = "the plugin was restarted or unloaded before it answered";
+        let (requests, commands) = self.mailbox.close();
+        for token in requests {
+            let failure = Failure { code: "gone".to_owned(), message: gone.to_owned() };
+            self.network().respond(token, Err(failure));
+        }
+        for command in commands {
+            // It came in beside the farewell at the desk.
+            self.services.desk.answer(command, Err(CallError::Gone), None);
+        }
+    }
+
     pub(super) fn metrics(&self) -> &MetricBoard {
         &self.metrics
     }
@@ -150,6 +192,7 @@ impl Home {
             reports: read(&self.counts.reports),
             log_lines_dropped: read(&self.counts.log_lines_dropped),
             slow_turns: read(&self.counts.slow_turns),
+            calls_refused: read(&self.counts.calls_refused),
             memory_bytes: read(&self.counts.memory),
             store_bytes: self.namespace.used(),
         };

@@ -50,6 +50,8 @@ pub struct Counters {
     pub log_lines_dropped: u64,
     /// How often it was started again after a crash.
     pub restarts: u64,
+    /// Calls to another plugin that were refused: too many were open, or they came too fast.
+    pub calls_refused: u64,
     /// Turns of events that had failed before, whether they went well or not.
     pub replays: u64,
     /// Culprits that were run again on an empty store, to see whose fault it is.

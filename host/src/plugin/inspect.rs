@@ -10,13 +10,14 @@ use super::abi;
 /// The interface every plugin exports, without its version.
 const HANDLER: &str = "weir:plugin/handler@";
 
+/// Raised when what is accepted, or what is made of it, changes: code that was made of a file before is not used then.
+pub(super) const GENERATION: u32 = 1;
+
 /// Turns the bytes of a file into a component of this ABI version, or says what they are instead.
 ///
 /// `file` names it in errors.
 pub(super) fn component<'a>(file: &str, bytes: &'a [u8], limit: usize) -> Result<Cow<'a, [u8]>, PluginError> {
-    if bytes.len() > limit {
-        return Err(PluginError::TooLarge { file: file.to_owned(), size: bytes.len(), limit });
-    }
+    check_size(file, bytes, limit)?;
     if wasmtime::Engine::detect_precompiled(bytes).is_some() {
         return Err(PluginError::Precompiled { file: file.to_owned() });
     }
@@ -34,6 +35,14 @@ pub(super) fn component<'a>(file: &str, bytes: &'a [u8], limit: usize) -> Result
     };
     check_version(file, &component)?;
     Ok(component)
+}
+
+/// Refuses a file that is not looked at, because it is too large.
+pub(super) fn check_size(file: &str, bytes: &[u8], limit: usize) -> Result<(), PluginError> {
+    if bytes.len() > limit {
+        return Err(PluginError::TooLarge { file: file.to_owned(), size: bytes.len(), limit });
+    }
+    Ok(())
 }
 
 /// What the outermost layer of a WebAssembly file shows.

@@ -13,10 +13,13 @@ use super::engine::WasmEngine;
 use super::grants::Grants;
 use super::home::{Home, add};
 use super::limiter::{Limited, Limiter};
+use super::mailbox::Batch;
 use super::meter::{Meter, TimedOut};
 use super::revision::Revision;
 use super::store::{Durability, Namespace, StagedWrites, StoreLimits};
 use super::turn::Staged;
+use super::wasi::Wasi;
+use crate::peer::PeerId;
 use crate::protocol::{ProtocolId, ProtocolSpec};
 
 /// Functions of a backtrace that are kept.
@@ -36,12 +39,17 @@ pub(super) struct InstanceState {
     pub(super) panic: Option<PanicNote>,
     /// Tags the log lines of a turn that is run again.
     pub(super) replay: bool,
+    /// The number of the revision, and what it handles now: for its log lines.
+    pub(super) revision: u64,
+    pub(super) about: About,
     /// When what a turn stages may leave.
     pub(super) durability: Durability,
     /// All that the turn rests on is on the disk: of the plugin's own turns, and of others' that it heard of.
     pub(super) settled: bool,
     /// A trial beside the running instance: nothing it does counts, or is seen.
     pub(super) aside: bool,
+    /// Made when the plugin first uses it.
+    pub(super) wasi: Option<Box<Wasi>>,
     limiter: Limiter,
 }
 
@@ -87,12 +95,34 @@ pub(super) struct Instance {
     engine: Arc<WasmEngine>,
 }
 
+/// What a call handles, as far as that is one thing.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct About {
+    pub(super) event: Option<&'static str>,
+    pub(super) peer: Option<PeerId>,
+}
+
+impl About {
+    fn call(event: &'static str) -> Self {
+        Self { event: Some(event), peer: None }
+    }
+
+    /// The only event of a batch. Of many the host does not know which one a line is about.
+    pub(super) fn batch(batch: &Batch) -> Self {
+        match batch.items.as_slice() {
+            [item] => Self { event: Some(item.kind()), peer: batch.peer(item) },
+            _ => Self::default(),
+        }
+    }
+}
+
 /// What one `handle` is given, and where the moment comes from.
 pub(super) struct TurnInput {
     pub(super) events: Vec<types::Event>,
     pub(super) bodies: Vec<u8>,
     pub(super) now: u64,
     pub(super) replay: bool,
+    pub(super) about: About,
     /// A part of a failed batch. If it fails, too, it is only divided further, so it need not use up a whole turn's time
     /// for that.
     pub(super) part: bool,
@@ -122,6 +152,7 @@ impl Instance {
         let (of_call, of_instance, revision) = (engine.clone(), meter.clone(), revision.clone());
         let call = async move {
             let made = revision.pre.instantiate_async(&mut store).await;
+            store.data_mut().show_printed();
             match made {
                 Ok(plugin) => Ok(Self { store, plugin, meter: of_instance, engine: of_call }),
                 Err(error) => {
@@ -141,7 +172,8 @@ impl Instance {
     }
 
     /// Calls `start`. What it staged waits in the state.
-    pub(super) async fn start(self, init: abi::Init) -> Outcome<()> {
+    pub(super) async fn start(mut self, init: abi::Init) -> Outcome<()> {
+        self.state_mut().about = About::call("start");
         let budget = self.state().policy.start_time;
         self.call(budget, move |store, plugin| {
             Box::pin(async move { plugin.weir_plugin_handler().call_start(store, &init).await })
@@ -151,10 +183,10 @@ impl Instance {
 
     /// Calls `handle`. What it staged waits in the state. The batch comes back to be replayed or used again.
     pub(super) async fn handle(mut self, input: TurnInput) -> (Outcome<()>, Vec<types::Event>, Vec<u8>) {
-        let TurnInput { events, bodies, now, replay, part } = input;
+        let TurnInput { events, bodies, now, replay, about, part } = input;
         let budget = self.state().policy.turn_time / if part { TIME_OF_A_PART } else { 1 };
         let state = self.store.data_mut();
-        (state.now, state.replay) = (now, replay);
+        (state.now, state.replay, state.about) = (now, replay, about);
         let shared = Arc::new((events, bodies));
         let of_call = shared.clone();
         let outcome = self
@@ -168,6 +200,7 @@ impl Instance {
 
     /// Calls `snapshot`. It may stage nothing; what it staged is forgotten.
     pub(super) async fn snapshot(mut self) -> Outcome<Vec<u8>> {
+        self.state_mut().about = About::call("snapshot");
         let policy = self.state().policy.clone();
         let budget = policy.turn_time;
         // One byte more than may be carried over, so that what is larger is told by its size.
@@ -202,6 +235,7 @@ impl Instance {
                 Err(error) => Err(Failed::Call(error)),
             };
             let state = self.store.data_mut();
+            state.show_printed();
             let refused = state.limiter.refused.take();
             let panic = state.panic.take();
             (Some(self), outcome.map_err(|failed| failure(failed, panic, refused)))
@@ -241,9 +275,12 @@ fn state(home: &Arc<Home>, revision: &Revision, now: u64) -> InstanceState {
         now,
         panic: None,
         replay: false,
+        revision: revision.number,
+        about: About::call("instantiation"),
         durability: revision.durability,
         settled: false,
         aside: false,
+        wasi: None,
         limiter: Limiter::new(policy),
         policy: policy.clone(),
         home: home.clone(),

@@ -22,7 +22,35 @@ pub(super) struct Ledger {
     pub(super) timers: Timers<Instant>,
 }
 
+/// What is open, without the timers: what ends with an instance.
+#[derive(Debug, Default)]
+pub(super) struct Owed {
+    pub(super) requests: BTreeSet<RequestToken>,
+    pub(super) commands: BTreeSet<u64>,
+    pub(super) asks: BTreeSet<AskId>,
+    pub(super) calls: BTreeSet<u64>,
+}
+
 impl Ledger {
+    /// All that is open now.
+    pub(super) fn owed(&self) -> Owed {
+        Owed {
+            requests: self.requests.clone(),
+            commands: self.commands.clone(),
+            asks: self.asks.clone(),
+            calls: self.calls.keys().copied().collect(),
+        }
+    }
+
+    /// Takes out what of these is still open, and returns it.
+    pub(super) fn close(&mut self, mut owed: Owed) -> Owed {
+        owed.requests.retain(|token| self.requests.remove(token));
+        owed.commands.retain(|id| self.commands.remove(id));
+        owed.asks.retain(|id| self.asks.remove(id));
+        owed.calls.retain(|id| self.calls.remove(id).is_some());
+        owed
+    }
+
     /// When the next timer or call falls due.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.timers.next().into_iter().chain(self.calls.values().flatten().min().copied()).min()

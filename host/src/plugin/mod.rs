@@ -5,7 +5,7 @@
 //! and the instance; a fresh one gets the batch again in parts, and loses only what fails alone (`poison`). How often
 //! a plugin may crash is `supervision`'s.
 //!
-//! `poison/state`, `poison/muting`, `supervision/state`, `mailbox/state`, `mailbox/news`, `turn`, `ledger`, `timers`, `grants`, `manifest`, `crash` and `inspect` decide and
+//! `poison/state`, `poison/muting`, `supervision/state`, `mailbox/state`, `mailbox/news`, `calls/state`, `turn`, `ledger`, `timers`, `grants`, `manifest`, `crash` and `inspect` decide and
 //! do no I/O; `actor` and `commit` join them; `plugins` is the handle.
 
 mod abi;
@@ -19,6 +19,7 @@ mod cpu;
 mod crash;
 mod digest;
 mod engine;
+mod engine_config;
 mod error;
 mod events;
 mod grants;
@@ -30,6 +31,7 @@ mod instance;
 mod ledger;
 mod limiter;
 mod log_budget;
+mod logs;
 mod mailbox;
 mod manifest;
 mod meter;
@@ -44,19 +46,24 @@ mod revision;
 mod supervision;
 mod ticker;
 mod timers;
+mod transfer;
 mod turn;
 mod upgrade;
 mod usage;
+mod wasi;
 
 pub mod store;
 
 pub use self::budgets::PluginBudgets;
 pub use self::cache::CacheConfig;
-pub use self::compiler::{CodeOrigin, CompileRefused, CompilerConfig, compile_program};
+pub use self::compiler::{CodeOrigin, CompileRefused, compile_program};
 pub use self::crash::{CallFailure, CrashKind, CrashReport, PanicNote};
+pub use self::engine_config::{Allocator, EngineConfig};
 pub use self::error::{CallError, PluginError};
 pub use self::grants::Grants;
 pub use self::info::{Counters, MutedPeer, PluginInfo, PluginState, UpgradeReport};
+pub(crate) use self::logs::most_logged;
+pub use self::logs::{LogEntry, LogLevel, LogLine, LogPage, LogQuery, UnknownLevel};
 pub use self::mailbox::Caller;
 pub use self::metrics::Metric;
 pub use self::plugins::{Plugins, PluginsConfig};
@@ -64,6 +71,7 @@ pub use self::poison::{DeadLetter, LetterEvent, MutePolicy};
 pub use self::policy::{PluginPolicy, Preemption};
 pub use self::revision::{PluginSettings, PluginSource};
 pub use self::supervision::{CrashCause, Quarantine, SupervisionPolicy};
+pub use self::transfer::{ImportOptions, StoreExport, StoreImport, TransferError};
 pub use self::usage::{BudgetUnit, BudgetUse};
 
 /// Signs with the node's key.

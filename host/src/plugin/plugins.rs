@@ -6,21 +6,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{MutexGuard as AsyncMutexGuard, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use super::actor::{Actor, Control};
-use super::calls::{Answer, CallDesk, Submission, Waiter};
+use super::calls::{Answer, CallDesk, Submission, Waiter, Waiting};
 use super::engine::WasmEngine;
 use super::home::{Home, Services};
 use super::info::{Counters, PluginInfo, PluginState, UpgradeReport};
 use super::instance::Instance;
+use super::logs::{LogLevel, LogPage, LogQuery, PluginLog};
 use super::mailbox::{Caller, Mailbox};
 use super::metrics::Metric;
 use super::revision::{PluginSettings, PluginSource, Revision};
 use super::store::Store;
-use super::{CallError, CompilerConfig, PluginError, PluginPolicy, Preemption, Signer, abi};
+use super::transfer::MOST_TRANSFERS;
+use super::{CallError, EngineConfig, PluginError, PluginPolicy, Preemption, Signer, abi};
 use crate::protocol::Network;
 use crate::runtime::Runtime;
 use crate::wire::Failure;
@@ -45,8 +47,8 @@ pub struct PluginsConfig {
     pub preemption: Preemption,
     /// The node's key.
     pub signer: Arc<dyn Signer>,
-    /// How files become code.
-    pub compiler: CompilerConfig,
+    /// How files become code, and where memory comes from.
+    pub engine: EngineConfig,
 }
 
 struct Running {
@@ -63,11 +65,19 @@ struct Inner {
     running: Mutex<BTreeMap<String, Running>>,
     /// Held by whoever changes what runs; compiling is done before.
     lifecycle: tokio::sync::Mutex<()>,
+    /// One permit for each store that is on its way in or out.
+    transfers: Arc<Semaphore>,
 }
 
 /// See the module. Cheap to clone. Needs a tokio runtime with its time driver.
 #[derive(Clone)]
 pub struct Plugins(Arc<Inner>);
+
+impl std::fmt::Debug for Plugins {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plugins").field("running", &self.running().keys()).finish_non_exhaustive()
+    }
+}
 
 impl Plugins {
     /// Sets up the engine. No plugin is loaded yet.
@@ -75,22 +85,51 @@ impl Plugins {
     /// # Errors
     /// When this machine cannot run WebAssembly or start threads.
     pub fn start(config: PluginsConfig) -> Result<Self, PluginError> {
+        let desk = Arc::new(CallDesk::new(&config.policy));
         let services = Services {
             network: config.network,
             runtime: config.runtime,
             policy: Arc::new(config.policy),
             signer: config.signer,
             store: config.store,
-            desk: Arc::default(),
+            desk,
+            logs: Arc::default(),
             started: Instant::now(),
         };
-        let engine = Arc::new(WasmEngine::new(config.preemption, config.compiler, &*services.signer)?);
+        let engine = Arc::new(WasmEngine::new(config.preemption, config.engine, &*services.signer)?);
         let (running, lifecycle) = (Mutex::default(), tokio::sync::Mutex::default());
-        Ok(Self(Arc::new(Inner { engine, services, revisions: AtomicU64::new(0), running, lifecycle })))
+        let transfers = Arc::new(Semaphore::new(MOST_TRANSFERS));
+        Ok(Self(Arc::new(Inner { engine, services, revisions: AtomicU64::new(0), running, lifecycle, transfers })))
     }
 
     fn running(&self) -> MutexGuard<'_, BTreeMap<String, Running>> {
         self.0.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a plugin of this name runs or is quarantined.
+    pub(super) fn is_loaded(&self, name: &str) -> bool {
+        self.running().contains_key(name)
+    }
+
+    /// Nothing is loaded, upgraded or unloaded while this is held.
+    pub(super) async fn alone(&self) -> AsyncMutexGuard<'_, ()> {
+        self.0.lifecycle.lock().await
+    }
+
+    pub(super) fn transfers(&self) -> &Arc<Semaphore> {
+        &self.0.transfers
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        &self.0.services.store
+    }
+
+    pub(super) fn policy(&self) -> &PluginPolicy {
+        &self.0.services.policy
+    }
+
+    pub(super) fn unix_ms(&self) -> u64 {
+        self.0.services.runtime.clock.unix_ms()
     }
 
     fn desk(&self) -> &CallDesk {
@@ -148,6 +187,7 @@ impl Plugins {
         let (control, asked) = mpsc::channel(CONTROL_QUEUE);
         let task = tokio::spawn(actor.run(asked));
         let info = home.info();
+        note(&home, &info, format!("version {} is loaded", info.version));
         self.running().insert(name, Running { home, control, task, data_version });
         Ok(info)
     }
@@ -165,10 +205,6 @@ impl Plugins {
         let (name, digest) = (&revision.manifest.name, &revision.digest);
         let found = super::supervision::Quarantines::new(&self.0.services.store).of(name, digest);
         found.map_err(|error| PluginError::Store { plugin: name.clone(), reason: error.to_string() })
-    }
-
-    pub(super) fn store(&self) -> &Store {
-        &self.0.services.store
     }
 
     pub(super) fn find(&self, name: &str) -> Result<(Arc<Home>, mpsc::Sender<Control>, u32), PluginError> {
@@ -199,6 +235,8 @@ impl Plugins {
             running.data_version = data_version;
         }
         let info = home.info();
+        let held = swap.pause.as_micros();
+        note(&home, &info, format!("upgraded from {from_version} to {}, held for {held} µs", info.version));
         let (pause, snapshot_bytes, snapshot_skipped) = (swap.pause, swap.snapshot_bytes, swap.snapshot_skipped);
         Ok(UpgradeReport { plugin: info, from_version, pause, snapshot_bytes, snapshot_skipped })
     }
@@ -236,14 +274,36 @@ impl Plugins {
             let mut actor_less = home.info().protocols;
             actor_less.drain(..).for_each(|id| home.network().unregister(&id));
             self.desk().leave(name);
-            home.mailbox.close();
+            home.close_mailbox();
         }
-        Ok(home.info())
+        let info = home.info();
+        note(&home, &info, format!("version {} has ended", info.version));
+        Ok(info)
     }
 
     /// All plugins, by name.
     pub fn list(&self) -> Vec<PluginInfo> {
         self.running().values().map(|running| running.home.info()).collect()
+    }
+
+    /// The last lines of a plugin that runs or ran: its own, and what the node has to say of it.
+    ///
+    /// # Errors
+    /// When no plugin of that name ran.
+    pub fn logs(&self, name: &str, query: &LogQuery) -> Result<LogPage, PluginError> {
+        Ok(self.log_of(name)?.read(query))
+    }
+
+    /// The same; when there are none yet, waits for one until the deadline. Cancel safe.
+    ///
+    /// # Errors
+    /// As for [`Plugins::logs`].
+    pub async fn wait_for_logs(&self, name: &str, query: &LogQuery, deadline: Instant) -> Result<LogPage, PluginError> {
+        Ok(self.log_of(name)?.wait(query, deadline).await)
+    }
+
+    fn log_of(&self, name: &str) -> Result<Arc<PluginLog>, PluginError> {
+        self.0.services.logs.find(name).ok_or_else(|| PluginError::Unknown { plugin: name.to_owned() })
     }
 
     /// The metrics of all plugins, by plugin and name.
@@ -253,7 +313,7 @@ impl Plugins {
 
     /// Calls a command. Body and answer are JSON. The answer is told when what it rests on is on the disk.
     ///
-    /// Cancel safe: the plugin is told that no answer is wanted when the time is over, not when the future is dropped.
+    /// Cancel safe: when the future is dropped, or the time is over, the plugin is told that no answer is wanted.
     ///
     /// # Errors
     /// Why there is no answer.
@@ -271,6 +331,7 @@ impl Plugins {
         let timeout_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
         let (plugin, name) = (plugin.to_owned(), command.to_owned());
         self.desk().submit(id, Submission { plugin, caller, name, timeout_ms, body }, Waiter::Operator(sender));
+        let _waiting = Waiting { desk: self.0.services.desk.clone(), id };
         let answered = async {
             let Answer { outcome, ticket } = receiver.await.map_err(|_| CallError::Gone)?;
             if let Some(ticket) = ticket {
@@ -278,10 +339,7 @@ impl Plugins {
             }
             outcome
         };
-        tokio::time::timeout(timeout, answered).await.unwrap_or_else(|_| {
-            self.desk().withdraw(id);
-            Err(CallError::TimedOut)
-        })
+        tokio::time::timeout(timeout, answered).await.unwrap_or(Err(CallError::TimedOut))
     }
 
     fn refuse_quarantined(&self, plugin: &str) -> Result<(), CallError> {
@@ -310,6 +368,11 @@ impl Plugins {
         }
         stopping.join_all().await;
     }
+}
+
+/// Writes down, among the lines of a plugin, what became of it.
+fn note(home: &Home, info: &PluginInfo, message: String) {
+    home.note(LogLevel::Info, info.revision, None, None, message);
 }
 
 fn new_info(revision: &Revision) -> PluginInfo {

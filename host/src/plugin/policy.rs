@@ -58,6 +58,14 @@ pub struct PluginPolicy {
     pub turn_writes: usize,
     /// Asks and calls open at once.
     pub open_asks: u32,
+    /// Calls of one plugin to another that are open at once: a quarter of `mailbox_commands`, so that four plugins which
+    /// call a fifth leave room for its operator.
+    pub pair_open_calls: u32,
+    /// Calls of one plugin to another in a second; as many may come at once after a second without. Far more than people
+    /// and protocols need, and a tenth of what a plugin answers.
+    pub pair_calls_per_second: u32,
+    /// Longest time a call between plugins may take, whatever it asks for: what the admin API allows, too.
+    pub call_timeout: Duration,
     /// Longest key of the store, in bytes.
     pub store_key: u32,
     /// Largest value of the store, in bytes.
@@ -89,6 +97,10 @@ pub struct PluginPolicy {
     /// Lines a plugin may log in a second; as many may come at once after a silence, the rest is counted. 256 is more
     /// than a person reads, and a plugin that logs that much all day writes a gigabyte.
     pub log_lines: u32,
+    /// Lines of a plugin that can be read afterwards: some screens full.
+    pub log_kept_lines: usize,
+    /// Bytes of them, whatever they say.
+    pub log_kept_bytes: usize,
     /// Bytes that one call of an import, or one result, may make the host allocate before it can refuse. The largest
     /// message and a list of a thousand peers are a quarter of the default.
     pub host_call: usize,
@@ -114,6 +126,9 @@ impl Default for PluginPolicy {
             turn_bytes: 1 << 20,
             turn_writes: 4 << 20,
             open_asks: 1_024,
+            pair_open_calls: 256,
+            pair_calls_per_second: 10_000,
+            call_timeout: Duration::from_secs(600),
             store_key: 1_024,
             store_value: 1 << 20,
             store_bytes: 256 << 20,
@@ -128,6 +143,8 @@ impl Default for PluginPolicy {
             dead_letters: 256,
             dead_letter_bytes: 4 << 20,
             log_lines: 256,
+            log_kept_lines: 1_000,
+            log_kept_bytes: 256 << 10,
             host_call: 4 << 20,
             metrics: 256,
         }

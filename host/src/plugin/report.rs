@@ -1,5 +1,6 @@
 //! Puts a crash into the log and where the operator sees it.
 
+use super::LogLevel;
 use super::actor::Actor;
 use super::crash::{CallFailure, CrashReport};
 use super::revision::Revision;
@@ -28,6 +29,7 @@ impl Actor {
     ) -> CrashReport {
         let report = CrashReport::new(&revision.manifest, revision.number, event, position, peer, failure);
         tracing::error!(target: "weir::plugin", plugin = %report.plugin, "{report}");
+        self.home.note(LogLevel::Error, report.revision, Some(event), peer, report.to_string());
         self.home.update_info(|info| {
             info.last_error = Some(report.to_string());
             info.last_crash = Some(report.clone());

@@ -13,6 +13,7 @@ use super::limiter::Limiter;
 use super::manifest::{Manifest, check_name};
 use super::meter::Meter;
 use super::store::Durability;
+use super::wasi::{self, Sandbox};
 use super::{CodeOrigin, PluginBudgets, PluginError, PluginPolicy, abi};
 
 /// The operator's part of a plugin.
@@ -84,9 +85,15 @@ impl Revision {
         let settings = named(&raw.name, settings)?;
         let policy = Arc::new(settings.budgets.apply(node));
         let manifest = Manifest::check(raw, policy.protocols).map_err(refused)?;
-        let grants = Grants::decide(&manifest.capabilities, &settings.grants).map_err(|error| match error {
+        let mut asked = manifest.capabilities.clone();
+        let wasi = engine.imports_wasi(&component);
+        if wasi && !asked.iter().any(|name| name == wasi::CAPABILITY) {
+            // Who imports it asks for it: what makes components often knows no manifest.
+            asked.push(wasi::CAPABILITY.to_owned());
+        }
+        let grants = Grants::decide(&asked, &settings.grants).map_err(|error| match error {
             GrantError::Missing(missing) => {
-                let all = manifest.capabilities.clone();
+                let all = asked.clone();
                 PluginError::MissingGrant {
                     plugin: manifest.name.clone(),
                     settings: section(&path, &manifest),
@@ -99,7 +106,7 @@ impl Revision {
                  sign and wasi"
             )),
         })?;
-        let pre = engine.link(&file, &component)?;
+        let pre = engine.link(&file, &component, wasi)?;
         let pre = abi::PluginPre::new(pre).map_err(|error| {
             let found = format!("a component whose exports do not fit ({error:#})");
             PluginError::OtherWorld { file: file.clone(), found }
@@ -145,7 +152,7 @@ async fn describe(
         PluginError::OtherWorld { file: file.to_owned(), found }
     })?;
     let meter = Arc::new(Meter::default());
-    let mut store = engine.store(Limiter::new(policy), &meter);
+    let mut store = engine.store(Sandbox::new(Limiter::new(policy)), &meter);
     store.set_hostcall_fuel(policy.host_call);
     let refused = |reason: String| PluginError::Manifest { file: file.to_owned(), reason };
     engine.refill(&mut store, &meter, policy.start_time, policy).map_err(|error| refused(format!("{error:#}")))?;
@@ -155,7 +162,7 @@ async fn describe(
             plugin.weir_plugin_handler().call_describe(&mut store).await
         };
         let manifest = manifest.await;
-        manifest.map_err(|error| failure(Failed::Call(error), None, store.data().refused))
+        manifest.map_err(|error| failure(Failed::Call(error), None, store.data().limiter.refused))
     };
     let Some(outcome) = engine.run(Box::pin(call), &meter).await else {
         return Err(PluginError::Runtime { reason: "the node is stopping".to_owned() });

@@ -152,6 +152,8 @@ pub(super) struct Staged {
     answered: BTreeSet<RequestToken>,
     answered_commands: BTreeSet<u64>,
     open: usize,
+    /// Calls by the plugin they are for.
+    calls_to: BTreeMap<String, u32>,
 }
 
 /// What a turn staged, taken out to be carried out.
@@ -181,6 +183,7 @@ impl Staged {
             answered: BTreeSet::new(),
             answered_commands: BTreeSet::new(),
             open: 0,
+            calls_to: BTreeMap::new(),
         }
     }
 
@@ -269,7 +272,10 @@ impl Staged {
                 self.use_lane(*lane, body.len(), true);
                 self.open += 1;
             }
-            Effect::Call { .. } => self.open += 1,
+            Effect::Call { plugin, .. } => {
+                self.open += 1;
+                *self.calls_to.entry(plugin.clone()).or_default() += 1;
+            }
             Effect::Respond { token, .. } => drop(self.answered.insert(*token)),
             Effect::Answer { command, .. } => drop(self.answered_commands.insert(*command)),
             Effect::Register { key, spec, .. } => {
@@ -325,7 +331,12 @@ impl Staged {
                 self.use_lane(lane, body.len(), false);
                 self.open -= 1;
             }
-            Effect::Call { .. } => self.open -= 1,
+            Effect::Call { plugin, .. } => {
+                self.open -= 1;
+                if let Some(calls) = self.calls_to.get_mut(&plugin) {
+                    *calls -= 1;
+                }
+            }
             Effect::Respond { token, .. } => drop(self.answered.remove(&token)),
             Effect::Answer { command, .. } => drop(self.answered_commands.remove(&command)),
             Effect::Register { key, before, .. } | Effect::Unregister { key, before, .. } => {
@@ -380,11 +391,17 @@ impl Staged {
         self.open
     }
 
+    /// Calls to a plugin that the turn opened.
+    pub(super) fn calls_to(&self, plugin: &str) -> u32 {
+        self.calls_to.get(plugin).copied().unwrap_or(0)
+    }
+
     /// Takes everything but the writes; the next turn begins with nothing.
     pub(super) fn take(&mut self) -> Commit {
         self.bytes = 0;
         self.sent = 0;
         self.open = 0;
+        self.calls_to.clear();
         self.lane_of.clear();
         self.last_lane = None;
         self.rekeyed = false;

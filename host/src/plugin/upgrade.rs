@@ -162,6 +162,8 @@ impl Actor {
             self.home.mailbox.reopen();
         }
         let init = self.init(&revision, abi::Cause::Upgrade, Some(predecessor));
+        // What `start` opens is the new instance's own and stays.
+        let before = self.owed_beside(&self.left_to_rescue());
         if let Err(why) = self.activate(revision.clone(), new, init).await {
             let error = self.refused(&revision, *why);
             self.go_on(old, quarantined).await;
@@ -169,7 +171,8 @@ impl Actor {
         }
         drop(old);
         if snapshot_bytes.is_none() {
-            self.abandon(&self.left_to_rescue());
+            self.home.mailbox.resume_all();
+            self.end(before);
         }
         self.begin_anew().await;
         Ok(Swap { pause: held.elapsed(), snapshot_bytes, snapshot_skipped })
@@ -178,7 +181,7 @@ impl Actor {
     /// After a failed upgrade: the old instance, or one made anew from its store.
     async fn go_on(&mut self, old: Option<Instance>, quarantined: bool) {
         if quarantined {
-            self.home.mailbox.close();
+            self.home.close_mailbox();
             return;
         }
         self.instance = old;

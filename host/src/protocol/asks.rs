@@ -9,7 +9,7 @@ use super::{AskId, AskReply, ProtocolId};
 use crate::peer::PeerId;
 
 /// Most asks open at once on a node; 64 thousand small ones are some 10 MiB.
-pub(super) const MAX_ASKS: usize = 1 << 16;
+pub const MAX_ASKS: usize = 1 << 16;
 
 struct Ask {
     peer: PeerId,

@@ -11,7 +11,7 @@ use tracing::debug;
 use super::manager::{Inner, lock};
 use super::outbound::LONGEST_ASK;
 use super::pairs::{Pair, PeerPairs};
-use super::requests::{Asker, MAX_REQUESTS};
+use super::requests::{Asker, NotOpened};
 use super::state::belongs;
 use super::{AskError, AskId, InBatch, Inbound, News, NotTaken};
 use crate::peer::PeerId;
@@ -198,13 +198,20 @@ impl Door {
         // As long as an ask of this node may take; a longer one would hold its place for weeks.
         let timeout = Duration::from_millis(timeout_ms.into()).min(LONGEST_ASK);
         let deadline = Instant::now().into_std() + timeout;
-        let token = lock(&self.node.requests).open(&self.asker, id, deadline);
-        if token.is_none() {
-            let message = format!("{MAX_REQUESTS} requests of {} are open, the most", self.asker.protocol);
-            let failure = Failure { code: "busy".into(), message };
-            self.pair.lane.push(vec![OutFrame::Refusal { id, failure }]);
-        }
-        token.map(|token| Inbound::Request { token, timeout, body })
+        let opened = lock(&self.node.requests).open(&self.asker, id, deadline);
+        let message = match opened {
+            Ok(token) => return Some(Inbound::Request { token, timeout, body }),
+            Err(NotOpened::Twice) => format!("a request with the id {id} is open already"),
+            Err(NotOpened::Full(full)) => {
+                let Asker { peer, protocol } = &self.asker;
+                let (scope, limit, value, taken) = (full.scope.name(), full.what, full.limit, full.taken);
+                debug!(%peer, %protocol, scope, limit, value, taken, "refused a request of the peer");
+                full.to_string()
+            }
+        };
+        let failure = Failure { code: "busy".into(), message };
+        self.pair.lane.push(vec![OutFrame::Refusal { id, failure }]);
+        None
     }
 
     fn withdraw(&self, id: u64, items: &mut Vec<Inbound>) {

@@ -25,6 +25,10 @@ impl Inner {
             return Err(RegisterError::Closed);
         }
         let mut core = lock(&self.core);
+        let limit_of_owners = self.policy.max_owners;
+        if core.other_owners(owner) >= limit_of_owners {
+            return Err(RegisterError::TooManyOwners { limit: limit_of_owners });
+        }
         let owner_of = |id: &ProtocolId| self.registry.named(id).map(|taken| taken.owner()).unwrap_or_default();
         let (number, actions) = core.state.register(&spec.id, spec.max_message, owner_of)?;
         info!(protocol = %spec.id, owner, number, "protocol registered");

@@ -38,11 +38,13 @@ const TICK: Duration = Duration::from_millis(50);
 pub struct ProtocolPolicy {
     /// Largest body any protocol may ask for, in bytes. Default 1 MiB.
     pub max_message: u32,
+    /// Most owners of registered protocols, because each has an outbound budget. Default: as many as come.
+    pub max_owners: usize,
 }
 
 impl Default for ProtocolPolicy {
     fn default() -> Self {
-        Self { max_message: crate::wire::DEFAULT_MAX_MESSAGE }
+        Self { max_message: crate::wire::DEFAULT_MAX_MESSAGE, max_owners: usize::MAX }
     }
 }
 
@@ -126,6 +128,11 @@ pub(super) struct Core {
 }
 
 impl Core {
+    /// Owners that have a budget, but for this one.
+    pub(super) fn other_owners(&self, owner: &str) -> usize {
+        self.budgets.iter().filter(|(of, budget)| *of != owner && budget.strong_count() > 0).count()
+    }
+
     /// All protocols of one owner share one budget, also when it comes back while lanes of it still end.
     pub(super) fn budget(&mut self, owner: &str, limits: BudgetLimits) -> Arc<OutboundBudget> {
         if let Some(budget) = self.budgets.get(owner).and_then(Weak::upgrade) {

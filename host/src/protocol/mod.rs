@@ -39,7 +39,8 @@ pub use watch::{PeerNews, Subscription};
 
 #[cfg(test)]
 use crate::peer::PeerId;
-pub use exchange::ExchangeStats;
+pub use asks::MAX_ASKS;
+pub use exchange::{ExchangeStats, PUSH_TIMEOUT};
 pub use groups::{
     Group, GroupError, GroupName, MAX_GROUP_MEMBERS, MAX_GROUP_NAME, MAX_GROUPS, MemberError, PeerGroups,
 };
@@ -52,3 +53,4 @@ pub use network::{
     SendError,
 };
 pub use networks::NetworkStatus;
+pub use requests::{MAX_REQUESTS, MAX_REQUESTS_OF_NODE, MAX_REQUESTS_OF_PEER, REQUEST_MEMORY};

@@ -139,6 +139,15 @@ pub enum RegisterError {
         /// The most.
         limit: usize,
     },
+    /// Too many others have registered something: each may queue for its peers.
+    #[error(
+        "{limit} plugins and native handlers have protocols registered; raise `plugins.max_plugins` or \
+         `limits.native_handlers`"
+    )]
+    TooManyOwners {
+        /// The most.
+        limit: usize,
+    },
     /// The largest message is above what the node allows.
     #[error("protocol {id} asks for messages of {asked} bytes; the limit is {limit}")]
     TooLarge {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::asks::MAX_ASKS;
 use super::manager::{Inner, ProtocolManager, lock};
 use super::pairs::Pair;
 use super::registry::Registration;
@@ -138,7 +139,11 @@ impl Inner {
                     let deadline = Instant::now().into_std() + timeout;
                     match lock(&self.asks).open(id, *to, protocol.clone(), deadline, reply) {
                         Ok(()) => frames.push(OutFrame::Request { id: id.0, timeout_ms, body }),
-                        Err(reply) => reply(Err(AskError::Busy)),
+                        Err(reply) => {
+                            let (scope, limit, value) = ("node", "open asks", MAX_ASKS);
+                            tracing::debug!(peer = %to, %protocol, scope, limit, value, "refused an ask");
+                            reply(Err(AskError::Busy));
+                        }
                     }
                 }
             }

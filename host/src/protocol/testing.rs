@@ -137,7 +137,15 @@ fn end(link: Link, id: u64) -> (End, LinkAcceptor) {
     let (queue, says) = mpsc::channel(10_000);
     let control = ControlSender::new(queue, link.handle.clone());
     let (peer, direction, drained) = (link.peer, link.direction, Arc::new(Notify::new()));
-    let handle = ConnectionHandle { id: ConnectionId(id), peer, direction, link: link.handle, control, drained };
+    let handle = ConnectionHandle {
+        id: ConnectionId(id),
+        peer,
+        direction,
+        link: link.handle,
+        control,
+        span: tracing::Span::none(),
+        drained,
+    };
     (End { handle, says }, link.acceptor)
 }
 

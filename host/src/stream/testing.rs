@@ -192,6 +192,7 @@ fn handle(link: Link, id: u64) -> (ConnectionHandle, mpsc::Receiver<Control>, cr
         direction: link.direction,
         control: ControlSender::new(queue, link.handle.clone()),
         link: link.handle,
+        span: tracing::info_span!("connection", id, direction = ?link.direction),
         drained: Arc::new(Notify::new()),
     };
     (handle, control, link.acceptor)

@@ -1,39 +1,27 @@
 //! How many handshakes may be under way at once, in all and of one source, and who may not even begin one.
 //!
-//! Above half of either limit an address must first be proven by a Retry (RFC 9000, 8.1.2), which costs this node
-//! nothing to keep; so a flood with forged addresses can take one half of the places and never the other, neither of
-//! the node nor of the source that it pretends to be. Above a limit everything is dropped, and honest dialers, who
-//! repeat their first packet, get in when it has passed.
+//! What is decided is in `door.rs`; here it is asked and carried out. Above half of a limit an address must first be
+//! proven by a Retry (RFC 9000, 8.1.2), which costs this node nothing to keep. Above a limit everything is dropped, and
+//! honest dialers, who repeat their first packet, get in when it has passed.
 //!
 //! Two doors are needed for that: s2n-quic asks the limiter about first packets only, and lets in whoever brings a
 //! valid Retry token without asking it again. Addresses that the operator keeps out are left unanswered at both.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use s2n_quic::provider::address_token;
 use s2n_quic::provider::endpoint_limits::{self, ConnectionAttempt, Limiter, Outcome};
 use s2n_quic::provider::event::events::SocketAddress;
 use s2n_quic_core::connection::{InitialId, LocalId};
 use s2n_quic_core::token;
+use tokio::time::Instant;
 
 use super::access::Access;
+use super::door::{Cause, DoorCounts, Doors, Knock, PendingLimits, Verdict, decide};
 use super::pending::Pending;
 use super::source::Source;
-
-/// From how many pending handshakes on addresses must be proven, however high the limit is.
-const RETRY_ABOVE: u32 = 64;
-
-/// How many handshakes may be under way.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct PendingLimits {
-    /// In all.
-    pub(super) all: u32,
-    /// Of one source.
-    pub(super) per_source: u32,
-    /// Whether the machine itself counts as a source.
-    pub(super) loopback: bool,
-}
 
 /// What both doors know.
 #[derive(Debug, Clone)]
@@ -41,37 +29,73 @@ pub(super) struct Rules {
     pub(super) pending: Pending,
     pub(super) limits: PendingLimits,
     pub(super) access: Access,
+    pub(super) doors: SharedDoors,
+}
+
+/// What both doors have decided; cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct SharedDoors {
+    since: Instant,
+    doors: Arc<Mutex<Doors>>,
+}
+
+impl SharedDoors {
+    pub(super) fn new() -> Self {
+        Self { since: Instant::now(), doors: Arc::default() }
+    }
+
+    pub(super) fn counts(&self) -> DoorCounts {
+        self.doors.lock().unwrap_or_else(PoisonError::into_inner).counts
+    }
+
+    fn note(&self, from: SocketAddr, verdict: &Verdict) {
+        let said = self.doors.lock().unwrap_or_else(PoisonError::into_inner).note(verdict, self.since.elapsed());
+        let (Some(unsaid), Verdict::Refused(cause)) = (said, verdict) else { return };
+        match cause {
+            Cause::Denied(denied) => {
+                tracing::info!(%from, scope = "access", reason = %denied, unsaid, "left unanswered");
+            }
+            Cause::Node(full) | Cause::Source(full) => {
+                let (scope, limit, value, taken) = (full.scope.name(), full.what, full.limit, full.taken);
+                tracing::info!(%from, scope, limit, value, taken, reason = %full, unsaid, "left unanswered");
+            }
+            Cause::Port(port) => {
+                let (scope, limit) = ("source", "ports that are known for reflection");
+                tracing::info!(%from, scope, limit, value = port, unsaid, "left unanswered");
+            }
+        }
+    }
 }
 
 impl Rules {
-    /// For a first packet, from an address that may be forged.
+    /// For a first packet, from an address that may be forged, or for a packet with a token, whose address is proven if
+    /// the token is.
+    fn knock(&self, from: SocketAddr, proven: bool) -> Verdict {
+        let (all, own) = self.pending.count(&Source::of(from));
+        decide(&self.limits, &self.access.lists(), &Knock { from, proven, all, own })
+    }
+
+    /// For a first packet.
     fn first(&self, from: SocketAddr) -> Outcome {
-        if self.access.lists().check(None, from).is_err() {
-            return Outcome::drop();
-        }
-        let (all, own) = self.count(from);
-        let PendingLimits { all: most, per_source, .. } = self.limits;
-        if all >= most {
-            Outcome::drop()
-        } else if all >= RETRY_ABOVE.min(most.div_ceil(2)) || own >= per_source.div_ceil(2) {
-            Outcome::retry()
-        } else {
-            self.pending.let_in(Source::of(from));
-            Outcome::allow()
+        let verdict = self.knock(from, false);
+        self.doors.note(from, &verdict);
+        match verdict {
+            Verdict::LetIn => {
+                self.pending.let_in(Source::of(from));
+                Outcome::allow()
+            }
+            Verdict::Retry => Outcome::retry(),
+            Verdict::Refused(_) => Outcome::drop(),
         }
     }
 
-    /// For a packet with a token, whose address is proven if the token is.
+    /// For a packet with a token. Whoever is let in is noted when the token has proven itself.
     fn has_room(&self, from: SocketAddr) -> bool {
-        let (all, own) = self.count(from);
-        all < self.limits.all && own < self.limits.per_source && self.access.lists().check(None, from).is_ok()
-    }
-
-    /// Handshakes under way in all and of the source.
-    fn count(&self, from: SocketAddr) -> (u32, u32) {
-        let source = Source::of(from);
-        let (all, own) = self.pending.count(&source);
-        (all, if source.is_loopback() && !self.limits.loopback { 0 } else { own })
+        let verdict = self.knock(from, true);
+        if verdict != Verdict::LetIn {
+            self.doors.note(from, &verdict);
+        }
+        verdict == Verdict::LetIn
     }
 }
 
@@ -102,7 +126,11 @@ impl Limiter for Door {
     fn on_connection_attempt(&mut self, attempt: &ConnectionAttempt) -> Outcome {
         match self.ports.on_connection_attempt(attempt) {
             Outcome::Allow { .. } => self.rules.first(address(&attempt.remote_address)),
-            refused => refused,
+            refused => {
+                let from = address(&attempt.remote_address);
+                self.rules.doors.note(from, &Verdict::Refused(Cause::Port(from.port())));
+                refused
+            }
         }
     }
 }
@@ -150,6 +178,7 @@ impl token::Format for BoundedTokens {
             return None;
         }
         let original = self.tokens.validate_token(context, token)?;
+        self.door.0.doors.note(from, &Verdict::LetIn);
         self.door.0.pending.let_in(Source::of(from));
         Some(original)
     }
@@ -161,38 +190,15 @@ mod tests {
 
     fn rules(all: u32, per_source: u32) -> Rules {
         let limits = PendingLimits { all, per_source, loopback: false };
-        Rules { pending: Pending::default(), limits, access: Access::default() }
+        Rules { pending: Pending::default(), limits, access: Access::default(), doors: SharedDoors::new() }
     }
 
     fn at(text: &str) -> SocketAddr {
         text.parse().expect("an address")
     }
 
-    /// Lets `count` attempts in and says what the next one gets.
-    fn after(rules: &Rules, count: u32, from: &str) -> Outcome {
-        let guards: Vec<_> = (0..count)
-            .map(|_| {
-                rules.pending.let_in(Source::of(at(from)));
-                rules.pending.begin()
-            })
-            .collect();
-        let outcome = rules.first(at(from));
-        drop(guards);
-        outcome
-    }
-
     #[test]
-    fn half_the_places_are_for_proven_addresses() {
-        let decide = |max, pending| after(&rules(max, max), pending, "127.0.0.1:1");
-        assert_eq!([0, 15].map(|pending| decide(32, pending)), [Outcome::allow(), Outcome::allow()]);
-        assert_eq!([16, 31].map(|pending| decide(32, pending)), [Outcome::retry(), Outcome::retry()]);
-        assert_eq!(decide(32, 32), Outcome::drop());
-        assert_eq!([63, 64].map(|pending| decide(1_000, pending)), [Outcome::allow(), Outcome::retry()]);
-        assert_eq!([0, 1].map(|pending| decide(1, pending)), [Outcome::allow(), Outcome::drop()]);
-    }
-
-    #[test]
-    fn a_source_is_limited_only_once_its_address_is_proven() {
+    fn a_source_that_is_let_in_counts_at_both_doors_until_its_handshake_is_over() {
         let rules = rules(32, 4);
         let flood: Vec<_> = (0..2)
             .map(|port| {
@@ -200,7 +206,6 @@ mod tests {
                 rules.pending.begin()
             })
             .collect();
-        // Forged or not, who comes from there must now prove it, and then still finds room.
         assert_eq!(rules.first(at("203.0.113.7:9999")), Outcome::retry());
         assert!(rules.has_room(at("203.0.113.7:9999")));
         assert_eq!(rules.first(at("203.0.113.8:1")), Outcome::allow(), "others are not held up");
@@ -213,24 +218,26 @@ mod tests {
         assert!(!rules.has_room(at("203.0.113.7:9999")) && rules.has_room(at("203.0.113.8:1")));
         drop((flood, proven));
         assert!(rules.has_room(at("203.0.113.7:9999")));
+        let counts = DoorCounts { let_in: 3, retried: 1, source_full: 1, ..DoorCounts::default() };
+        assert_eq!(rules.doors.counts(), counts);
     }
 
     #[test]
-    fn this_machine_is_no_source_unless_it_is_told_to_be() {
-        let mut rules = rules(32, 2);
-        assert_eq!(after(&rules, 10, "127.0.0.1:9"), Outcome::allow());
-        rules.limits.loopback = true;
-        assert_eq!(after(&rules, 10, "127.0.0.1:9"), Outcome::retry());
-    }
-
-    #[test]
-    fn a_blocked_address_is_left_unanswered_at_both_doors() {
-        let rules = rules(32, 4);
+    fn a_blocked_address_is_left_unanswered_at_both_doors_and_that_is_said_once() {
+        let (rules, said) = (rules(32, 4), crate::capture::Capture::default());
+        let _listening = said.listen();
         let mut lists = crate::transport::AccessLists::default();
         lists.block.insert("203.0.113.0/24".parse().expect("an entry"));
         rules.access.replace(lists);
-        assert_eq!(rules.first(at("203.0.113.7:1")), Outcome::drop());
-        assert!(!rules.has_room(at("203.0.113.7:1")) && rules.has_room(at("198.51.100.1:1")));
+        for _ in 0..500 {
+            assert_eq!(rules.first(at("203.0.113.7:1")), Outcome::drop());
+            assert!(!rules.has_room(at("203.0.113.7:1")) && rules.has_room(at("198.51.100.1:1")));
+        }
         assert_eq!(rules.first(at("198.51.100.1:1")), Outcome::allow());
+        assert_eq!(rules.doors.counts(), DoorCounts { let_in: 1, denied: 1_000, ..DoorCounts::default() });
+        let lines = said.named("left unanswered");
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert_eq!(lines[0].field("scope"), Some("access"));
+        assert!(lines[0].field("reason").is_some_and(|reason| reason.contains("203.0.113.0/24")));
     }
 }

@@ -16,7 +16,9 @@ use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::access::Access;
+use super::admission::SharedDoors;
 use super::dials::{DialTicket, Dials};
+use super::door::DoorCounts;
 use super::error::{BindError, DialError};
 use super::incoming::{self, Incoming};
 use super::link::{Direction, Link};
@@ -132,6 +134,7 @@ struct Inner {
     dials: Dials,
     access: Access,
     pending: Pending,
+    doors: SharedDoors,
     moved: Arc<Notify>,
     sockets: Mutex<Sockets>,
     closing: CancellationToken,
@@ -162,9 +165,9 @@ impl Transport {
         let of_tls = |error: rustls::Error| at(StartError::Endpoint(error.to_string()));
         let client_tls = tls::client(&config.key, dials.clone()).map_err(of_tls)?;
         let server_tls = tls::server(&config.key).map_err(of_tls)?;
-        let (pending, moved) = (Pending::default(), Arc::new(Notify::new()));
+        let (pending, doors, moved) = (Pending::default(), SharedDoors::new(), Arc::new(Notify::new()));
         let (server, endpoint) =
-            start::server(&config, server_tls, limits, pending.clone(), moved.clone()).map_err(&at)?;
+            start::server(&config, server_tls, limits, pending.clone(), doors.clone(), moved.clone()).map_err(&at)?;
         let closing = CancellationToken::new();
         let inner = Inner {
             own: config.key.peer_id(),
@@ -176,6 +179,7 @@ impl Transport {
             dials,
             access: config.access,
             pending,
+            doors,
             moved,
             sockets: Mutex::new(Sockets { endpoints: vec![endpoint], ..Sockets::default() }),
             closing: closing.clone(),
@@ -202,6 +206,11 @@ impl Transport {
     /// Handshakes of peers that dial, as of now.
     pub fn pending_handshakes(&self) -> PendingHandshakes {
         self.0.pending.summary()
+    }
+
+    /// What became of all who wanted to begin a handshake.
+    pub fn door_counts(&self) -> DoorCounts {
+        self.0.doors.counts()
     }
 
     /// Waits until the packets of some peer that dialed come from another address than before;

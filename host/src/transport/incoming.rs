@@ -45,7 +45,8 @@ async fn run(mut server: Server, links: mpsc::Sender<Link>, closing: Cancellatio
         let Some(connection) = connection else { return };
         let Some(link) = authenticated(connection, Direction::Inbound) else { continue };
         if let Err(mpsc::error::TrySendError::Full(link)) = links.try_send(link) {
-            tracing::warn!(peer = %link.peer, "closed a new connection: {WAITING} others wait to be taken");
+            let (scope, limit, value) = ("node", "connections that wait to be taken", WAITING);
+            tracing::warn!(peer = %link.peer, scope, limit, value, "closed a new connection");
             link.handle.close(CloseCode::Full);
         }
     }

@@ -7,6 +7,7 @@
 mod access;
 mod admission;
 mod dials;
+mod door;
 mod endpoint;
 mod error;
 mod events;
@@ -26,6 +27,7 @@ pub(crate) mod testing;
 mod tests;
 
 pub use access::{Access, AccessEntry, AccessEntryError, AccessLists, Denied, MAX_ACCESS_ENTRIES};
+pub use door::DoorCounts;
 pub use endpoint::{Io, Transport, TransportConfig};
 pub use error::{BindError, DialError};
 pub use incoming::Incoming;

@@ -13,7 +13,8 @@ use s2n_quic::provider::tls::rustls as tls_provider;
 use s2n_quic::{Client, Server};
 use tokio::sync::{Notify, oneshot};
 
-use super::admission::{Door, PendingLimits, Rules, TokenDoor};
+use super::admission::{Door, Rules, SharedDoors, TokenDoor};
+use super::door::PendingLimits;
 use super::endpoint::{Io, TransportConfig};
 use super::events::Listener;
 use super::pending::Pending;
@@ -69,13 +70,14 @@ pub(super) fn server(
     tls: ServerConfig,
     limits: Limits,
     pending: Pending,
+    doors: SharedDoors,
     moved: Arc<Notify>,
 ) -> Result<(Server, Endpoint), StartError> {
     let (listener, ended) = Listener::new(pending.clone(), moved);
     let all = config.max_pending_handshakes;
     let (per_source, loopback) = (config.max_pending_per_source, config.limit_loopback);
     let limits_of_doors = PendingLimits { all, per_source, loopback };
-    let rules = Rules { pending, limits: limits_of_doors, access: config.access.clone() };
+    let rules = Rules { pending, limits: limits_of_doors, access: config.access.clone(), doors };
     let doors = (Door::new(rules.clone()), TokenDoor(rules));
     let tls = tls_provider::Server::from(tls);
     let (server, address) = match config.io {

@@ -8,6 +8,7 @@ mod commands;
 mod counts;
 mod durations;
 mod flood;
+mod name;
 mod ping;
 mod plugin;
 mod text;

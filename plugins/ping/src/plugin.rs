@@ -11,6 +11,7 @@ use crate::checksum::Checksum;
 use crate::commands::{Encoding, FloodArgs, FlowStats, PeerStats, PingArgs, SendArgs, Stats};
 use crate::counts::Counts;
 use crate::flood::{Budget, FloodJob, HEADER, Position, Progress, Source};
+use crate::name;
 use crate::ping::PingJob;
 use crate::text::from_base64;
 
@@ -80,9 +81,9 @@ pub struct Ping<R> {
 
 impl<R: Revision> Plugin for Ping<R> {
     fn manifest() -> Manifest {
-        Manifest::new("ping", R::VERSION)
+        Manifest::new(name::plugin(), R::VERSION)
             .description("Answers requests with what it got and counts messages")
-            .protocol(Protocol::new(PROTOCOL, PROTOCOL_ID).max_message(MAX_MESSAGE))
+            .protocol(Protocol::new(PROTOCOL, name::protocol()).max_message(MAX_MESSAGE))
     }
 
     fn start(init: Init, ctx: &Context) -> Result<Self> {

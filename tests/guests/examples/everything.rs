@@ -260,6 +260,10 @@ impl Plugin for Everything {
                 command.answer(ctx, &hex(&signature))
             }
             "miscount" => self.miscount(&args.text, &command, ctx),
+            "log" => {
+                weir_sdk::info!("{}", args.text);
+                command.answer(ctx, &serde_json::json!({}))
+            }
             "never" => Ok(()),
             "panic" => panic!("a command said so"),
             _ => Err(command.unknown(&["events", "keys", "ask", "call", "register", "send", "timer"])),

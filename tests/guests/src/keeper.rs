@@ -3,7 +3,7 @@
 //!
 //! Its messages: a kind, then little-endian numbers. `T`: the turn, its moment in microseconds on the plugin's clock,
 //! and how many messages it took. `R`, first of all: the last turn that its start found in the store, whether what it
-//! found there was whole, and a number that no other start has.
+//! found there was whole, and a number that no other start has. A command is answered with the turn and that number.
 
 use std::cell::RefCell;
 
@@ -65,21 +65,22 @@ fn look() -> (u64, bool) {
 }
 
 /// Writes what must agree. Messages are staged before: whoever sends as it goes would be found out.
-fn write(turn: u64) {
-    let _ = store::put(b"left", &turn.to_le_bytes());
-    let _ = store::put(&turn_key(turn), &record(turn));
+fn write(turn: u64) -> Result<(), String> {
+    let put = |key: &[u8], value: &[u8]| store::put(key, value).map_err(|error| format!("{error:?}"));
+    put(b"left", &turn.to_le_bytes())?;
+    put(&turn_key(turn), &record(turn))?;
     if let Some(old) = turn.checked_sub(KEPT) {
         store::remove(&turn_key(old));
     }
-    let _ = store::put(b"right", &turn.to_le_bytes());
+    put(b"right", &turn.to_le_bytes())
 }
 
-pub fn start() {
+pub fn start() -> Result<(), String> {
     let (found, whole) = look();
     // The start is a turn like any other.
     let turn = found + 1;
-    write(turn);
     KEEPER.set(Keeper { turn, found, whole, start: random::number(), peers: Vec::new() });
+    write(turn)
 }
 
 fn same(a: &PeerId, b: &PeerId) -> bool {
@@ -92,7 +93,8 @@ fn message(kind: u8, numbers: [u64; 3]) -> Vec<u8> {
     body
 }
 
-pub fn handle(events: &[Event]) {
+/// What it cannot write it does not say: the turn fails then.
+pub fn handle(events: &[Event]) -> Result<(), String> {
     KEEPER.with_borrow_mut(|keeper| {
         let (mut messages, mut commands) = (0, Vec::new());
         for event in events {
@@ -109,17 +111,18 @@ pub fn handle(events: &[Event]) {
             }
         }
         if messages == 0 && commands.is_empty() {
-            return;
+            return Ok(());
         }
         keeper.turn += 1;
         for peer in &keeper.peers {
             let _ = net::send(*peer, KEY, &message(b'T', [keeper.turn, clock::monotonic(), messages]));
         }
         for command in commands {
-            let _ = calls::answer(command, Ok(keeper.turn.to_string().as_bytes()));
+            let answer = format!("[{}, {}]", keeper.turn, keeper.start);
+            let _ = calls::answer(command, Ok(answer.as_bytes()));
         }
-        write(keeper.turn);
-    });
+        write(keeper.turn)
+    })
 }
 
 /// A keeper of this name.
@@ -135,13 +138,11 @@ macro_rules! keeper {
 
             fn start(_: $crate::Init) -> Result<(), String> {
                 $crate::hook_panics();
-                $crate::keeper::start();
-                Ok(())
+                $crate::keeper::start()
             }
 
             fn handle(events: Vec<$crate::weir::plugin::types::Event>, _: Vec<u8>) -> Result<(), String> {
-                $crate::keeper::handle(&events);
-                Ok(())
+                $crate::keeper::handle(&events)
             }
 
             fn snapshot() -> Result<Vec<u8>, String> {

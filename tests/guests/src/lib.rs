@@ -7,6 +7,7 @@
 
 use std::cell::Cell;
 
+pub mod caller;
 pub mod keeper;
 
 wit_bindgen::generate!({

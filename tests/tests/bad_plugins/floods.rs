@@ -69,7 +69,8 @@ pub(crate) async fn log_flood() -> Result<()> {
         let info = scene.provoke(name, &line, 2).await?;
         let lines = 2 * 100_000;
         let kept = lines - info.counters.log_lines_dropped;
-        assert!((1..=2 * u64::from(PluginPolicy::default().log_lines)).contains(&kept), "{kept} lines were kept");
+        // So many at once, and then so many a second; the whole flood takes a few of these.
+        assert!((u64::from(PluginPolicy::default().log_lines)..=lines / 20).contains(&kept), "{kept} lines were kept");
         Ok(())
     })
     .await

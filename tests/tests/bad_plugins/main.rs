@@ -24,22 +24,45 @@ use self::memory::*;
 use self::poison::*;
 use self::traps::*;
 
+/// Fails to compile where a file of tests does not name a guest.
+macro_rules! shown_in {
+    ($file:literal, $name:literal) => {
+        const _: () = assert!(names(include_str!($file), concat!('"', $name, '"')), concat!($file, " lacks ", $name));
+    };
+}
+
 /// A guest is shown by the test that has its name. A guest without one does not compile.
 macro_rules! is_shown {
     // These behave, and are shown where what they show is.
     (everything) => {
-        const _: () = assert!(names(include_str!("../abi.rs"), "\"everything\""), "tests/abi.rs does not load it");
+        shown_in!("../abi.rs", "everything");
     };
     (keeper_strict) => {
-        const _: () =
-            assert!(names(include_str!("../durability.rs"), "\"keeper-strict\""), "tests/durability.rs lacks it");
+        shown_in!("../durability.rs", "keeper-strict");
     };
     (keeper_relaxed) => {
-        const _: () =
-            assert!(names(include_str!("../durability.rs"), "\"keeper-relaxed\""), "tests/durability.rs lacks it");
+        shown_in!("../durability.rs", "keeper-relaxed");
     };
     (poisonable) => {
-        const _: () = assert!(names(include_str!("../poison.rs"), "\"poisonable\""), "tests/poison.rs lacks it");
+        shown_in!("../crashes.rs", "poisonable");
+    };
+    (caller_a) => {
+        shown_in!("../calls.rs", "caller-a");
+    };
+    (caller_b) => {
+        shown_in!("../calls.rs", "caller-b");
+    };
+    (store_flooder) => {
+        shown_in!("../store_stall.rs", "store_flooder");
+    };
+    (loop_too) => {
+        shown_in!("../loopers.rs", "loop-too");
+    };
+    (timers) => {
+        shown_in!("../timers.rs", "timers");
+    };
+    (wasi) => {
+        shown_in!("../wasi.rs", "wasi");
     };
     ($guest:ident) => {
         const _: fn() -> Result<()> = $guest;

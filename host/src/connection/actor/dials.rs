@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 
 use tokio::task::JoinError;
 use tokio::time::timeout;
+use tracing::Instrument as _;
 
-use super::{Actor, Live};
+use super::{Actor, Live, span};
 use crate::connection::limits::DIAL_TIMEOUT;
 use crate::connection::manager::DialReply;
 use crate::connection::route::{Route, race};
@@ -24,7 +25,7 @@ impl Actor {
             async move {
                 // Each address by itself: a peer that may be dialed at one of them may be blocked at another.
                 if let Err(denied) = transport.access().lists().check(Some(&to.peer), to.address) {
-                    return Err(DialFailure::NotAdmitted { code: CloseCode::Blocked, reason: denied.to_string() });
+                    return Err(DialFailure::refused_here(denied));
                 }
                 match timeout(DIAL_TIMEOUT, transport.dial(to)).await {
                     Ok(outcome) => outcome.map_err(DialFailure::from),
@@ -32,21 +33,26 @@ impl Actor {
                 }
             }
         };
-        let task = self.dials.spawn(async move { (connection, race(route, one).await) });
-        self.dial_tasks.insert(connection, task);
+        let span = span(connection, &route.peer, Direction::Outbound);
+        let dial = async move { (connection, race(route, one).await) };
+        let task = self.dials.spawn(dial.instrument(span.clone()));
+        self.dial_tasks.insert(connection, (task, span));
     }
 
     pub(super) fn dialed(&mut self, connection: ConnectionId, outcome: Result<Link, DialFailure>) {
-        self.dial_tasks.remove(&connection);
+        let dial = self.dial_tasks.remove(&connection);
         match outcome {
-            Ok(link) => self.linked(connection, link),
+            Ok(link) => {
+                let span = dial.map_or_else(|| span(connection, &link.peer, link.direction), |(_, span)| span);
+                self.linked(connection, link, span);
+            }
             Err(failure) => self.decide(Event::DialFailed { connection, failure }),
         }
         self.forget_addresses();
     }
 
     pub(super) fn dial_broke(&mut self, error: &JoinError) {
-        let broken = self.dial_tasks.iter().find(|(_, task)| task.id() == error.id()).map(|(id, _)| *id);
+        let broken = self.dial_tasks.iter().find(|(_, (task, _))| task.id() == error.id()).map(|(id, _)| *id);
         // A cancelled dial is forgotten already.
         if let Some(connection) = broken {
             self.dialed(connection, Err(DialFailure::Handshake(error.to_string())));

@@ -15,8 +15,8 @@ const HEAD: usize = MAGIC.len() + 8;
 pub(in crate::plugin) struct Name([u8; 32]);
 
 impl Name {
-    pub(super) fn of(stamp: &[u8], component: &[u8]) -> Self {
-        let content = digest::digest(&digest::SHA256, component);
+    pub(super) fn of(stamp: &[u8], file: &[u8]) -> Self {
+        let content = digest::digest(&digest::SHA256, file);
         let mut name = digest::Context::new(&digest::SHA256);
         // Each part has a fixed length, so none can pass for a piece of another.
         for part in [MAGIC.as_slice(), stamp, content.as_ref()] {

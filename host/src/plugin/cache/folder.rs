@@ -156,5 +156,5 @@ impl Folder {
 /// The mode of a folder, for tests.
 #[cfg(test)]
 pub(super) fn mode(path: &Path) -> u32 {
-    fs::File::open(path).and_then(|file| file.metadata()).map_or(0, |metadata| metadata.mode() & 0o777)
+    fs::metadata(path).map_or(0, |metadata| metadata.mode() & 0o777)
 }

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 use aws_lc_rs::{digest, hmac};
 
-use self::entry::Name;
+pub(super) use self::entry::Name;
 use self::folder::Folder;
 use super::Signer;
 
@@ -61,9 +61,9 @@ impl CodeCache {
         Ok(Self { folder, key: hmac::Key::new(hmac::HMAC_SHA256, secret.as_ref()), stamp: stamp(engine) })
     }
 
-    /// The name under which the code of a component lies.
-    pub(super) fn name(&self, component: &[u8]) -> Name {
-        Name::of(&self.stamp, component)
+    /// The name under which the code of a file lies. It was accepted when its code was kept, and is what it was.
+    pub(super) fn name(&self, file: &[u8]) -> Name {
+        Name::of(&self.stamp, file)
     }
 
     /// Looks for code, and throws away what is no good.
@@ -100,11 +100,12 @@ impl CodeCache {
     }
 }
 
-/// What compiled code depends on besides the component: the engine and its settings, and what this crate makes of a
-/// component before it is compiled.
+/// What compiled code depends on besides the file: the engine and its settings, and what this crate accepts and makes of
+/// a file before it is compiled.
 pub(super) fn stamp(engine: impl Hash) -> [u8; 32] {
     let mut stamp = Stamp(digest::Context::new(&digest::SHA256));
     engine.hash(&mut stamp);
+    stamp.write(&super::inspect::GENERATION.to_le_bytes());
     stamp.write(env!("CARGO_PKG_VERSION").as_bytes());
     let mut bytes = [0; 32];
     bytes.copy_from_slice(stamp.0.finish().as_ref());

@@ -4,10 +4,8 @@ mod child;
 mod limits;
 mod program;
 
-use std::borrow::Cow;
-use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::Serialize;
 use wasmtime::Engine;
@@ -15,30 +13,8 @@ use wasmtime::component::Component;
 
 use self::child::Child;
 pub use self::program::{CompileRefused, compile_program};
-use super::cache::{CacheConfig, CodeCache, Found};
-use super::{PluginError, Signer, inspect};
-
-/// How plugins are compiled.
-#[derive(Debug, Clone)]
-pub struct CompilerConfig {
-    /// A program that compiles when it is started with the arguments `compile-plugin --cpu SECONDS --memory BYTES`: the
-    /// `weir` binary of the same build does. Compiling then has limits of time and memory, and what is wrong with the
-    /// compiler is wrong in another process. None compiles in this process, with the limits on what is compiled only.
-    pub program: Option<PathBuf>,
-    /// CPU time that the program may take, on all its threads together. A Python interpreter of 18 MB takes about a
-    /// minute.
-    pub time: Duration,
-    /// Address space that the program may take, in bytes.
-    pub memory: u64,
-    /// Where compiled code is kept; None compiles at every load.
-    pub cache: Option<CacheConfig>,
-}
-
-impl Default for CompilerConfig {
-    fn default() -> Self {
-        Self { program: None, time: Duration::from_secs(120), memory: 4 << 30, cache: None }
-    }
-}
+use super::cache::{CacheConfig, CodeCache, Found, Name};
+use super::{EngineConfig, PluginError, Signer, inspect};
 
 /// Where the code of a revision came from, and how long that took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -62,7 +38,7 @@ pub(super) struct Compiler {
 
 impl Compiler {
     /// A cache that cannot be used is reported and done without.
-    pub(super) fn new(engine: &Engine, config: CompilerConfig, signer: &dyn Signer) -> Self {
+    pub(super) fn new(engine: &Engine, config: EngineConfig, signer: &dyn Signer) -> Self {
         let open = |cache: CacheConfig| match CodeCache::open(&cache, signer, engine.precompile_compatibility_hash()) {
             Ok(opened) => Some(opened),
             Err(error) => {
@@ -79,13 +55,16 @@ impl Compiler {
     /// those that came before are compiled.
     pub(super) fn code(&self, file: &str, bytes: &[u8], most: usize) -> Result<(Component, CodeOrigin), PluginError> {
         let began = Instant::now();
-        let component = inspect::component(file, bytes, most)?;
-        let (code, cached) = match self.cached(file, &component) {
+        inspect::check_size(file, bytes, most)?;
+        let name = self.cache.as_ref().map(|cache| (cache, cache.name(bytes)));
+        let found = name.as_ref().and_then(|(cache, name)| self.cached(file, cache, name));
+        let (code, cached) = match found {
             Some(code) => (code, true),
             None => {
+                let component = inspect::component(file, bytes, most)?;
                 limits::check(file, &component)?;
                 let _alone = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-                (self.compile(file, &component)?, false)
+                (self.compile(file, &component, name.as_ref())?, false)
             }
         };
         let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -94,33 +73,36 @@ impl Compiler {
         Ok((code, CodeOrigin { cached, micros, bytes }))
     }
 
-    /// The code of a component as the cache has it. What is no good is reported and gone.
-    fn cached(&self, file: &str, component: &[u8]) -> Option<Component> {
-        let cache = self.cache.as_ref()?;
-        let name = cache.name(component);
-        let damaged = match cache.get(&name) {
+    /// The code of a file as the cache has it. What is no good is reported and gone.
+    fn cached(&self, file: &str, cache: &CodeCache, name: &Name) -> Option<Component> {
+        let damaged = match cache.get(name) {
             Found::Nothing => return None,
             Found::Damaged(what) => what,
             // SAFETY: `load` runs what these bytes say. The cache says that this node wrote them: their tag covers every
-            // byte, the component they were compiled from and the engine they are for, and was made with a key that
+            // byte, the file they were made from and the engine they are for, and was made with a key that
             // only this node can derive. They are in memory of this process, where nobody can exchange them now.
             Found::Code(code) => match unsafe { self.load(&code) } {
                 Ok(code) => return Some(code),
-                Err(reason) => cache.throw_away(&name, &reason),
+                Err(reason) => cache.throw_away(name, &reason),
             },
         };
         tracing::warn!(target: "weir::plugin", "{file} is compiled anew, because its compiled code is damaged: {damaged}");
         None
     }
 
-    fn compile(&self, file: &str, component: &[u8]) -> Result<Component, PluginError> {
+    fn compile(
+        &self,
+        file: &str,
+        component: &[u8],
+        keep: Option<&(&CodeCache, Name)>,
+    ) -> Result<Component, PluginError> {
         let (compiled, code) = match &self.child {
             None => {
                 let compiled = Component::from_binary(&self.engine, component)
                     .map_err(|error| PluginError::Malformed { file: file.to_owned(), reason: format!("{error:#}") })?;
                 // Only what is kept has to be bytes.
-                let code = self.cache.as_ref().and_then(|_| compiled.serialize().ok());
-                (compiled, code.map(Cow::Owned))
+                let code = keep.and_then(|_| compiled.serialize().ok());
+                (compiled, code)
             }
             Some(child) => {
                 let code = child.compile(file, component, &engine_stamp(&self.engine))?;
@@ -128,11 +110,11 @@ impl Compiler {
                 // the embedder named, which says that it has the same compiler with the same settings; it ran in place
                 // of compiling in this process, where what it returns would be run in just the same way.
                 let compiled = unsafe { self.load(&code) }.map_err(|reason| PluginError::Runtime { reason })?;
-                (compiled, Some(Cow::Owned(code)))
+                (compiled, Some(code))
             }
         };
-        if let (Some(cache), Some(code)) = (&self.cache, code)
-            && let Err(error) = cache.put(&cache.name(component), &code)
+        if let (Some((cache, name)), Some(code)) = (keep, code)
+            && let Err(error) = cache.put(name, &code)
         {
             tracing::warn!(target: "weir::plugin", %error, "the compiled code of {file} is not kept");
         }

@@ -6,7 +6,7 @@ use std::io::{self, Read as _, Write as _};
 use wasmtime::Engine;
 
 use super::super::Preemption;
-use super::super::engine::configuration;
+use super::super::engine_config::{Allocator, configuration};
 use super::engine_stamp;
 
 /// The first argument of the program.
@@ -42,7 +42,7 @@ impl fmt::Display for CompileRefused {
     }
 }
 
-/// What the program that a [`super::CompilerConfig`] names has to do: takes its limits of CPU time in seconds and address
+/// What the program that a [`EngineConfig`](crate::plugin::EngineConfig) names has to do: takes its limits of CPU time in seconds and address
 /// space in bytes, reads a component from stdin and writes code to stdout. The process should end then.
 ///
 /// # Errors
@@ -55,7 +55,7 @@ pub fn compile_program(cpu: u64, memory: u64) -> Result<(), CompileRefused> {
     limit(cpu, memory).map_err(failed("setting limits"))?;
     let mut component = Vec::new();
     io::stdin().lock().read_to_end(&mut component).map_err(failed("reading the component"))?;
-    let engine = Engine::new(&configuration(Preemption::Epochs))
+    let engine = Engine::new(&configuration(Preemption::Epochs, Allocator::OnDemand))
         .map_err(|error| CompileRefused::Failed(format!("{error:#}")))?;
     let code =
         engine.precompile_component(&component).map_err(|error| CompileRefused::Malformed(format!("{error:#}")))?;

@@ -7,6 +7,8 @@ use bytes::Bytes;
 use super::bounded;
 use crate::plugin::abi::types::Failure;
 use crate::plugin::abi::weir::plugin::calls::{CallRefused, Host};
+use crate::plugin::calls::PairRefused;
+use crate::plugin::home::add;
 use crate::plugin::instance::InstanceState;
 use crate::plugin::turn::Effect;
 use crate::wire::DEFAULT_MAX_MESSAGE;
@@ -28,11 +30,19 @@ impl Host for InstanceState {
         if self.open_asks() >= self.policy.open_asks as usize {
             return Ok(Err(CallRefused::Busy));
         }
+        let staged = self.staged.calls_to(&plugin);
+        if let Err(refused) = self.home.services.desk.may_call(&self.home.name, &plugin, staged) {
+            add(&self.home.counts.calls_refused, 1);
+            return Ok(Err(match refused {
+                PairRefused::TooManyOpen => CallRefused::Busy,
+                PairRefused::TooFast => CallRefused::OverBudget,
+            }));
+        }
         if !self.staged.fits(body.len()) {
             return Ok(Err(CallRefused::OverBudget));
         }
         let id = self.home.services.desk.next();
-        let timeout = Duration::from_millis(timeout_ms.into());
+        let timeout = Duration::from_millis(timeout_ms.into()).min(self.home.policy().call_timeout);
         self.stage(Effect::Call { id, plugin, name, timeout, body: Bytes::from(body) })?;
         Ok(Ok(id))
     }

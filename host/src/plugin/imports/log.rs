@@ -6,6 +6,7 @@ use crate::plugin::abi::weir::plugin::log::{Host, Level};
 use crate::plugin::crash::PanicNote;
 use crate::plugin::home::add;
 use crate::plugin::instance::InstanceState;
+use crate::plugin::logs::{LogEntry, LogLevel};
 
 /// Longest text that is kept, in bytes.
 const MAX_LINE: usize = 8 << 10;
@@ -20,6 +21,26 @@ fn line(mut text: String, limit: usize) -> String {
 }
 
 impl InstanceState {
+    /// Keeps a line for whoever asks for it later, whatever the node's own log shows.
+    fn keep(&self, level: Level, part: &str, message: &str) {
+        self.home.log.push(LogEntry {
+            unix_ms: self.home.services.runtime.clock.unix_ms(),
+            level: match level {
+                Level::Trace => LogLevel::Trace,
+                Level::Debug => LogLevel::Debug,
+                Level::Info => LogLevel::Info,
+                Level::Warn => LogLevel::Warn,
+                Level::Error => LogLevel::Error,
+            },
+            target: part.to_owned(),
+            revision: self.revision,
+            event: self.about.event.map(str::to_owned),
+            peer: self.about.peer,
+            replay: self.replay,
+            message: message.to_owned(),
+        });
+    }
+
     /// Takes a line of what the plugin may log, or counts one that is not logged.
     pub(in crate::plugin) fn may_log(&self) -> bool {
         let granted = self.home.log_budget().take(Instant::now(), self.policy.log_lines);
@@ -40,6 +61,7 @@ impl Host for InstanceState {
         }
         let (plugin, replay) = (self.home.name.as_str(), self.replay);
         let (part, message) = (line(target, 128), line(message, MAX_LINE));
+        self.keep(level, &part, &message);
         match level {
             Level::Trace => tracing::trace!(target: "weir::plugin", plugin, part, replay, "{message}"),
             Level::Debug => tracing::debug!(target: "weir::plugin", plugin, part, replay, "{message}"),

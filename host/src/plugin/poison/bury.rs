@@ -6,11 +6,11 @@ use super::letter::LetterEvent;
 use super::letters::Room;
 use super::muting::Verdict;
 use crate::peer::PeerId;
-use crate::plugin::CallError;
 use crate::plugin::actor::Actor;
 use crate::plugin::crash::CrashReport;
 use crate::plugin::home::add;
 use crate::plugin::mailbox::{Batch, Item};
+use crate::plugin::{CallError, LogLevel};
 use crate::protocol::{Handler, News};
 use crate::wire::Failure;
 
@@ -27,10 +27,12 @@ impl Actor {
         let kept = self.home.letters.put(event, body, report.clone(), self.now, room).await;
         let plugin = self.home.name.as_str();
         match kept {
-            Ok(letter) => tracing::warn!(
-                target: "weir::plugin", plugin, id = letter.id, sha256 = letter.sha256,
-                "a {} became a dead letter; `weir plugin dead-letters {plugin}` shows it", item.kind()
-            ),
+            Ok(letter) => {
+                let (id, kind) = (letter.id, item.kind());
+                let message = format!("a {kind} became dead letter {id}; `weir plugin dead-letters {plugin}` shows it");
+                tracing::warn!(target: "weir::plugin", plugin, id, sha256 = letter.sha256, "{message}");
+                self.home.note(LogLevel::Warn, report.revision, Some(kind), report.peer, message);
+            }
             Err(error) => tracing::error!(target: "weir::plugin", plugin, %error, "a dead letter was not kept"),
         }
         self.lose(batch, item);

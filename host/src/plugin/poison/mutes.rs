@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::muting::{LaneName, Reason};
 use crate::peer::PeerId;
+use crate::plugin::LogLevel;
 use crate::plugin::home::Home;
 use crate::plugin::info::MutedPeer;
 use crate::wire::Failure;
@@ -14,6 +15,8 @@ impl Home {
     /// Takes nothing of a peer for a while. What waits of it is forgotten, and its requests refused.
     pub(super) fn mute(&self, lane: &LaneName, time: Duration) {
         let message = format!("muted for {} for {} s", lane.1, time.as_secs());
+        let revision = self.info().revision;
+        self.note(LogLevel::Warn, revision, None, Some(lane.0), format!("peer {} is {message}", lane.0.short()));
         for token in self.mailbox.mute(lane, Instant::now() + time) {
             let failure = Failure { code: "muted".to_owned(), message: message.clone() };
             self.network().respond(token, Err(failure));

@@ -9,7 +9,7 @@ use crate::plugin::actor::Actor;
 use crate::plugin::crash::CallFailure;
 use crate::plugin::events;
 use crate::plugin::home::add;
-use crate::plugin::instance::{Instance, TurnInput};
+use crate::plugin::instance::{About, Instance, TurnInput};
 use crate::plugin::mailbox::{Batch, Item};
 use crate::protocol::News;
 
@@ -37,7 +37,8 @@ impl Actor {
         }
         let bodies = std::mem::take(&mut batch.bodies);
         let events = events::write(&batch, instance.state());
-        instance.handle(TurnInput { events, bodies, now: self.now, replay: true, part: false }).await.0
+        let about = About::default();
+        instance.handle(TurnInput { events, bodies, now: self.now, replay: true, part: false, about }).await.0
     }
 
     /// The sender, and as many others as one turn tells of.

@@ -10,9 +10,10 @@
 //! row for each namespace with its name, number and size. A thousand namespaces are a thousand rows, and two of them
 //! trade their contents by trading numbers: so a copy takes the place of a namespace at one moment (`staging`).
 //!
-//! `overlay`, `group`, `scan`, `batch` and `staged` decide and do no I/O; `disk` and `memory` are the media;
+//! `overlay`, `group`, `scan`, `batch`, `archive` and `staged` decide and do no I/O; `disk` and `memory` are the media;
 //! `shared` and `thread` join them.
 
+mod archive;
 mod backend;
 mod batch;
 mod disk;
@@ -38,6 +39,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::archive::{ArchiveError, ArchiveHead, ArchiveLimits, ArchiveReader, ArchiveTotals, ArchiveWriter, Entry};
 pub use self::batch::WriteBatch;
 pub use self::error::{BackendError, StoreError};
 pub use self::memory::MemoryDisk;

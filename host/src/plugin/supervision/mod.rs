@@ -17,7 +17,6 @@ pub use self::state::{CrashCause, SupervisionPolicy};
 pub(super) use self::quarantine::Quarantines;
 use self::state::Decision;
 pub(super) use self::state::Supervision;
-use super::PluginError;
 use super::abi;
 use super::actor::Actor;
 use super::crash::{CallFailure, CrashKind, CrashReport};
@@ -27,6 +26,7 @@ use super::instance::Instance;
 use super::mailbox::Batch;
 use super::poison::Pace;
 use super::records::RecordError;
+use super::{LogLevel, PluginError};
 
 impl From<CrashKind> for CrashCause {
     fn from(kind: CrashKind) -> Self {
@@ -69,11 +69,13 @@ impl Actor {
         let clock = &self.home.services.runtime.clock;
         let quarantine = Quarantine::new(clock.unix_ms(), pause, times, &self.revision, report);
         let plugin = self.home.name.as_str();
-        tracing::error!(
-            target: "weir::plugin", plugin, times,
+        let message = format!(
             "quarantined for {} s after too many crashes: its protocols are unregistered; `weir plugin lift {plugin}` tries \
-             it at once, an upgrade replaces it", pause.as_secs()
+             it at once, an upgrade replaces it",
+            pause.as_secs()
         );
+        tracing::error!(target: "weir::plugin", plugin, times, "{message}");
+        self.home.note(LogLevel::Error, self.revision.number, None, None, message);
         let kept = self.quarantines().put(&self.home.name, &quarantine).await;
         if let Err(error) = kept {
             tracing::error!(target: "weir::plugin", plugin, %error, "the quarantine will not survive the node");
@@ -101,7 +103,7 @@ impl Actor {
             Ok(()) => self.revived().await,
             Err((event, failure)) => {
                 if returning {
-                    drop(self.home.mailbox.close());
+                    self.home.close_mailbox();
                 }
                 self.instance = None;
                 let report = self.report(event, None, None, *failure);
@@ -123,6 +125,7 @@ impl Actor {
         }
         self.home.services.desk.enter(&self.home.name, self.home.mailbox.clone());
         tracing::info!(target: "weir::plugin", plugin = self.home.name, "back from its quarantine");
+        self.home.note(LogLevel::Info, self.revision.number, None, None, "back from its quarantine".to_owned());
         show(&self.home, PluginState::Active, None);
         self.note_end(self.quarantines().lift(&self.home.name).await);
     }

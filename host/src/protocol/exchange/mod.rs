@@ -6,7 +6,8 @@ mod sim_tests;
 mod state;
 mod stats;
 
-pub(super) use state::{Exchanger, Give};
 #[cfg(test)]
-pub(super) use state::{MAX_RETRIES, PUSH_TIMEOUT};
+pub(super) use state::MAX_RETRIES;
+pub use state::PUSH_TIMEOUT;
+pub(super) use state::{Exchanger, Give};
 pub use stats::ExchangeStats;

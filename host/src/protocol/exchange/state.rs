@@ -10,7 +10,7 @@
 use std::time::{Duration, Instant};
 
 /// How long an acknowledgement may take.
-pub(in crate::protocol) const PUSH_TIMEOUT: Duration = Duration::from_secs(10);
+pub const PUSH_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often an unacknowledged push is sent again.
 pub(in crate::protocol) const MAX_RETRIES: u32 = 3;
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
+use tracing::Instrument as _;
 
 use super::generation::StreamName;
 use super::shared::{Next, Shared};
@@ -41,7 +42,8 @@ pub(super) async fn run(lane: Arc<Shared>) {
         let Some(mut lease) = lease else { continue };
         waiting_since = None;
         let name = (lease.connection(), lease.stream());
-        drive(&lane, name, &mut lease, &mut stall).await;
+        let span = lease.span();
+        drive(&lane, name, &mut lease, &mut stall).instrument(span).await;
         if lane.lock().state.is_current(name) {
             drop(lease);
         } else {

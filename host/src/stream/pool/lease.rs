@@ -36,6 +36,11 @@ impl Lease {
         self.pool.connection.id
     }
 
+    /// Of the connection.
+    pub(in crate::stream) fn span(&self) -> tracing::Span {
+        self.pool.connection.span.clone()
+    }
+
     /// Whether nothing was ever written to it: it needs a header. Otherwise it is the lane's own last stream.
     pub fn is_fresh(&self) -> bool {
         self.fresh

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 pub use lease::Lease;
 pub use policy::PoolPolicy;
@@ -124,7 +125,8 @@ impl SendStreamPool {
         let (changed, drained) = (Notify::new(), Notify::new());
         let shared = Arc::new(Shared { connection, inner: Mutex::new(inner), changed, drained });
         shared.handle(Event::Start);
-        (Self(Arc::clone(&shared)), opener::keep_filled(shared, link))
+        let span = shared.connection.span.clone();
+        (Self(Arc::clone(&shared)), opener::keep_filled(shared, link).instrument(span))
     }
 
     /// Whose connection.
@@ -167,7 +169,9 @@ impl SendStreamPool {
         let outcome = outcome.await.unwrap_or(Err(BorrowError::Closed));
         if outcome.is_ok() {
             let (peer, connection, waited) = (self.peer(), self.connection().0, since.elapsed());
-            tracing::debug!(%peer, connection, lane = lane.0, ?waited, "a stream was lent late");
+            self.0.connection.span.in_scope(|| {
+                tracing::debug!(%peer, connection, lane = lane.0, ?waited, "a stream was lent late");
+            });
         }
         outcome
     }

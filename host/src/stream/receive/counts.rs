@@ -11,14 +11,7 @@ use std::collections::BTreeMap;
 use super::ReceivePolicy;
 use crate::connection::ConnectionId;
 use crate::peer::PeerId;
-
-/// Which bound is reached; the narrowest of those that are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Bound {
-    Connection,
-    Peer,
-    Node,
-}
+use crate::reached::{Reached, Scope};
 
 /// Streams refused since the start, by the bound that was reached.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -49,21 +42,26 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    /// Takes a place, unless one of the bounds is reached.
-    pub(super) fn take(&mut self, peer: PeerId, connection: ConnectionId, policy: &ReceivePolicy) -> Result<(), Bound> {
+    /// Takes a place, unless one of the bounds is reached: the narrowest of those that are.
+    pub(super) fn take(
+        &mut self,
+        peer: PeerId,
+        connection: ConnectionId,
+        policy: &ReceivePolicy,
+    ) -> Result<(), Reached> {
         let of_peer = self.peers.get(&peer).copied().unwrap_or(0);
         let of_connection = self.connections.get(&connection).copied().unwrap_or(0);
         if of_connection >= policy.per_connection {
             self.refused.connection += 1;
-            return Err(Bound::Connection);
+            return Err(full(Scope::Connection, of_connection, policy.per_connection));
         }
         if of_peer >= policy.per_peer {
             self.refused.peer += 1;
-            return Err(Bound::Peer);
+            return Err(full(Scope::Peer, of_peer, policy.per_peer));
         }
         if self.node >= policy.per_node {
             self.refused.node += 1;
-            return Err(Bound::Node);
+            return Err(full(Scope::Node, self.node, policy.per_node));
         }
         self.node += 1;
         self.accepted += 1;
@@ -93,6 +91,10 @@ impl Counts {
     pub(super) fn connections(&self) -> impl Iterator<Item = (ConnectionId, usize)> {
         self.connections.iter().map(|(connection, count)| (*connection, *count))
     }
+}
+
+fn full(scope: Scope, taken: usize, limit: usize) -> Reached {
+    Reached::new(scope, "receive streams", taken, limit).key("limits.max_streams", "read faster, or raise")
 }
 
 fn release<K: Ord + Copy>(counts: &mut BTreeMap<K, usize>, of: K) {
@@ -135,16 +137,17 @@ mod tests {
                 match what {
                     0..=5 => {
                         let expected = if of_connection >= per_connection {
-                            Err(Bound::Connection)
+                            Err(Scope::Connection)
                         } else if of_peer >= per_peer {
-                            Err(Bound::Peer)
+                            Err(Scope::Peer)
                         } else if open.len() >= per_node {
-                            Err(Bound::Node)
+                            Err(Scope::Node)
                         } else {
                             Ok(())
                         };
                         let taken = counts.take(peer(connection / 2), ConnectionId(connection), &policy);
-                        prop_assert_eq!(taken, expected);
+                        let taken = taken.map_err(|full| full.scope);
+                        prop_assert_eq!(&taken, &expected);
                         match taken {
                             Ok(()) => open.push(connection),
                             Err(_) => refused += 1,
@@ -174,11 +177,13 @@ mod tests {
     fn a_refused_stream_takes_no_place() {
         let policy = ReceivePolicy { per_connection: 2, per_peer: 3, per_node: 4, ..ReceivePolicy::default() };
         let mut counts = Counts::default();
-        let take = |counts: &mut Counts, of, connection| counts.take(peer(of), ConnectionId(connection), &policy);
+        let take = |counts: &mut Counts, of, connection| {
+            counts.take(peer(of), ConnectionId(connection), &policy).map_err(|full| full.scope)
+        };
         let taken = [1, 1, 1, 2, 2].map(|connection| take(&mut counts, 1, connection));
-        assert_eq!(taken, [Ok(()), Ok(()), Err(Bound::Connection), Ok(()), Err(Bound::Peer)]);
+        assert_eq!(taken, [Ok(()), Ok(()), Err(Scope::Connection), Ok(()), Err(Scope::Peer)]);
         assert_eq!(take(&mut counts, 2, 3), Ok(()));
-        assert_eq!(take(&mut counts, 3, 4), Err(Bound::Node));
+        assert_eq!(take(&mut counts, 3, 4), Err(Scope::Node));
         counts.give_back(peer(2), ConnectionId(3));
         assert_eq!(take(&mut counts, 3, 4), Ok(()));
         assert_eq!((counts.node(), counts.accepted, counts.refused.total()), (4, 5, 3));

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 use counts::Counts;
 pub use counts::RefusedBy;
@@ -110,9 +111,9 @@ impl ReceiveStreamManager {
             abandoned: BTreeSet::new(),
         };
         self.0.lock().connections.insert(connection.id, entry);
-        let shared = Arc::clone(&self.0);
+        let (shared, span) = (Arc::clone(&self.0), connection.span.clone());
         let task = accept(shared, connection, acceptor, incarnation, gone);
-        self.0.tasks.spawn_on(task, &self.0.runtime);
+        self.0.tasks.spawn_on(task.instrument(span), &self.0.runtime);
     }
 
     /// The connection is gone: its readers end. With a peer's last connection the order of its lanes is forgotten.
@@ -185,7 +186,8 @@ async fn accept(
             Ok(Admitted { signal, assembly, handing }) => {
                 let slot = Slot::new(Arc::clone(&shared), connection.clone(), stream.id(), handing);
                 let reader = Reader::new(slot, stream, signal, assembly, incarnation);
-                shared.tasks.spawn_on(reader.run(gone.clone()), &shared.runtime);
+                let span = connection.span.clone();
+                shared.tasks.spawn_on(reader.run(gone.clone()).instrument(span), &shared.runtime);
             }
             Err(code) => {
                 stream.stop(code);
@@ -210,9 +212,10 @@ impl Shared {
         if entry.abandoned.remove(&stream.id()) {
             return Err(StopCode::Abandoned);
         }
-        if let Err(bound) = inner.counts.take(connection.peer, connection.id, &self.policy) {
+        if let Err(full) = inner.counts.take(connection.peer, connection.id, &self.policy) {
             let (peer, connection, stream) = (connection.peer, connection.id.0, stream.id());
-            tracing::debug!(%peer, connection, stream, ?bound, "refused a stream of the peer");
+            let (scope, limit, value, taken) = (full.scope.name(), full.what, full.limit, full.taken);
+            tracing::debug!(%peer, connection, stream, scope, limit, value, taken, "refused a stream of the peer");
             return Err(StopCode::TooManyStreams);
         }
         let signal = StopSignal::default();

@@ -248,6 +248,38 @@ async fn a_lane_that_leaves_a_full_connection_finishes_its_parked_stream_first()
 }
 
 #[tokio::test]
+async fn a_stream_lent_late_a_lane_that_moves_and_a_refused_stream_are_events_in_their_connections_span() {
+    let said = crate::capture::Capture::default();
+    let _listening = said.listen();
+    let policy = PoolPolicy { init: 0, low_water: 0, batch: 0, max: 1, ..PoolPolicy::default() };
+    let receive = ReceivePolicy { per_connection: 1, ..ReceivePolicy::default() };
+    let ends = ends(LIMITS, policy, receive).await;
+    let (lane, _, mut received) = lane_parked_on(&ends, 1).await;
+    let first = ends.pool();
+    let second = ends.connect().await;
+    let _held = borrow(&first, 99, Duration::from_secs(15)).await.expect("the parked stream made room");
+    lane.push(vec![numbered(1, 8)]);
+    assert_eq!(take(&mut received, 1).await, [1]);
+    let (near, other) = (ends.near.id.0.to_string(), second.near.id.0.to_string());
+    let moved = &said.named("a lane moved to another connection")[0];
+    assert_eq!([moved.field("from"), moved.field("to")], [Some(near.as_str()), Some(other.as_str())]);
+    assert_eq!(moved.in_span("connection", "id"), Some(other.as_str()));
+    let late = said.named("a stream was lent late");
+    assert!(late.iter().any(|line| line.in_span("connection", "id") == Some(near.as_str())), "{late:?}");
+    assert!(late.iter().all(|line| line.field("waited").is_some()));
+    // A second stream on a connection that may have one.
+    let mut link = second.near.link.clone();
+    let mut surplus = link.open_send_stream().await.expect("open");
+    surplus.write(&mut [Bytes::from_static(b"x")]).await.expect("written");
+    until(|| !said.named("refused a stream of the peer").is_empty()).await;
+    let refused = &said.named("refused a stream of the peer")[0];
+    let named = ["scope", "limit", "value", "taken"].map(|name| refused.field(name));
+    assert_eq!(named, [Some("connection"), Some("receive streams"), Some("1"), Some("1")]);
+    assert_eq!(refused.in_span("connection", "id"), Some(second.far.id.0.to_string().as_str()));
+    assert_eq!(refused.in_span("connection", "direction"), Some("Inbound"));
+}
+
+#[tokio::test]
 async fn a_lane_whose_slot_went_to_another_goes_on_elsewhere() {
     let policy = PoolPolicy { init: 0, low_water: 0, batch: 0, max: 1, ..PoolPolicy::default() };
     let ends = ends(LIMITS, policy, ReceivePolicy::default()).await;

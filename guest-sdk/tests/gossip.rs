@@ -1,0 +1,375 @@
+//! Gossip on many nodes: everybody gets everything, whatever happens to the network and whoever is in it.
+
+mod common;
+
+use std::rc::Rc;
+
+use common::{Config, Flooder, KEY, Liar, News, Wire, count, stats, wire};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use weir_sdk::abi::{AskError, Verdict};
+use weir_sdk::gossip::ItemId;
+use weir_sdk::prelude::PeerId;
+use weir_sdk::testing::{Faults, LinkSpec, Native, Network, Random, Scenario, Step, TestHost, TestNet, TraceMode};
+
+/// The long form: `WEIR_GOSSIP_SEEDS=1000 cargo test -p weir-sdk --release --test gossip`.
+fn seeds() -> u64 {
+    std::env::var("WEIR_GOSSIP_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(50)
+}
+
+fn all_have(net: &TestNet, items: usize) -> bool {
+    net.nodes().all(|node| net.is_up(node) && count(net, node) >= items)
+}
+
+/// Says texts at random nodes and times while things go wrong. Returns those that were answered for.
+fn talk(net: &mut TestNet, random: &mut Random, texts: usize, within_ms: u64) -> Vec<String> {
+    let mut tickets = Vec::new();
+    let nodes = u64::from(net.nodes().end);
+    for number in 0..texts {
+        let text = format!("text {number} {}", random.number());
+        let node = random.within(0..nodes) as u32;
+        tickets.push((text.clone(), net.submit(node, "say", &json!(text))));
+        net.run_ms(random.within(0..2 * within_ms / texts as u64));
+    }
+    net.run_ms(1_000);
+    tickets.into_iter().filter(|(_, ticket)| matches!(net.answer(*ticket), Some(Ok(_)))).map(|(text, _)| text).collect()
+}
+
+#[test]
+fn everybody_gets_everything_under_churn_partitions_and_loss() {
+    let (mut copies, mut worst_ms, mut longest) = (0.0, 0, 0);
+    for seed in 1..=seeds() {
+        let mut random = Random::new(seed);
+        let nodes = 20 + random.within(0..81) as u32;
+        let network = Network { seed, nodes, ..Network::default() };
+        let faults = Faults {
+            from_ms: 2_000,
+            to_ms: 20_000,
+            breaks: nodes,
+            crashes: nodes / 5,
+            kills: nodes / 5,
+            partitions: 2,
+            spared: 0,
+        };
+        let scenario = Scenario::new(network.clone(), 0).random_mesh(6).faults(&faults);
+        let mut net = TestNet::new(network);
+        net.install::<News>(Config::default());
+        net.plan(&scenario);
+        net.run_ms(2_000);
+        let texts = talk(&mut net, &mut random, 30, 18_000);
+        net.run_ms(20_001_u64.saturating_sub(net.now_ms()));
+        let healed = net.now_ms();
+        assert!(texts.len() > 15, "seed {seed}: only {} texts were said", texts.len());
+        let has_all = |net: &mut TestNet| {
+            net.nodes().all(|node| {
+                let knows = |news: &News| texts.iter().all(|text| news.gossip.knows(&ItemId::of(text.as_bytes())));
+                net.plugin::<News, _>(node, knows)
+            })
+        };
+        assert!(net.run_until(180_000, has_all), "seed {seed}: not everybody has everything");
+        let took = net.now_ms() - healed;
+        worst_ms = worst_ms.max(took);
+        longest += u64::from(took > 10_000);
+        // What was said and not answered for may be lost, but all agree.
+        assert!(net.run_until(180_000, |net| {
+            let most = net.nodes().map(|node| count(net, node)).max().unwrap_or(0);
+            all_have(net, most)
+        }));
+        let (received, accepted) = net
+            .nodes()
+            .map(|node| stats(&net, node))
+            .fold((0, 0), |(received, accepted), it| (received + it.received, accepted + it.accepted));
+        copies += received as f64 / accepted.max(1) as f64 / seeds() as f64;
+    }
+    println!(
+        "{} seeds: {copies:.2} copies a node and item, all healed within {worst_ms} ms, {longest} of them after 10 s",
+        seeds()
+    );
+    assert!(copies < 4.0);
+}
+
+fn mesh(nodes: u32, degree: u32, seed: u64, config: Config) -> TestNet {
+    let mut net = TestNet::new(Network { nodes, seed, ..Network::default() });
+    net.install::<News>(config);
+    net.random_mesh(degree);
+    net.run_ms(3_000);
+    net
+}
+
+#[test]
+fn a_tree_carries_about_one_copy_to_each_node() {
+    let mut net = mesh(100, 10, 7, Config::default());
+    for number in 0..20 {
+        net.submit(3, "say", &json!(format!("warm up {number}")));
+        net.run_ms(300);
+    }
+    net.run_ms(2_000);
+    let before: u64 = net.nodes().map(|node| stats(&net, node).received).sum();
+    for number in 0..50 {
+        net.submit(3, "say", &json!(format!("item {number}")));
+        net.run_ms(100);
+    }
+    net.run_ms(3_000);
+    assert!(all_have(&net, 70));
+    let after: u64 = net.nodes().map(|node| stats(&net, node).received).sum();
+    let copies = (after - before) as f64 / (99 * 50) as f64;
+    println!("{copies:.3} copies a node and item on a formed tree");
+    assert!((1.0..1.3).contains(&copies), "{copies}");
+}
+
+#[test]
+fn the_same_seed_is_the_same_gossip() {
+    let run = |seed| {
+        let network = Network { nodes: 12, seed, ..Network::default() };
+        let faults = Faults { from_ms: 500, to_ms: 5_000, breaks: 10, crashes: 4, kills: 3, partitions: 1, spared: 0 };
+        let mut scenario = Scenario::new(network.clone(), 8_000).random_mesh(4).faults(&faults);
+        for at in 0..30_u32 {
+            let (name, args) = ("say".to_owned(), format!("\"text {at}\""));
+            scenario = scenario.at(u64::from(at) * 200, Step::Command { node: at % 12, plugin: 0, name, args });
+        }
+        let mut net = TestNet::new(network);
+        net.record(TraceMode::Full);
+        net.install::<News>(Config::default());
+        net.play(&scenario);
+        net
+    };
+    let (one, other) = (run(5), run(5));
+    assert_eq!(one.trace().difference(other.trace()), None);
+    assert_ne!(one.trace().digest(), run(6).trace().digest());
+}
+
+#[test]
+fn both_halves_go_on_and_agree_soon_after_they_meet() {
+    // Enough connections that either half hangs together.
+    let mut net = mesh(40, 14, 11, Config::default());
+    net.step(Step::Partition(vec![(0..20).collect(), (20..40).collect()]));
+    for number in 0..100 {
+        net.submit(number % 20, "say", &json!(format!("left {number}")));
+        net.submit(20 + number % 20, "say", &json!(format!("right {number}")));
+        net.run_ms(50);
+    }
+    net.run_ms(5_000);
+    assert!(net.nodes().all(|node| count(&net, node) == 100));
+    net.step(Step::Heal);
+    let healed = net.now_ms();
+    assert!(net.run_until(60_000, |net| all_have(net, 200)));
+    let took = net.now_ms() - healed;
+    println!("two halves with 100 items each agree {took} ms after they meet");
+    assert!(took < 10_000, "{took}");
+}
+
+#[test]
+fn a_node_that_was_away_catches_up() {
+    let mut net = mesh(5, 4, 13, Config::default());
+    net.step(Step::Kill { node: 4, lose_ms: 0 });
+    for round in 0..100 {
+        net.submit(0, "many", &json!([round * 100, 100]));
+        net.run_ms(100);
+    }
+    net.run_ms(5_000);
+    assert!((0..4).all(|node| count(&net, node) == 10_000));
+    net.step(Step::Boot(4));
+    let begun = net.now_ms();
+    assert!(net.run_until(120_000, |net| count(net, 4) == 10_000), "{:?}", stats(&net, 4));
+    let took = net.now_ms() - begun;
+    println!("10,000 items of 170 bytes are back after {took} ms: {:?}", stats(&net, 4));
+    assert!(took < 30_000);
+    // An item is fetched once, not from everybody who has it.
+    assert!(stats(&net, 4).received < 11_000);
+}
+
+#[test]
+fn what_is_rejected_goes_no_further_and_is_reported() {
+    let mut net = mesh(10, 4, 17, Config::default());
+    net.submit(0, "say", &json!("bad news"));
+    net.submit(0, "say", &json!("old news"));
+    net.submit(0, "say", &json!("good news"));
+    net.run_ms(3_000);
+    let bad = ItemId::of(b"bad news");
+    assert!((1..10).all(|node| !net.plugin::<News, _>(node, |news| news.gossip.knows(&bad)) && count(&net, node) == 1));
+    let reporters = (1..10).filter(|node| net.reports(*node).iter().any(|report| report.2 == Verdict::Invalid));
+    assert!(reporters.count() > 0);
+    assert!((1..10).all(|node| net.reports(node).iter().all(|report| report.0 == net.id(0))));
+}
+
+#[test]
+fn a_decision_may_come_later() {
+    let config = Config { defer_ms: 300, ..Config::default() };
+    let mut net = mesh(20, 5, 19, config);
+    net.submit(0, "say", &json!("slowly"));
+    net.run_ms(200);
+    assert_eq!(net.nodes().filter(|node| count(&net, *node) == 1).count(), 1);
+    assert!(net.run_until(10_000, |net| all_have(net, 1)));
+}
+
+#[test]
+fn busy_lanes_are_announced_to_instead() {
+    let mut net = TestNet::new(Network { nodes: 8, seed: 23, lane_bytes: 2_000, ..Network::default() });
+    net.install::<News>(Config::default());
+    net.full_mesh();
+    net.run_ms(3_000);
+    for round in 0..10 {
+        net.submit(0, "many", &json!([round * 50, 50]));
+        net.run_ms(20);
+    }
+    assert!(net.run_until(60_000, |net| all_have(net, 500)), "{:?}", stats(&net, 7));
+    assert!(stats(&net, 0).debts > 0);
+}
+
+#[test]
+fn a_liar_that_announces_and_never_delivers_delays_nobody_for_long() {
+    let mut net = TestNet::new(Network { nodes: 20, seed: 29, ..Network::default() });
+    for node in 0..18 {
+        net.install_on(
+            node,
+            Rc::new(Native::<News>::default()),
+            serde_json::to_string(&Config::default()).expect("JSON"),
+        );
+    }
+    for node in 18..20 {
+        net.install_on(node, Rc::new(Native::<Liar>::default()), String::new());
+    }
+    net.random_mesh(8);
+    net.run_ms(5_000);
+    let mut worst = 0;
+    for number in 0..20 {
+        let text = json!(format!("item {number}"));
+        net.submit(number % 18, "say", &text);
+        let begun = net.now_ms();
+        assert!(net.run_until(20_000, |net| (0..18).all(|node| count(net, node) == number as usize + 1)));
+        worst = worst.max(net.now_ms() - begun);
+    }
+    println!("with two liars among 20 the slowest item took {worst} ms");
+    let liars = [net.id(18), net.id(19)];
+    let abusive = |net: &TestNet, node| {
+        let reports = net.reports(node);
+        assert!(reports.iter().all(|report| liars.contains(&report.0)), "only liars are reported: {reports:?}");
+        reports.iter().any(|report| report.2 == Verdict::Abusive)
+    };
+    let reporters = (0..18).filter(|node| abusive(&net, *node)).count();
+    assert!(reporters > 0);
+    assert!((0..18).all(|node| net.plugin::<News, _>(node, |news| news.gossip.waiting().0 < 1_000)));
+}
+
+#[test]
+fn flooders_are_reported_and_cost_little() {
+    for how in ["old", "bad", "noise"] {
+        let mut net = TestNet::new(Network { nodes: 10, seed: 31, ..Network::default() });
+        for node in 0..9 {
+            net.install_on(
+                node,
+                Rc::new(Native::<News>::default()),
+                serde_json::to_string(&Config::default()).expect("JSON"),
+            );
+        }
+        net.install_on(9, Rc::new(Native::<Flooder>::default()), format!("{how:?}"));
+        net.full_mesh();
+        net.run_ms(1_000);
+        for number in 0..30 {
+            net.submit(number % 9, "say", &json!(format!("item {number}")));
+            net.run_ms(300);
+        }
+        net.run_ms(3_000);
+        assert!((0..9).all(|node| count(&net, node) == 30), "{how}");
+        let flooder = net.id(9);
+        for node in 0..9 {
+            let reports = net.reports(node);
+            assert!(reports.iter().all(|report| report.0 == flooder), "{how}: {reports:?}");
+            assert!(reports.iter().any(|report| report.2 == Verdict::Abusive), "{how}: node {node} noticed nothing");
+            let stats = stats(&net, node);
+            assert!(stats.received < 3_000, "{how}: {stats:?}");
+        }
+    }
+}
+
+#[test]
+fn a_crash_in_the_middle_of_everything_costs_nothing_but_time() {
+    let mut net = mesh(10, 4, 37, Config::default());
+    for round in 0..20 {
+        net.submit(round % 10, "say", &json!(format!("item {round}")));
+        net.run_ms(30);
+        net.step(Step::Crash { node: (round + 3) % 10, plugin: 0 });
+        net.run_ms(30);
+    }
+    assert!(net.run_until(60_000, |net| all_have(net, 20)));
+}
+
+#[test]
+fn a_full_index_keeps_the_newest_and_still_agrees() {
+    let config = Config { index: 500, ..Config::default() };
+    let mut net = mesh(4, 3, 41, config);
+    for round in 0..20 {
+        net.submit(round % 4, "many", &json!([round * 100, 100]));
+        net.run_ms(500);
+    }
+    net.run_ms(5_000);
+    assert!(net.nodes().all(|node| count(&net, node) == 500));
+    net.step(Step::Kill { node: 3, lose_ms: 50 });
+    net.submit(0, "many", &json!([2_000, 300]));
+    net.run_ms(2_000);
+    net.step(Step::Boot(3));
+    net.run_ms(20_000);
+    let newest = ItemId::of(format!("{:08}-{} {}", 22, 2_250, "x".repeat(150)).as_bytes());
+    assert!(net.nodes().all(|node| net.plugin::<News, _>(node, |news| news.gossip.knows(&newest))));
+    assert!(net.nodes().all(|node| count(&net, node) == 500));
+}
+
+#[test]
+fn links_with_little_room_and_long_ways_still_carry_everything() {
+    let link = LinkSpec { latency_us: 150_000, jitter_us: 100_000, bytes_per_ms: 20 };
+    let mut net = TestNet::new(Network { nodes: 15, seed: 43, link, ..Network::default() });
+    net.install::<News>(Config::default());
+    net.random_mesh(5);
+    net.run_ms(3_000);
+    for round in 0..10 {
+        net.submit(round, "many", &json!([round * 20, 20]));
+        net.run_ms(1_000);
+    }
+    assert!(net.run_until(120_000, |net| all_have(net, 200)));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+    #[test]
+    fn whatever_a_peer_sends_nothing_breaks(
+        bodies in proptest::collection::vec((0..4_u8, 0..7_u8, proptest::collection::vec(any::<u8>(), 0..200)), 1..40),
+    ) {
+        let mut host = TestHost::new::<News>(Config::default());
+        let peer = host.peer(1);
+        for number in 0..20 {
+            host.command("say", json!(format!("text {number}"))).expect("said");
+        }
+        for (how, tag, mut body) in bodies {
+            body.splice(0..0, [1, tag]);
+            match how {
+                0 => host.message(peer, KEY, &body),
+                1 => drop(host.request(peer, KEY, &body)),
+                2 => {
+                    host.advance(500);
+                    for ask in host.asks() {
+                        host.respond(ask.id, Ok(&body));
+                    }
+                }
+                _ => {
+                    // Something that makes it ask, and an answer that makes no sense.
+                    host.message(peer, KEY, &wire(&Wire::Held(vec![ItemId::of(&body)])));
+                    for ask in host.asks() {
+                        host.respond(ask.id, Err(AskError::TimedOut));
+                    }
+                }
+            }
+        }
+        prop_assert!(host.crashes().is_empty());
+        prop_assert_eq!(host.command("count", Value::Null).expect("alive"), json!(20));
+    }
+}
+
+#[test]
+fn a_body_of_the_plugins_own_is_left_to_it() {
+    let mut host = TestHost::new::<News>(Config::default());
+    let peer = host.peer(1);
+    host.message(peer, KEY, &[16, 1, 2, 3]);
+    host.message(peer, KEY, &[]);
+    host.advance(1_000);
+    assert!(host.reports().iter().all(|report: &(PeerId, _, _, _)| report.2 != Verdict::Abusive));
+}

@@ -1,0 +1,82 @@
+//! What is due to an account, and what it has claimed of it.
+
+use weir_ledger::{Buckets, Id, Key, Ordered, bucket_of};
+
+use super::Pot;
+use crate::layout;
+
+/// What is due to an account, in whole tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entitlement {
+    /// Everything up to the last epoch.
+    pub accrued: u128,
+    /// What its claim covers.
+    pub claimed: u128,
+    /// The epoch up to which it claims.
+    pub claimed_up_to: Option<u64>,
+}
+
+impl Pot {
+    /// What is due to an account after the last epoch. A claim up to an epoch that is still to come covers what is closed,
+    /// and goes on until then: the answer follows from the highest claim alone, so nodes agree whatever came first.
+    pub fn entitlement<S: Ordered>(&self, account: Key, store: &S) -> Entitlement {
+        let claimed_up_to = self.claim_of(account, store).map(|(epoch, _)| epoch);
+        let accrued = self.due_at(account, self.meta.epoch, store);
+        let claimed = claimed_up_to.map_or(0, |epoch| self.due_at(account, epoch.min(self.meta.epoch), store));
+        Entitlement { accrued, claimed, claimed_up_to }
+    }
+
+    fn due_at<S: Ordered>(&self, account: Key, epoch: u64, store: &S) -> u128 {
+        let position = self.position_at(account, epoch, store);
+        position.map_or(0, |position| position.due(&self.accumulator_at(epoch, store)))
+    }
+
+    /// The claim that counts: its epoch and id.
+    pub(super) fn claim_of<S: Ordered>(&self, account: Key, store: &S) -> Option<(u64, Id)> {
+        read_claim(&store.get(&layout::claim(account))?)
+    }
+
+    /// Makes a claim the one that counts; the one before is not needed any more.
+    pub(super) fn keep_claim<S: Ordered>(&mut self, account: Key, epoch: u64, id: Id, bytes: &[u8], store: &mut S) {
+        if let Some((_, before)) = self.claim_of(account, store) {
+            store.remove(&layout::item(before));
+            self.retired.push(before);
+        }
+        store.put(&layout::item(id), bytes);
+        store.put(&layout::claim(account), &[&epoch.to_be_bytes()[..], &id.0].concat());
+        let bucket = bucket_of(account);
+        let (start, end) = Buckets::range(bucket);
+        let key = |from: [u8; 2]| [layout::CLAIMS, &from].concat();
+        let end = end.map(key).or_else(|| weir_ledger::store::after_prefix(layout::CLAIMS));
+        let entries = store.range(&key(start), end.as_deref(), usize::MAX);
+        let hash = self.claimed.digest(entries.iter().map(|(key, value)| (&key[1..], value.as_slice())));
+        self.claimed.set(bucket, hash);
+        store.put(&layout::bucket(bucket), &hash.0);
+    }
+
+    /// The claims that count, behind an account, `limit` at most: account and id of the item.
+    pub fn claims<S: Ordered>(&self, after: Option<Key>, limit: usize, store: &S) -> Vec<(Key, Id)> {
+        let start = after.map_or(layout::CLAIMS.to_vec(), |after| weir_ledger::store::after_key(&layout::claim(after)));
+        let end = weir_ledger::store::after_prefix(layout::CLAIMS);
+        let found = store.range(&start, end.as_deref(), limit);
+        found.iter().filter_map(|(key, value)| Some((layout::read_account(key)?, read_claim(value)?.1))).collect()
+    }
+
+    /// Accounts that ever had stake, behind an account, `limit` at most.
+    pub fn accounts<S: Ordered>(&self, after: Option<Key>, limit: usize, store: &S) -> Vec<Key> {
+        let mut from = after.map_or(layout::POSITIONS.to_vec(), |after| layout::position(after, u64::MAX));
+        let end = weir_ledger::store::after_prefix(layout::POSITIONS);
+        let mut found = Vec::new();
+        while let Some((key, _)) = store.range(&from, end.as_deref(), 1).pop().filter(|_| found.len() < limit) {
+            let Some(account) = layout::read_account(&key) else { break };
+            found.push(account);
+            from = layout::position(account, u64::MAX);
+        }
+        found
+    }
+}
+
+fn read_claim(value: &[u8]) -> Option<(u64, Id)> {
+    let (epoch, id) = value.split_first_chunk()?;
+    Some((u64::from_be_bytes(*epoch), Id(id.try_into().ok()?)))
+}

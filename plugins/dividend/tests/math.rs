@@ -1,0 +1,149 @@
+//! The promises of the accumulator, against exact fractions, and its size.
+
+use num_bigint::BigUint;
+use proptest::prelude::*;
+use weir_plugin_dividend::{Accumulator, Position, Rule};
+
+/// One step of a history.
+#[derive(Debug, Clone)]
+enum Step {
+    Restake(usize, u128),
+    Declare(u128),
+}
+
+/// Small numbers, where whole shares are frequent, and numbers up to 2^100.
+fn amount() -> impl Strategy<Value = u128> {
+    prop_oneof![
+        1u128..20,
+        1u128..1_000_000,
+        (0u32..100, 0u128..3).prop_map(|(power, more)| (1 << power) + more),
+        1u128..1 << 100
+    ]
+}
+
+fn step(accounts: usize) -> impl Strategy<Value = Step> {
+    prop_oneof![
+        (0..accounts, prop_oneof![Just(0u128), amount()]).prop_map(|(who, stake)| Step::Restake(who, stake)),
+        amount().prop_map(Step::Declare),
+    ]
+}
+
+/// A fraction that only grows.
+#[derive(Clone)]
+struct Fraction {
+    over: BigUint,
+    under: BigUint,
+}
+
+impl Fraction {
+    fn add(&mut self, over: BigUint, under: BigUint) {
+        self.over = &self.over * &under + over * &self.under;
+        self.under = &self.under * under;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_500))]
+
+    #[test]
+    fn whole_shares_are_paid_whole_and_never_more_than_was_declared(
+        steps in proptest::collection::vec(step(5), 1..40), claims in proptest::collection::vec(any::<bool>(), 40),
+    ) {
+        let mut accumulator = Accumulator::new(Rule::Exact);
+        let mut positions = [Position::default(); 5];
+        let mut paid = [0u128; 5];
+        let mut shares = vec![Fraction { over: 0u32.into(), under: 1u32.into() }; 5];
+        let mut declared = 0u128;
+        for (number, step) in steps.iter().enumerate() {
+            match *step {
+                Step::Restake(who, stake) => positions[who].restake(stake, &accumulator).expect("in range"),
+                Step::Declare(amount) => {
+                    let total = positions.iter().map(Position::stake).sum::<u128>();
+                    if accumulator.add(amount, total).is_err() {
+                        prop_assert_eq!(total, 0);
+                        continue;
+                    }
+                    declared += amount;
+                    for (share, position) in shares.iter_mut().zip(&positions) {
+                        share.add(BigUint::from(amount) * position.stake(), total.into());
+                    }
+                }
+            }
+            for (who, position) in positions.iter().enumerate() {
+                let due = position.due(&accumulator);
+                prop_assert!(due >= paid[who], "what is due never shrinks");
+                if claims[number] {
+                    paid[who] = due;
+                }
+                let share = &shares[who];
+                let floor = &share.over / &share.under;
+                prop_assert!(BigUint::from(due) >= floor, "an exact integer is never paid one less");
+                // One more only where the fraction misses it by less than 2^-32.
+                let slack = (&share.over << 32) + &share.under;
+                prop_assert!(BigUint::from(due) <= slack / (&share.under << 32));
+            }
+            let all: u128 = positions.iter().map(|position| position.due(&accumulator)).sum();
+            prop_assert!(all <= declared, "paid never exceeds declared");
+            prop_assert!(declared - all < 5, "less than one for each account stays in the pot");
+        }
+    }
+}
+
+#[test]
+fn a_third_three_times_is_one() {
+    let mut accumulator = Accumulator::new(Rule::Exact);
+    let mut position = Position::default();
+    position.restake(1, &accumulator).expect("in range");
+    for _ in 0..3 {
+        accumulator.add(1, 3).expect("in range");
+    }
+    assert_eq!(position.due(&accumulator), 1, "three floors of a third are a little less than one");
+}
+
+#[test]
+fn the_largest_numbers_fit_and_larger_ones_are_refused() {
+    let mut accumulator = Accumulator::new(Rule::Exact);
+    let mut all = Position::default();
+    all.restake(u128::MAX, &accumulator).expect("in range");
+    accumulator.add(u128::MAX, u128::MAX).expect("in range");
+    assert_eq!(all.due(&accumulator), u128::MAX);
+    let mut one = Position::default();
+    one.restake(1, &accumulator).expect("in range");
+    accumulator.add(u128::MAX - 1, 1).expect("in range");
+    assert_eq!(one.due(&accumulator), u128::MAX - 1);
+    assert!(accumulator.add(2, 1).is_err(), "2^384 is the end");
+    assert!(accumulator.add(1, 0).is_err());
+}
+
+/// 2^100 tokens, 10^6 accounts, 10^6 declarations. The long form takes all of them, the short one a hundredth.
+#[test]
+fn a_million_declarations_on_a_million_accounts() {
+    let long = std::env::var_os("WEIR_LONG").is_some();
+    let count: u128 = if long { 1_000_000 } else { 10_000 };
+    let started = std::time::Instant::now();
+    let mut accumulator = Accumulator::new(Rule::Exact);
+    let mut positions = vec![Position::default(); count as usize];
+    // Stakes that add up to 2^100 or a little less.
+    let each = (1u128 << 100) / count / 2;
+    let stake_of = |who: u128| each + who * each / count;
+    let mut total = 0;
+    for (who, position) in positions.iter_mut().enumerate() {
+        position.restake(stake_of(who as u128), &accumulator).expect("in range");
+        total += position.stake();
+    }
+    let mut declared = 0;
+    for number in 0..count {
+        let amount = (1 << 80) + number * 7_919;
+        accumulator.add(amount, total).expect("in range");
+        declared += amount;
+        // One account of many moves with each declaration; nobody else is touched.
+        let position = &mut positions[(number * 31 % count) as usize];
+        let stake = position.stake() - 1;
+        position.restake(stake, &accumulator).expect("in range");
+        total -= 1;
+    }
+    let elapsed = started.elapsed();
+    let paid: u128 = positions.iter().map(|position| position.due(&accumulator)).sum();
+    assert!(paid <= declared && declared - paid < count, "{declared} {paid}");
+    eprintln!("{count} accounts and {count} declarations: {elapsed:?}, {} left in the pot", declared - paid);
+}

@@ -1,0 +1,373 @@
+//! What an item is worth: accepted, ignored because it says nothing now, or rejected because its sender should have known.
+
+use weir_ledger::{Id, Key, Ordered, Verify, hash};
+
+use super::desk::Desk;
+use super::{Ledger, MAX_NAMED, MAX_PENDING, MAX_SOURCES, Missing, Notice};
+use crate::items::{Decree, Item, MAX_PAGE, Operation, Order, Page, Proof, Signed};
+use crate::layout;
+
+/// How far ahead of the log a decree is kept.
+const MAX_AHEAD: u64 = 4_096;
+
+/// What an item is worth.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// New and in order: it is stored, and others should have it.
+    Accepted,
+    /// Nothing is wrong with its sender.
+    Ignored(Ignored),
+    /// Its sender should have known better.
+    Rejected(Rejected),
+}
+
+/// Why an item says nothing now. It may later: reconciliation brings it again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ignored {
+    /// It is here already.
+    Known,
+    /// The account has no mint.
+    NoMint,
+    /// The account signed two operations with one number.
+    Equivocated,
+    /// Its number is 64 or more above the last included one.
+    TooFarAhead,
+    /// The issuer's log is not there yet.
+    LogTooShort,
+    /// It belongs to a reign that is over, or to one that is not known.
+    OtherReign,
+    /// Two decrees with this number are known, and two are enough.
+    Enough,
+    /// A rotation that a better one outdid.
+    Outdone,
+    /// A page that no epoch names.
+    NotNamed,
+}
+
+/// Why an item costs its sender.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rejected {
+    /// Its bytes are not those of an item.
+    Malformed(String),
+    /// The signature is not the signer's, or is one for another network.
+    Signature,
+    /// The key has no right to it.
+    NotTheIssuer,
+}
+
+impl Ignored {
+    /// Its stable name.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Known => "known",
+            Self::NoMint => "no-mint",
+            Self::Equivocated => "equivocated",
+            Self::TooFarAhead => "too-far-ahead",
+            Self::LogTooShort => "log-too-short",
+            Self::OtherReign => "other-reign",
+            Self::Enough => "enough",
+            Self::Outdone => "outdone",
+            Self::NotNamed => "not-named",
+        }
+    }
+
+    /// A sentence for people.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::Known => "it is here already",
+            Self::NoMint => "the account has no mint: let the issuer mint to it first",
+            Self::Equivocated => "the account signed two operations with one number and can do nothing any more",
+            Self::TooFarAhead => "the account has 64 operations pending: wait for an epoch that includes them",
+            Self::LogTooShort => "this node has not caught up with the issuer's log: try again in a while",
+            Self::OtherReign => {
+                "it is signed for another reign: the issuer's key was rotated, or this node has not heard of it yet"
+            }
+            Self::Enough => "two decrees with this number are known already",
+            Self::Outdone => "a better rotation is known: sign one with a higher reign",
+            Self::NotNamed => "no epoch names this page",
+        }
+    }
+}
+
+impl Rejected {
+    /// Its stable name.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Malformed(_) => "malformed",
+            Self::Signature => "wrong-signature",
+            Self::NotTheIssuer => "not-the-issuer",
+        }
+    }
+
+    /// A sentence for people.
+    pub fn sentence(&self) -> String {
+        match self {
+            Self::Malformed(what) => {
+                format!("these are not the bytes of an operation, a decree, a page or a proof: {what}")
+            }
+            Self::Signature => "the signature is not the signer's, or it was made for another network".to_owned(),
+            Self::NotTheIssuer => "the key is not the issuer's (for a rotation: not the recovery key)".to_owned(),
+        }
+    }
+}
+
+/// What became of an item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// Its name; none when it is not readable.
+    pub id: Option<Id>,
+    /// What it is worth.
+    pub verdict: Verdict,
+    /// What others should have: the item itself, or the proof that it completed.
+    pub spread: Vec<Vec<u8>>,
+}
+
+impl Receipt {
+    fn new(id: Id, verdict: Verdict, bytes: &[u8]) -> Self {
+        let spread = if verdict == Verdict::Accepted { vec![bytes.to_vec()] } else { Vec::new() };
+        Self { id: Some(id), verdict, spread }
+    }
+}
+
+impl Ledger {
+    /// Takes an item from beside the node.
+    pub fn submit<S: Ordered, V: Verify>(&mut self, bytes: &[u8], store: &mut S, verify: &V) -> Receipt {
+        self.receive(bytes, None, store, verify)
+    }
+
+    /// Takes an item from a peer. Then let it [`Ledger::step`].
+    pub fn receive<S: Ordered, V: Verify>(
+        &mut self,
+        bytes: &[u8],
+        from: Option<Key>,
+        store: &mut S,
+        verify: &V,
+    ) -> Receipt {
+        let mut desk = Desk::new(store, verify, usize::MAX);
+        let receipt = self.take(bytes, from, &mut desk);
+        self.save(store);
+        receipt
+    }
+
+    fn take<S: Ordered, V: Verify>(&mut self, bytes: &[u8], from: Option<Key>, desk: &mut Desk<'_, S, V>) -> Receipt {
+        if let Some(receipt) = self.take_named_page(bytes, desk) {
+            return receipt;
+        }
+        let item = match Item::decode(bytes) {
+            Ok(item) => item,
+            Err(error) => {
+                let verdict = Verdict::Rejected(Rejected::Malformed(error.to_string()));
+                return Receipt { id: None, verdict, spread: Vec::new() };
+            }
+        };
+        let id = item.id();
+        match item {
+            Item::Operation(operation) => self.take_operation(&operation, desk),
+            Item::Decree(decree) => {
+                let verdict = self.take_decree(&decree, from, desk);
+                Receipt::new(id, verdict, bytes)
+            }
+            Item::Page(_) => {
+                let known = desk.has(&layout::item(id)) || desk.has(&layout::draft(id));
+                let why = if known { Ignored::Known } else { Ignored::NotNamed };
+                Receipt::new(id, Verdict::Ignored(why), bytes)
+            }
+            Item::Proof(proof) => Receipt::new(id, self.take_proof(&proof, desk), bytes),
+        }
+    }
+
+    /// A page that an epoch names is kept as it is: if it is not readable, the issuer is to blame and not who brought it.
+    fn take_named_page<S: Ordered, V: Verify>(&mut self, bytes: &[u8], desk: &mut Desk<'_, S, V>) -> Option<Receipt> {
+        if !Page::looks_like_one(bytes) || bytes.len() > MAX_PAGE || self.named.is_empty() && self.missing.is_empty() {
+            return None;
+        }
+        let id = hash(bytes);
+        let named = self.named.remove(&id) | (self.missing.get(&id) == Some(&Missing::Page));
+        if !named {
+            return None;
+        }
+        self.missing.remove(&id);
+        desk.put(&layout::item(id), bytes);
+        Some(Receipt::new(id, Verdict::Accepted, bytes))
+    }
+
+    fn take_operation<S: Ordered, V: Verify>(
+        &mut self,
+        operation: &Signed<Operation>,
+        desk: &mut Desk<'_, S, V>,
+    ) -> Receipt {
+        let (id, bytes) = (operation.id(), operation.bytes());
+        let plain = |verdict| Receipt::new(id, verdict, bytes);
+        if desk.has(&layout::item(id)) {
+            return plain(Verdict::Ignored(Ignored::Known));
+        }
+        if !operation.is_genuine(self.genesis.hash(), desk) {
+            return plain(Verdict::Rejected(Rejected::Signature));
+        }
+        let Operation { account, seq, .. } = *operation.body();
+        if self.missing.contains_key(&id) {
+            self.keep_pending(operation, desk);
+            self.resolve(id, desk);
+            return plain(Verdict::Accepted);
+        }
+        if desk.has(&layout::proof(account)) {
+            return plain(Verdict::Ignored(Ignored::Equivocated));
+        }
+        let state = self.account(account, desk);
+        if state.is_none() && !desk.has(&layout::minted(account)) {
+            return plain(Verdict::Ignored(Ignored::NoMint));
+        }
+        let next = state.map_or(0, |state| state.next_seq);
+        if seq >= next.saturating_add(MAX_PENDING) {
+            return plain(Verdict::Ignored(Ignored::TooFarAhead));
+        }
+        match self.other_with_number(account, seq, seq < next, desk) {
+            Some(other) => match Proof::new(operation.clone(), other) {
+                Some(proof) => {
+                    self.keep_proof(&proof, desk);
+                    Receipt { id: Some(id), verdict: Verdict::Accepted, spread: vec![proof.encode()] }
+                }
+                None => plain(Verdict::Ignored(Ignored::Known)),
+            },
+            // Without what was included there is nothing to compare it with: the store is not what it was.
+            None if seq < next => plain(Verdict::Ignored(Ignored::Known)),
+            None => {
+                self.keep_pending(operation, desk);
+                plain(Verdict::Accepted)
+            }
+        }
+    }
+
+    /// The operation that has this number already.
+    fn other_with_number<S: Ordered, V: Verify>(
+        &self,
+        account: Key,
+        seq: u64,
+        included: bool,
+        desk: &Desk<'_, S, V>,
+    ) -> Option<Signed<Operation>> {
+        let id = if included {
+            Id(desk.get(&layout::included(account, seq))?.try_into().ok()?)
+        } else {
+            let (key, _) = desk.prefix(&layout::pending_at(account, seq), 1).pop()?;
+            layout::read_pending(&key)?.2
+        };
+        self.operation(id, desk)
+    }
+
+    fn keep_pending<S: Ordered, V: Verify>(&self, operation: &Signed<Operation>, desk: &mut Desk<'_, S, V>) {
+        let Operation { account, seq, .. } = *operation.body();
+        desk.put(&layout::item(operation.id()), operation.bytes());
+        desk.put(&layout::pending(account, seq, operation.id()), &[]);
+    }
+
+    fn take_decree<S: Ordered, V: Verify>(
+        &mut self,
+        decree: &Signed<Decree>,
+        from: Option<Key>,
+        desk: &mut Desk<'_, S, V>,
+    ) -> Verdict {
+        let (id, body) = (decree.id(), decree.body());
+        self.note_source(decree, from);
+        if desk.has(&layout::item(id)) {
+            return Verdict::Ignored(Ignored::Known);
+        }
+        let wanted = self.parents.contains(&id);
+        let is_rotation = matches!(body.order, Order::Rotate { .. });
+        if is_rotation && body.key != self.genesis.recovery() {
+            return Verdict::Rejected(Rejected::NotTheIssuer);
+        }
+        if !wanted
+            && let Err(verdict) =
+                if is_rotation { self.rotation_counts(decree) } else { self.decree_counts(body, desk) }
+        {
+            return verdict;
+        }
+        if !decree.is_genuine(self.genesis.hash(), desk) {
+            return Verdict::Rejected(Rejected::Signature);
+        }
+        self.parents.remove(&id);
+        desk.put(&layout::item(id), decree.bytes());
+        desk.put(&layout::decree(body.reign, body.seq, id), &[]);
+        if is_rotation {
+            self.consider_rotation(decree, desk);
+        } else {
+            self.note_pages(body);
+            self.look_for_two(body.reign, body.seq, desk);
+            if body.seq > self.meta.tip.seq && !desk.has(&layout::item(body.before)) {
+                self.want_parent(body.before);
+            }
+        }
+        Verdict::Accepted
+    }
+
+    /// Whether a decree that nobody asked for is worth a signature check.
+    fn decree_counts<S: Ordered, V: Verify>(&mut self, body: &Decree, desk: &Desk<'_, S, V>) -> Result<(), Verdict> {
+        let (top, key) = self.meta.issuer();
+        let tip = self.meta.tip;
+        let on_the_way = self.meta.unsettled().is_some_and(|rotation| body.seq < rotation.seq)
+            && (body.reign, body.key) == (tip.reign, tip.key);
+        if body.reign == 0 && body.key != self.genesis.issuer() {
+            return Err(Verdict::Rejected(Rejected::NotTheIssuer));
+        }
+        if (body.reign, body.key) != (top, key) && !on_the_way {
+            return Err(Verdict::Ignored(Ignored::OtherReign));
+        }
+        if body.seq > tip.seq.saturating_add(MAX_AHEAD) {
+            return Err(Verdict::Ignored(Ignored::LogTooShort));
+        }
+        if desk.prefix(&layout::decrees(body.reign, body.seq), 2).len() >= 2 {
+            return Err(Verdict::Ignored(Ignored::Enough));
+        }
+        Ok(())
+    }
+
+    fn note_pages(&mut self, body: &Decree) {
+        if let Order::Epoch { pages, .. } = &body.order
+            && self.named.len() + pages.len() <= MAX_NAMED
+        {
+            self.named.extend(pages);
+        }
+    }
+
+    fn note_source(&mut self, decree: &Signed<Decree>, from: Option<Key>) {
+        let Some(peer) = from else { return };
+        if matches!(decree.body().order, Order::Epoch { .. }) && !self.sources.contains(&(decree.id(), peer)) {
+            if self.sources.len() >= MAX_SOURCES {
+                self.sources.pop_front();
+            }
+            self.sources.push_back((decree.id(), peer));
+        }
+    }
+
+    fn take_proof<S: Ordered, V: Verify>(&mut self, proof: &Proof, desk: &mut Desk<'_, S, V>) -> Verdict {
+        let account = proof.account();
+        if desk.has(&layout::proof(account)) {
+            return Verdict::Ignored(Ignored::Known);
+        }
+        if !proof.is_genuine(self.genesis.hash(), desk) {
+            return Verdict::Rejected(Rejected::Signature);
+        }
+        if !desk.has(&layout::minted(account)) && !desk.has(&layout::account(account)) {
+            return Verdict::Ignored(Ignored::NoMint);
+        }
+        self.keep_proof(proof, desk);
+        Verdict::Accepted
+    }
+
+    /// Keeps a proof and both its operations: an epoch may name either of them.
+    fn keep_proof<S: Ordered, V: Verify>(&mut self, proof: &Proof, desk: &mut Desk<'_, S, V>) {
+        let bytes = proof.encode();
+        desk.put(&layout::proof(proof.account()), &bytes);
+        desk.put(&layout::item(proof.id()), &bytes);
+        for operation in proof.operations() {
+            if !desk.has(&layout::item(operation.id())) {
+                desk.put(&layout::item(operation.id()), operation.bytes());
+            }
+            if self.missing.contains_key(&operation.id()) {
+                self.resolve(operation.id(), desk);
+            }
+        }
+        self.notice(Notice::AccountProven { account: proof.account(), seq: proof.seq() });
+    }
+}
