@@ -287,7 +287,7 @@ async fn a_quarantine_survives_the_node_and_is_lifted_by_hand() {
     assert_eq!(error.code(), "plugin-quarantined");
     let shown = json!(node.info());
     assert_eq!((&shown["state"], &shown["quarantine"]["times"]), (&json!("quarantined"), &json!(1)));
-    node.plugins.unload(NAME).await.expect("it is loaded");
+    node.plugins.shutdown(tokio::time::Instant::now() + PATIENCE).await;
     node.store.close().await.expect("closed");
 
     let node = Node::on(&disk, policy());
@@ -298,6 +298,13 @@ async fn a_quarantine_survives_the_node_and_is_lifted_by_hand() {
     assert!(node.call("stats").await.is_ok() && node.info().quarantine.is_none());
     node.network.connect(peer(HONEST));
     assert!(node.send(HONEST, &[b"fine"]).await);
+    for _ in 0..5 {
+        node.call("panic").await.expect_err("it panics");
+    }
+    node.is(PluginState::Quarantined).await;
+    assert_eq!(node.info().quarantine.map(|quarantine| quarantine.times), Some(2));
+    node.plugins.unload(NAME).await.expect("it is loaded");
+    assert_eq!(node.plugins.load(source()).await.expect("it loads").state, PluginState::Active);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -312,6 +319,37 @@ async fn a_quarantined_plugin_comes_back_by_itself() {
     until("it answers", async || node.call("stats").await.is_ok()).await.expect("in time");
     assert!(node.send(HONEST, &[b"fine"]).await);
     assert_eq!(node.count("fine").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upgrade_ends_backoff_and_quarantine_and_loses_nothing_that_waits() {
+    let supervision =
+        SupervisionPolicy { backoff: PATIENCE * 10, longest_backoff: PATIENCE * 10, ..Default::default() };
+    let node = Node::start(PluginPolicy { supervision, ..policy() }).await;
+    for _ in 0..3 {
+        node.call("panic").await.expect_err("it panics");
+    }
+    node.is(PluginState::BackingOff).await;
+    assert!(node.send(HONEST, &[b"fine", b"fine"]).await, "its messages wait");
+    node.plugins.upgrade(NAME, source()).await.expect("upgraded");
+    assert_eq!((node.count("fine").await, node.info().state), (2, PluginState::Active));
+    for _ in 0..2 {
+        node.call("panic").await.expect_err("it panics");
+    }
+    assert_eq!(node.info().state, PluginState::Active, "what the old revision did is not held against the new one");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upgrade_lifts_a_quarantine() {
+    let node = Node::start(policy()).await;
+    for _ in 0..5 {
+        node.call("panic").await.expect_err("it panics");
+    }
+    node.is(PluginState::Quarantined).await;
+    node.plugins.upgrade(NAME, source()).await.expect("upgraded");
+    assert_eq!(node.info().quarantine, None);
+    assert!(node.send(HONEST, &[b"fine"]).await);
+    assert_eq!((node.count("fine").await, node.info().state), (1, PluginState::Active));
 }
 
 /// What poison costs when nobody is muted for it: the time in which the plugin does nothing else.

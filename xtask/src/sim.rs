@@ -1,4 +1,4 @@
-//! `cargo xtask sim`: builds the simulator and the plugin it loads, and runs seeds.
+//! `cargo xtask sim`: builds the simulator and the plugins it loads, and runs seeds.
 
 use std::ffi::OsString;
 use std::process::{Command, ExitCode};
@@ -24,7 +24,7 @@ pub struct Arguments {
 pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let asks_only = arguments.passed_on.iter().any(|argument| argument == "--help" || argument == "list");
     if !asks_only {
-        guests::ping(workspace)?;
+        guests::all(workspace)?;
     }
     // Among all packages, so that what the tests have built is used again.
     let mut build = workspace.cargo();

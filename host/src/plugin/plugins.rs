@@ -181,13 +181,19 @@ impl Plugins {
         self.upgrade_with(name, source, ChangeOptions::default()).await
     }
 
-    /// Gives the plugin its last turn, unregisters it and forgets it: what it was at the end. Its store stays.
+    /// Gives the plugin its last turn, unregisters it and forgets it, its quarantine too: what it was at the end. Its
+    /// store and its dead letters stay.
     ///
     /// # Errors
     /// When no plugin has the name.
     pub async fn unload(&self, name: &str) -> Result<PluginInfo, PluginError> {
         let _alone = self.0.lifecycle.lock().await;
-        self.stop(name, Instant::now() + UNLOAD_TIME).await
+        let info = self.stop(name, Instant::now() + UNLOAD_TIME).await?;
+        // Who ends a plugin and loads it again wants it to run.
+        if let Err(error) = super::supervision::Quarantines::new(self.store()).forget(name).await {
+            tracing::error!(target: "weir::plugin", plugin = name, %error, "the quarantine is not forgotten");
+        }
+        Ok(info)
     }
 
     async fn stop(&self, name: &str, deadline: Instant) -> Result<PluginInfo, PluginError> {

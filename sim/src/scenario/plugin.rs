@@ -32,9 +32,10 @@ fn world(seed: u64, trace: Trace) -> World {
     World::new(Setup { max_message: 1 << 20, ..Setup::new(seed, 2) }, trace)
 }
 
-/// Whether the guests are there that this scenario loads.
+/// Whether the guests are there that scenarios load.
 pub fn available() -> bool {
-    std::env::var_os(GUESTS).is_some_and(|folder| PathBuf::from(folder).join("ping-0.1.wasm").is_file())
+    let all = ["ping-0.1.wasm", "ping-0.2.wasm", "poisonable.wasm"];
+    std::env::var_os(GUESTS).map(PathBuf::from).is_some_and(|folder| all.iter().all(|file| folder.join(file).is_file()))
 }
 
 fn source(world: &World, version: &str) -> Outcome<PluginSource> {

@@ -7,7 +7,8 @@ use crate::plugin::crash::CrashReport;
 use crate::plugin::mailbox::{Batch, Caller, CommandHead, Item, Place};
 use crate::protocol::{ProtocolId, RequestToken};
 
-/// The event itself. News and outcomes of the plugin's own asks are none: it could not go on without them.
+/// The event itself. News are none: the plugin could not go on without them. Nor are outcomes of its own asks and
+/// calls: they die with the instance that waited for them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "event")]
 pub enum LetterEvent {

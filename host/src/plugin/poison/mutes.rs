@@ -44,7 +44,7 @@ impl Home {
 
     /// Hears everybody again: another revision runs.
     pub(in crate::plugin) fn unmute_all(&self) {
-        let lanes = self.muting().begin_anew(Instant::now());
+        let lanes = self.muting().begin_anew(self.policy().mute, Instant::now());
         lanes.iter().for_each(|lane| self.mailbox.unmute(lane));
     }
 

@@ -232,9 +232,9 @@ impl<N: Copy + Ord + std::ops::Add<Duration, Output = N>> Muting<N> {
     }
 
     /// Another revision runs: what made the old one fail may be nothing to the new one. Who was muted.
-    pub(in crate::plugin) fn begin_anew(&mut self, now: N) -> Vec<LaneName> {
+    pub(in crate::plugin) fn begin_anew(&mut self, policy: MutePolicy, now: N) -> Vec<LaneName> {
         let muted = self.muted(now).into_iter().map(|mute| mute.lane).collect();
-        *self = Self::new(self.policy);
+        *self = Self::new(policy);
         muted
     }
 }

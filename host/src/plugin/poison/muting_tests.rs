@@ -142,7 +142,7 @@ fn an_operator_or_another_revision_lifts_mutes() {
     assert_eq!(scene.muting.forgive(&peer(ATTACKER), scene.now), [lane(ATTACKER)]);
     assert!(!scene.is_muted(ATTACKER));
     assert_eq!(scene.muted_for(ATTACKER), Some(60), "as if it were the first time");
-    assert_eq!(scene.muting.begin_anew(scene.now), [lane(ATTACKER)]);
+    assert_eq!(scene.muting.begin_anew(MutePolicy::default(), scene.now), [lane(ATTACKER)]);
     assert!(!scene.is_muted(ATTACKER));
 }
 

@@ -1,5 +1,6 @@
 //! Runs a failed batch again, one run a step, as `state` says.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -17,8 +18,13 @@ pub(in crate::plugin) struct Rescue {
     batch: Batch,
     replay: Replay,
     run: Run,
-    /// The failure of the last run that failed.
+    /// The positions that the run had: of the range of `run` those that concern the instance.
+    ran: Vec<usize>,
+    /// Positions that never run: of a peer that was muted meanwhile, or of what the instance does not have.
+    settled: BTreeSet<usize>,
+    /// The failure of the last run that failed, and the position that its panic named.
     failure: Option<CallFailure>,
+    named: Option<usize>,
     /// It failed before; else it is only too large for one turn.
     again: bool,
 }
@@ -35,7 +41,8 @@ impl Rescue {
             Next::Run(run) => run,
             Next::Culprit(_) | Next::Done => Run { events: 0..0, fresh: false },
         };
-        Self { batch, replay, run, failure: None, again }
+        let ran = run.events.clone().collect();
+        Self { batch, replay, run, ran, settled: BTreeSet::new(), failure: None, named: None, again }
     }
 
     /// Runs that it takes when nothing fails any more, about, and the starts between them.
@@ -45,7 +52,7 @@ impl Rescue {
 
     /// What is left of the batch.
     pub(in crate::plugin) fn left(&self) -> Batch {
-        self.batch.part(self.replay.left(), |_| true)
+        self.batch.part(self.replay.left(), |at| !self.settled.contains(&at))
     }
 }
 
@@ -81,20 +88,25 @@ impl Actor {
     fn part(&mut self, rescue: &mut Rescue) -> Batch {
         let Some(instance) = &self.instance else { return Batch::default() };
         let (batch, range) = (&rescue.batch, rescue.run.events.clone());
-        let (mut muted, mut foreign) = (Vec::new(), Vec::new());
-        let part = {
+        let (mut muted, mut foreign, mut ran) = (Vec::new(), Vec::new(), Vec::new());
+        {
             let ledger = self.home.ledger();
-            for item in batch.items.get(range.clone()).unwrap_or_default() {
+            for at in range.clone().filter(|at| !rescue.settled.contains(at)) {
+                let Some(item) = batch.items.get(at) else { continue };
                 if self.is_of_muted(batch, item) {
-                    muted.push(item.clone());
-                } else if !events::concerns(item, batch, &ledger, instance.state()) {
-                    foreign.push(item.clone());
+                    muted.push(at);
+                } else if events::concerns(item, batch, &ledger, instance.state()) {
+                    ran.push(at);
+                } else {
+                    foreign.push(at);
                 }
             }
-            batch.part(range, |item| !muted.contains(item) && !foreign.contains(item))
-        };
-        muted.iter().for_each(|item| self.turn_away(batch, item));
-        foreign.iter().for_each(|item| self.pass_by(item));
+        }
+        let part = batch.part(range, |at| ran.binary_search(&at).is_ok());
+        muted.iter().filter_map(|at| batch.items.get(*at)).for_each(|item| self.turn_away(batch, item));
+        foreign.iter().filter_map(|at| batch.items.get(*at)).for_each(|item| self.pass_by(item));
+        rescue.settled.extend(muted.into_iter().chain(foreign));
+        rescue.ran = ran;
         part
     }
 
@@ -109,7 +121,8 @@ impl Actor {
         let event = match outcome {
             Ok(()) => Event::Went,
             Err(failure) => {
-                let why = why(&failure);
+                rescue.named = named(&failure).and_then(|at| rescue.ran.get(at).copied());
+                let why = why(&failure, rescue.named.map(|at| at - rescue.run.events.start));
                 rescue.failure = Some(failure);
                 rescue.again = true;
                 Event::Failed(why)
@@ -159,13 +172,7 @@ impl Actor {
         };
         let (peer, kind) = (rescue.batch.peer(&item), failure.kind);
         let report = self.report(item.kind(), Some(at), peer, failure);
-        let event = if self.bury(&rescue.batch, &item, &report).await {
-            Event::Buried
-        } else {
-            // An outcome that cannot be taken becomes one that can; news have to be heard.
-            spoil(&mut rescue.batch.items, at);
-            Event::Kept
-        };
+        let event = if self.bury(&rescue.batch, &item, &report).await { Event::Buried } else { Event::Kept };
         self.blame(&rescue.batch, &item, &report).await;
         // A peer that was muted for it has paid: it does not count against the plugin.
         if !self.is_of_muted(&rescue.batch, &item) {
@@ -190,9 +197,10 @@ impl Actor {
         let events = rescue.batch.items.len().min(rescue.replay.most().saturating_mul(2));
         self.pace.failed_together(events);
         let Some(failure) = rescue.failure.take() else { return };
-        let position = failure.panic.as_ref().and_then(|panic| panic.event).map(|event| event as usize);
         let (kind, short) = (failure.kind, failure.refused_memory.is_some());
-        let report = self.report("batch", position, None, failure);
+        let item = rescue.named.and_then(|at| rescue.batch.items.get(at));
+        let (event, peer) = item.map_or(("batch", None), |item| (item.kind(), rescue.batch.peer(item)));
+        let report = self.report(event, rescue.named, peer, failure);
         if !short && kind != CrashKind::Commit {
             self.crashed(&report, kind.into(), None).await;
         }
@@ -209,7 +217,7 @@ impl Actor {
     fn give_up(&self, rescue: &Rescue) {
         let mut lost = 0;
         let mut ledger = self.home.ledger();
-        for item in rescue.batch.items.get(rescue.replay.left()).unwrap_or_default() {
+        for item in &rescue.left().items {
             match item {
                 Item::Message { .. } | Item::Request { .. } => lost += 1,
                 Item::Timer(id) => ledger.timers.set(*id, Duration::ZERO, Instant::now()),
@@ -244,30 +252,16 @@ impl Actor {
     }
 }
 
-/// What a failure means to the replay.
-fn why(failure: &CallFailure) -> Why {
+/// The event that the panic hook named, counted among those that ran.
+fn named(failure: &CallFailure) -> Option<usize> {
+    failure.panic.as_ref().and_then(|panic| panic.event).map(|event| event as usize)
+}
+
+/// What a failure means to the replay; `named` counts from the beginning of the run's range.
+fn why(failure: &CallFailure, named: Option<usize>) -> Why {
     match failure.kind {
         CrashKind::Commit => Why::Store,
         _ if failure.refused_memory.is_some() => Why::Memory,
-        _ => {
-            let named = failure.panic.as_ref().and_then(|panic| panic.event).map(|event| event as usize);
-            Why::Guest { named }
-        }
-    }
-}
-
-/// Puts a failure in the place of an outcome that the plugin cannot take: each ask and call gets exactly one.
-fn spoil(items: &mut [Item], at: usize) {
-    use crate::plugin::CallError;
-    use crate::protocol::AskError;
-    use crate::wire::Failure;
-    let failure = || Failure {
-        code: "plugin-crashed".to_owned(),
-        message: "the plugin crashed on the outcome itself and hears this instead".to_owned(),
-    };
-    match items.get_mut(at) {
-        Some(Item::Response { outcome, .. }) => *outcome = Err(Box::new(AskError::Refused(failure()))),
-        Some(Item::Called { outcome, .. }) => *outcome = Err(Box::new(CallError::Failed(failure()))),
-        _ => {}
+        _ => Why::Guest { named },
     }
 }

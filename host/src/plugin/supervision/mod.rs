@@ -25,6 +25,8 @@ use super::info::PluginInfo;
 use super::instance::Instance;
 use super::lifecycle::{PluginState, RevisionEvent, Ruling};
 use super::mailbox::Batch;
+use super::poison::Pace;
+use super::records::RecordError;
 use super::{LogLevel, PluginError};
 
 impl From<CrashKind> for CrashCause {
@@ -85,7 +87,7 @@ impl Actor {
         );
         tracing::error!(target: "weir::plugin", plugin, times, "{message}");
         self.home.note(LogLevel::Error, self.revision.number, None, None, message);
-        let kept = Quarantines::new(&self.home.services.store).put(&self.home.name, &quarantine).await;
+        let kept = self.quarantines().put(&self.home.name, &quarantine).await;
         if let Err(error) = kept {
             tracing::error!(target: "weir::plugin", plugin, %error, "the quarantine will not survive the node");
         }
@@ -141,25 +143,30 @@ impl Actor {
         self.home.services.desk.enter(&self.home.name, self.home.mailbox.clone());
         tracing::info!(target: "weir::plugin", plugin = self.home.name, "back from its quarantine");
         self.home.note(LogLevel::Info, self.revision.number, None, None, "back from its quarantine".to_owned());
-        self.forget_quarantine(true).await;
+        show(&self.home, PluginState::Active, None);
+        self.note_end(self.quarantines().lift(&self.home.name).await);
     }
 
     /// Another revision runs: nothing is held against it, and the peers that the old one could not stand are heard.
     pub(super) async fn begin_anew(&mut self) {
         let was_quarantined = self.is_quarantined();
-        self.supervision.begin_anew();
+        let policy = self.home.policy();
+        self.supervision = Supervision::new(policy.supervision);
+        self.pace = Pace::new(policy.batch_events);
         self.home.unmute_all();
         if was_quarantined {
             self.home.services.desk.enter(&self.home.name, self.home.mailbox.clone());
-            self.forget_quarantine(false).await;
+            show(&self.home, PluginState::Active, None);
+            self.note_end(self.quarantines().forget(&self.home.name).await);
         }
     }
 
-    /// `times`: how often it was quarantined is still counted.
-    async fn forget_quarantine(&self, times: bool) {
-        show(&self.home, PluginState::Active, None);
-        let forgotten = Quarantines::new(&self.home.services.store).lift(&self.home.name, times).await;
-        if let Err(error) = forgotten {
+    fn quarantines(&self) -> Quarantines {
+        Quarantines::new(&self.home.services.store)
+    }
+
+    fn note_end(&self, ended: Result<(), RecordError>) {
+        if let Err(error) = ended {
             tracing::error!(target: "weir::plugin", plugin = self.home.name, %error, "the quarantine is not forgotten");
         }
     }

@@ -59,12 +59,17 @@ impl Quarantines {
         self.0.put(plugin, NUMBER, quarantine).await.map(drop)
     }
 
-    /// It is over. `counted`: how often the plugin was quarantined still counts for the next one.
-    pub(super) async fn lift(&self, plugin: &str, counted: bool) -> Result<(), RecordError> {
-        let Some(mut quarantine) = self.0.get::<Quarantine>(plugin, NUMBER)? else { return Ok(()) };
-        if !counted {
-            return self.0.remove(plugin, NUMBER).await.map(drop);
+    /// Forgets it, and how often there was one.
+    pub(in crate::plugin) async fn forget(&self, plugin: &str) -> Result<(), RecordError> {
+        match self.0.get::<Quarantine>(plugin, NUMBER)? {
+            Some(_) => self.0.remove(plugin, NUMBER).await.map(drop),
+            None => Ok(()),
         }
+    }
+
+    /// It is over. How often the plugin was quarantined still counts for the next one.
+    pub(super) async fn lift(&self, plugin: &str) -> Result<(), RecordError> {
+        let Some(mut quarantine) = self.0.get::<Quarantine>(plugin, NUMBER)? else { return Ok(()) };
         quarantine.until_unix_ms = quarantine.since_unix_ms;
         self.0.put(plugin, NUMBER, &quarantine).await.map(drop)
     }

@@ -219,11 +219,6 @@ impl<N: Copy + Ord + std::ops::Add<Duration, Output = N>> Supervision<N> {
         }
         lifted
     }
-
-    /// Another revision runs: it begins with nothing against it.
-    pub(in crate::plugin) fn begin_anew(&mut self) {
-        *self = Self::new(self.policy);
-    }
 }
 
 /// Up to a fifth longer.

@@ -99,8 +99,6 @@ fn a_quarantine_survives_the_node_and_is_lifted() {
     supervision.starting();
     assert!(supervision.started(secs(1)));
     assert_eq!(exhaust(&mut supervision, CrashCause::Trap, secs(1)), (secs(480), 4), "the fourth in a row");
-    supervision.begin_anew();
-    assert_eq!(exhaust(&mut supervision, CrashCause::Trap, secs(2)), (secs(60), 1));
 }
 
 proptest! {
