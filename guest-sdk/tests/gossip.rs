@@ -385,7 +385,9 @@ proptest! {
             }
         }
         prop_assert!(host.crashes().is_empty());
-        prop_assert_eq!(host.command("count", Value::Null).expect("alive"), json!(20));
+        // Among them may be good items, and nothing that was there is lost.
+        let count = host.command("count", Value::Null).expect("alive");
+        prop_assert!(count.as_u64().is_some_and(|count| count >= 20));
     }
 }
 
