@@ -26,6 +26,7 @@ mod receive;
 mod rewind;
 mod rotation;
 mod serve;
+mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -38,8 +39,8 @@ use crate::meta::{Meta, Stage, Totals, Work};
 
 pub use desk::Desk;
 pub use draft::{Draft, MAX_DRAFT_PAGES};
-pub use receive::{Ignored, Receipt, Rejected, Verdict};
 pub use serve::{Summary, Want};
+pub use verdict::{Ignored, Receipt, Rejected, Verdict};
 
 /// Operations that an account may have pending, and that an epoch may include of one account.
 pub const MAX_PENDING: u64 = 64;

@@ -3,7 +3,7 @@
 use weir_ledger::{Id, Ordered, Verify};
 
 use super::desk::Desk;
-use super::receive::{Ignored, Verdict};
+use super::verdict::{Ignored, Verdict};
 use super::{Ledger, MAX_PARENTS, Notice};
 use crate::items::{Decree, Order, Signed};
 use crate::layout;
