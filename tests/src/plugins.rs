@@ -8,8 +8,8 @@ use bytes::Bytes;
 use serde_json::Value;
 use weir_host::plugin::store::{MemoryDisk, Store};
 use weir_host::plugin::{
-    Caller, CompilerConfig, PluginError, PluginInfo, PluginPolicy, PluginSettings, PluginSource, Plugins, PluginsConfig,
-    Preemption, Signer,
+    Caller, CompilerConfig, PluginError, PluginInfo, PluginPolicy, PluginSettings, PluginSource, Plugins,
+    PluginsConfig, Preemption, Signer,
 };
 use weir_host::runtime::Runtime;
 

@@ -1,6 +1,6 @@
 //! Many instances of ping on one node: memory of each, time to load, and that an idle one costs no CPU.
 //!
-//! Thirty of them, or as many as `WEIR_DENSITY` says; the figures of a thousand are in ARCHITECTURE.md.
+//! Thirty of them, or as many as `WEIR_DENSITY` says; a thousand are the long form.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

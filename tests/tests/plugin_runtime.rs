@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use weir_host::peer::PeerId;
 use weir_host::plugin::store::{MemoryDisk, Store};
 use weir_host::plugin::{
-    Caller, CrashKind, CompilerConfig, PluginError, PluginInfo, PluginPolicy, PluginSettings, PluginSource, Plugins,
+    Caller, CompilerConfig, CrashKind, PluginError, PluginInfo, PluginPolicy, PluginSettings, PluginSource, Plugins,
     PluginsConfig, Preemption, Signer,
 };
 use weir_host::protocol::{Network, ProtocolId};

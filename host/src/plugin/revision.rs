@@ -12,8 +12,8 @@ use super::instance::{Failed, failure};
 use super::limiter::Limiter;
 use super::manifest::{Manifest, check_name};
 use super::meter::Meter;
-use super::wasi::{self, Sandbox};
 use super::store::Durability;
+use super::wasi::{self, Sandbox};
 use super::{CodeOrigin, PluginBudgets, PluginError, PluginPolicy, abi};
 
 /// The operator's part of a plugin.
