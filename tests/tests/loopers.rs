@@ -89,12 +89,11 @@ struct Apart {
 }
 
 impl Apart {
-    fn start(preemption: Preemption) -> Result<Self> {
+    async fn start(preemption: Preemption) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        let node = runtime
-            .block_on(TestNode::start_in(Environment { preemption, ..Environment::default() }, |config| {
-                config.plugins.max_turn_time = LOOP
-            }))?;
+        let environment = Environment { preemption, ..Environment::default() };
+        let node = TestNode::start_in(environment, |config| config.plugins.max_turn_time = LOOP);
+        let node = runtime.spawn(node).await??;
         Ok(Self { node: Arc::new(node), runtime: Some(runtime) })
     }
 
@@ -115,7 +114,7 @@ impl Drop for Apart {
 /// What plugins and the network take without loopers, and with two of them.
 async fn measure(preemption: Preemption) -> Result<[(Took, Took); 2]> {
     let asker = TestNode::start().await?;
-    let apart = Apart::start(preemption)?;
+    let apart = Apart::start(preemption).await?;
     let node = apart.node.clone();
     let loaded = apart.run(async move {
         node.load("ping-0.1").await?;

@@ -56,8 +56,7 @@ pub enum Allocator {
     /// much memory as its own budget says.
     #[default]
     OnDemand,
-    /// From pools that are reserved at the start. Instances are made sooner, but all have the same bounds, and code is for
-    /// engines with just these bounds, so none can be compiled by another program.
+    /// From pools that are reserved at the start: all instances have the same bounds, whatever their budgets say.
     Pooling {
         /// Instances at once.
         instances: u32,

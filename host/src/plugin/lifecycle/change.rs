@@ -13,6 +13,7 @@ use super::succession::{Chain, Step};
 use crate::plugin::actor::Actor;
 use crate::plugin::info::ProbationInfo;
 use crate::plugin::revision::Revision;
+use crate::plugin::supervision::Supervision;
 use crate::plugin::{CrashReport, PluginError, abi};
 
 /// How another revision takes over.
@@ -182,7 +183,8 @@ impl Actor {
             data_version: failed.manifest.data_version,
             snapshot: None,
         });
-        self.supervision.begin_anew();
+        // Nothing that the failed one did is held against the one that comes back.
+        self.supervision = Supervision::new(self.home.policy().supervision);
         self.fresh = true;
         let (name, from, to) = (self.home.name.clone(), &failed.manifest.version, &kept.version);
         let why =

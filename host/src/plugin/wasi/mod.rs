@@ -29,8 +29,9 @@ use crate::runtime::Entropy;
 pub(super) const CAPABILITY: &str = "wasi";
 /// Most bytes one call draws from the random numbers.
 const MAX_RANDOM: u64 = 1 << 16;
-/// Most things of WASI that an instance may hold: streams, clocks, errors.
-const MAX_RESOURCES: usize = 4_096;
+/// Most things of WASI that an instance may hold: streams, clocks, errors. A socket, which may be made although it can
+/// neither be bound nor connected, is a file handle of the node's.
+const MAX_RESOURCES: usize = 256;
 
 /// What an instance has of WASI.
 pub(super) struct Wasi {
