@@ -1,6 +1,7 @@
 //! `weir plugin`: see, load, upgrade and unload plugins. What is more than a request with a file has a file of its own.
 
 mod keygen;
+mod revisions;
 mod rollback;
 mod sign;
 

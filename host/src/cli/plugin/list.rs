@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::faults;
+use super::revisions;
 use crate::cli::output::{cell, printable, rows, table};
 use crate::config::format_size;
 
@@ -27,9 +28,10 @@ pub(super) fn render(document: &Value) -> String {
         [] => "no plugin is loaded; `weir plugin load FILE` loads one".to_owned(),
         plugins => table(TITLES, plugins.iter().map(row)),
     };
+    plugins.iter().for_each(|plugin| text.push_str(&revisions::of(plugin)));
     for file in failed {
         let (path, why) = (cell(file, "file"), cell(&file["error"], "message"));
-        text.push_str(&format!("\nnot loaded at start: {}: {}", printable(&path), printable(&why)));
+        text.push_str(&format!("\nnot loaded: {}: {}", printable(&path), printable(&why)));
     }
     if document["safe_mode"] == true {
         text.push_str("\nthe node runs in safe mode: nothing in the plugin folder was loaded");
