@@ -306,7 +306,7 @@ fn draw(state: &mut u64, below: u64) -> u64 {
 async fn every_call_ends_once_whatever_happens() {
     let seed = std::env::var("WEIR_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(11);
     let steps = std::env::var("WEIR_STEPS").ok().and_then(|text| text.parse().ok()).unwrap_or(80);
-    println!("WEIR_SEED={seed} WEIR_STEPS={steps}");
+    eprintln!("WEIR_SEED={seed} WEIR_STEPS={steps}");
     let at_once = Duration::from_millis(1);
     let patient =
         SupervisionPolicy { crashes: usize::MAX, backoff: at_once, longest_backoff: at_once, ..Default::default() };
@@ -365,7 +365,7 @@ async fn every_call_ends_once_whatever_happens() {
             }
         }
     }
-    println!("{answers} answers, {failures} failures");
+    eprintln!("{answers} answers, {failures} failures");
     for name in [A, B] {
         let counts = node.counts(name).await;
         assert_eq!(counts["stray"], 0, "an outcome came twice, or to the wrong instance: {counts}");

@@ -64,7 +64,7 @@ async fn ping_is_loaded_from_the_cache_at_once() {
     warm_loads.sort();
     code_ms.sort_by(f64::total_cmp);
     let half = warm_loads[10];
-    println!(
+    eprintln!(
         "ping, {} KiB of code: loaded cold in {cold_load:.1?}, from the cache in {half:.1?} (fastest {:.1?}, slowest {:.1?}); \
          to code alone {:.1} ms cold, {:.1} ms from the cache",
         cold.code.bytes >> 10,
@@ -150,7 +150,7 @@ async fn the_default_limits_admit_a_python_interpreter() {
     let bench = Bench::start(PluginPolicy::default(), with_program());
     let began = Instant::now();
     let info = bench.load(bytes, PluginSettings::default()).await.expect("loaded");
-    println!(
+    eprintln!(
         "{:.1} MB compiled by a process within the default limits in {:.1?}: {:.1} MB of code",
         size as f64 / 1e6,
         began.elapsed(),

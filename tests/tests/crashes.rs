@@ -11,7 +11,7 @@ fn guest() -> Result<String> {
     Ok(guest_path(NAME)?.to_str().context("UTF-8")?.to_owned())
 }
 
-fn state<'a>(list: &'a Value) -> &'a Value {
+fn state(list: &Value) -> &Value {
     &list["plugins"][0]["state"]
 }
 

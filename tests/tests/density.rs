@@ -59,7 +59,7 @@ async fn load_all(engine: EngineConfig, cached: bool) -> Result<(Bench, Figures)
 async fn run(what: &str, engine: EngineConfig, cached: bool) -> Result<Figures> {
     let (bench, figures) = load_all(engine, cached).await?;
     let Figures { load, memory, idle } = figures;
-    println!(
+    eprintln!(
         "{what}: {} instances of ping: {load:.2?} to load one, {:.0} KiB of memory each, {idle:.0?} of CPU time in {IDLE:?} idle",
         instances(),
         memory as f64 / 1024.0
@@ -118,7 +118,7 @@ async fn a_real_node_starts_with_many() -> Result<()> {
         let used = cpu_time(&process)?;
         tokio::time::sleep(IDLE).await;
         let idle = cpu_time(&process)? - used;
-        println!(
+        eprintln!(
             "weir with {count} plugins, {what}: ready after {started:.2?} ({:.2?} for each), {:.0} MiB in all, {idle:.0?} of CPU \
              time in {IDLE:?} idle",
             started / count as u32,

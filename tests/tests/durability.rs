@@ -219,11 +219,11 @@ async fn powerless(seed: u64, runs: u32) -> [Watched; 2] {
 async fn what_a_strict_plugin_said_is_there_after_every_loss_of_power() {
     let runs = std::env::var("WEIR_CRASHES").ok().and_then(|text| text.parse().ok()).unwrap_or(12);
     let seed = std::env::var("WEIR_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(7);
-    println!("WEIR_SEED={seed}, {runs} runs");
+    eprintln!("WEIR_SEED={seed}, {runs} runs");
     let watched = powerless(seed, runs).await;
     for keeper in &watched {
         let totals = keeper.totals;
-        println!("{:?}: {totals:?}", keeper.durability);
+        eprintln!("{:?}: {totals:?}", keeper.durability);
         assert_eq!((totals.torn, totals.starts), (0, u64::from(runs) + 1));
     }
     assert_eq!(watched[0].totals.lost, 0, "a message left before its writes were on the disk");

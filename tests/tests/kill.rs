@@ -122,7 +122,7 @@ fn what_left_a_node_before_it_was_killed_is_on_its_disk() -> Result<()> {
     let kills = number("WEIR_KILLS")?.unwrap_or(KILLS);
     let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_nanos() as u64;
     let seed = number("WEIR_SEED")?.unwrap_or(clock);
-    println!("{kills} kills, WEIR_SEED={seed}");
+    eprintln!("{kills} kills, WEIR_SEED={seed}");
     let mut dice = Dice(seed);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let _inside = runtime.enter();
@@ -136,7 +136,7 @@ fn what_left_a_node_before_it_was_killed_is_on_its_disk() -> Result<()> {
     let (started, mut compared, mut was_early) = (Instant::now(), 0, true);
     for kill in 0..=kills {
         if kill > 0 && kill % 50 == 0 {
-            println!("{kill} kills after {:.0} s", started.elapsed().as_secs_f64());
+            eprintln!("{kill} kills after {:.0} s", started.elapsed().as_secs_f64());
         }
         let before = keepers.map(|keeper| lock(keeper).totals.starts);
         weir.begin()?;
@@ -163,14 +163,14 @@ fn what_left_a_node_before_it_was_killed_is_on_its_disk() -> Result<()> {
         std::thread::sleep(within);
         weir.kill()?;
     }
-    println!(
+    eprintln!(
         "{kills} kills in {:.0} s; {compared} times both keepers' turns together",
         started.elapsed().as_secs_f64()
     );
     for keeper in keepers {
         let keeper = lock(keeper);
         let t = keeper.totals;
-        println!(
+        eprintln!(
             "{:?}: {} restarts looked at, {} turns seen; torn turns {}, lost turns {} (in {} restarts, at most {:.1} ms \
              of them), lost answers {}",
             keeper.durability,

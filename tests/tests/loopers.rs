@@ -165,15 +165,15 @@ async fn two_endless_loopers_cost_others_little_because_they_are_moved() -> Resu
     let moved = measure(Preemption::Epochs).await?;
     let in_place = measure(Preemption::EpochsInPlace).await?;
     let show = |name: &str, [quiet, beside]: [(Took, Took); 2]| {
-        println!("{name}");
+        eprintln!("{name}");
         for (what, (plugin, network)) in [("without loopers", quiet), ("with two", beside)] {
-            println!(
+            eprintln!(
                 "  {what}: plugin to plugin p50 {:.1?} p99 {:.1?}; network alone p50 {:.1?} p99 {:.1?}",
                 plugin.p50, plugin.p99, network.p50, network.p99
             );
         }
     };
-    println!("round trips of {} requests, one after the other", requests());
+    eprintln!("round trips of {} requests, one after the other", requests());
     show("turns stay where they began (before):", in_place);
     show("turns are moved at their first tick (as a node runs):", moved);
     let (of_moved, of_in_place) = (moved[1].0, in_place[1].0);

@@ -367,7 +367,7 @@ async fn what_a_poison_costs() {
     }
     let counters = node.info().counters;
     let each = start.elapsed() / POISONS as u32;
-    println!(
+    eprintln!(
         "{POISONS} poisons: {each:?} each; {} failed turns, {} restarts, {} replays, {} trials",
         counters.crashes, counters.restarts, counters.replays, counters.trials
     );

@@ -86,7 +86,7 @@ fn what_was_said_to_be_on_the_disk_is_there_after_a_kill() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let kills = number("WEIR_STORE_KILLS").unwrap_or(KILLS);
     let mut dice = number("WEIR_SEED").unwrap_or(u64::from(std::process::id()));
-    println!("{kills} kills, WEIR_SEED={dice}");
+    eprintln!("{kills} kills, WEIR_SEED={dice}");
     let folder = tempfile::tempdir().expect("a folder");
     let binary = std::env::current_exe().expect("a path");
     let (mut kept, mut looks, mut worst) = (0, 0, 0);
@@ -125,6 +125,6 @@ fn what_was_said_to_be_on_the_disk_is_there_after_a_kill() {
         // What it had said before.
         told.iter().for_each(&mut check);
     }
-    println!("{looks} restarts looked at, {kept} turns; nothing torn, nothing lost that was said to be on the disk");
+    eprintln!("{looks} restarts looked at, {kept} turns; nothing torn, nothing lost that was said to be on the disk");
     assert!(looks > kills / 10, "too little was seen");
 }

@@ -43,7 +43,7 @@ impl Times {
 
     fn show(&self, what: &str) {
         let ms = |d: Duration| d.as_secs_f64() * 1e3;
-        println!(
+        eprintln!(
             "{what:<34} {:>6} turns  p50 {:>7.2} ms  p99 {:>7.2} ms  worst {:>7.2} ms",
             self.0.len(),
             ms(self.at(0.5)),
@@ -115,7 +115,7 @@ async fn one_plugins_store_load_stalls_another_by_a_bounded_time() {
     let folder = tempfile::tempdir().expect("a folder");
     let policy = StorePolicy::default();
     let bare = bare_disk(folder.path(), policy.max_pending_bytes);
-    println!(
+    eprintln!(
         "the bare disk syncs {} MiB in {:.1} ms at worst",
         policy.max_pending_bytes >> 20,
         bare.as_secs_f64() * 1e3
@@ -148,9 +148,9 @@ async fn one_plugins_store_load_stalls_another_by_a_bounded_time() {
     let rate = (turns() - before) as f64 * 3.0 / began.elapsed().as_secs_f64();
     beside.show("relaxed, beside the flood");
     quiet(&network, "keeper-strict", during).await.show("strict, beside the flood");
-    println!("the flood wrote {rate:.0} MiB/s");
+    eprintln!("the flood wrote {rate:.0} MiB/s");
     let ratio = beside.at(1.0).as_secs_f64() / bare.max(Duration::from_millis(50)).as_secs_f64();
-    println!("worst stall of a relaxed turn: {ratio:.1} times the bare disk's, or the 50 ms that a turn may wait");
+    eprintln!("worst stall of a relaxed turn: {ratio:.1} times the bare disk's, or the 50 ms that a turn may wait");
     assert!(turns() > before, "there was no load");
     assert!(ratio < 40.0, "a stall of {:?}", beside.at(1.0));
     plugins.unload("store-flooder").await.expect("unloaded");

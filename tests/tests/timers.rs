@@ -56,9 +56,9 @@ async fn fifty_thousand_of_one_plugin_fire_in_order() -> Result<()> {
     let bench = start(50_000).await?;
     let began = std::time::Instant::now();
     set(&bench, 50_000, Duration::from_secs(1), Duration::ZERO).await?;
-    println!("50,000 timers set in one turn after {:.1?}", began.elapsed());
+    eprintln!("50,000 timers set in one turn after {:.1?}", began.elapsed());
     until("all have fired", async || stats(&bench).await.is_ok_and(|stats| stats["fired"] == 50_000)).await?;
-    println!("and all have fired after {:.1?}", began.elapsed());
+    eprintln!("and all have fired after {:.1?}", began.elapsed());
     let stats = stats(&bench).await?;
     ensure!(left(&bench) == 0 && stats["twice"] == 0 && stats["in_order"] == true, "{stats}");
     Ok(())

@@ -22,7 +22,7 @@ fn world(seed: u64, trace: Trace) -> World {
     let machines = 4 + (seed % 4) as usize;
     let max_peers = 1 + (seed / 4 % (machines as u64 - 2)) as u32;
     // Sometimes one place is kept for those that the node dials itself.
-    let reserved_outbound = u32::from(seed % 5 == 0 && max_peers > 1);
+    let reserved_outbound = u32::from(seed.is_multiple_of(5) && max_peers > 1);
     World::new(Setup { max_peers, reserved_outbound, ..Setup::new(seed, machines) }, trace)
 }
 

@@ -263,7 +263,7 @@ impl Scene {
             self.counted.store(number + 1, Ordering::Relaxed);
             // Sending is not what is under test, so it stays within what a snapshot that loops holds up.
             let handled = || self.info("counter").counters.messages;
-            if number % 100 == 0 {
+            if number.is_multiple_of(100) {
                 until("the counter keeps up", async || handled() + AHEAD >= number || over.load(Ordering::Relaxed))
                     .await?;
             }

@@ -166,7 +166,7 @@ impl Letters {
             let page = self.bodies.scan(ScanRange { start: &start, end: Some(&end), reverse: false }, PAGE, 1 << 20)?;
             for (key, _) in &page.entries {
                 let id = key.last_chunk::<8>().map(|id| u64::from_be_bytes(*id));
-                if !id.is_some_and(|id| known.binary_search_by_key(&id, |(of, _)| *of).is_ok()) {
+                if id.is_none_or(|id| known.binary_search_by_key(&id, |(of, _)| *of).is_err()) {
                     batch.remove(key.clone());
                 }
                 start = [key.as_slice(), &[0]].concat();

@@ -151,7 +151,7 @@ impl<N: Copy + Ord + std::ops::Add<Duration, Output = N>> Muting<N> {
         let (window, most) = (self.policy.window, self.policy.reports.max(1));
         let conduct = self.conduct(lane, now);
         recent(&mut conduct.reports, window, now, most);
-        let enough = conduct.reports.len() >= most && !conduct.muted.as_ref().is_some_and(|(until, _)| *until > now);
+        let enough = conduct.reports.len() >= most && conduct.muted.as_ref().is_none_or(|(until, _)| *until <= now);
         enough.then(|| self.mute(lane, Reason::Reported, now))
     }
 

@@ -8,6 +8,7 @@
 use std::ops::{Bound, ControlFlow};
 use std::sync::{Arc, PoisonError};
 
+use super::archive::Entry;
 use super::backend::Snapshot;
 use super::batch::WriteBatch;
 use super::error::StoreError;
@@ -168,7 +169,7 @@ impl Reader {
     ///
     /// # Errors
     /// When the disk cannot be read.
-    pub fn piece(&mut self) -> Result<Option<Vec<(Vec<u8>, Vec<u8>)>>, StoreError> {
+    pub fn piece(&mut self) -> Result<Option<Vec<Entry>>, StoreError> {
         let start = match std::mem::replace(&mut self.next, Bound::Unbounded) {
             Bound::Included(start) => start,
             Bound::Excluded(mut last) => {

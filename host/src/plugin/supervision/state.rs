@@ -112,7 +112,7 @@ impl<N: Copy + Ord + std::ops::Add<Duration, Output = N>> Supervision<N> {
     /// As it was before the node ended: quarantined so many times in a row, until then. None: that time is over.
     pub(in crate::plugin) fn restore(&mut self, times: u32, until: Option<N>, now: N) {
         self.times = times;
-        self.returned = Some(now);
+        self.returned = until.is_none().then_some(now);
         self.phase = until.map_or(Phase::Up, Phase::Quarantined);
     }
 
@@ -156,7 +156,8 @@ impl<N: Copy + Ord + std::ops::Add<Duration, Output = N>> Supervision<N> {
     }
 
     fn quarantine(&mut self, now: N, jitter: u64) -> Decision<N> {
-        if self.returned.is_some_and(|at| at + self.policy.calm <= now) {
+        // Only time in which it ran is calm: one that never comes back is not forgiven for the pauses between.
+        if self.returned.take().is_some_and(|at| at + self.policy.calm <= now) {
             self.times = 0;
         }
         let doubled = self.policy.quarantine.saturating_mul(1 << self.times.min(20));

@@ -170,7 +170,10 @@ async fn a_connection_that_the_load_needs_no_more_is_left_in_order_and_given_up(
     ends.pools.ask_for_connections(Arc::new(Asked(mpsc::channel(9).0, tell)));
     let second = ends.connect().await;
     // Two lanes are less than a quarter of what one connection carries; one of them is at home on the second.
-    let traffic: Vec<_> = (1..=2).map(|number| Traffic::start(&ends, number, MESSAGES, SIZE)).collect();
+    // The second begins when the first has its stream, and so finds the other connection the less loaded one.
+    let mut traffic = vec![Traffic::start(&ends, 1, MESSAGES, SIZE)];
+    until(|| traffic[0].got() > 0).await;
+    traffic.push(Traffic::start(&ends, 2, MESSAGES, SIZE));
     until(|| lent_of(&ends, &second) > 0 && traffic.iter().all(|lane| lane.got() > 20)).await;
     assert_eq!(spared(&ends, &mut told).await, second.near.id, "in mid-traffic");
     assert!(ends.pools.stats().iter().any(|(_, id, stats)| *id == second.near.id && stats.total() == 0));
