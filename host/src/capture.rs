@@ -53,7 +53,10 @@ pub(crate) struct Capture {
 impl Capture {
     /// Listens on this thread for as long as the guard lives: to be used on a runtime of one thread.
     pub(crate) fn listen(&self) -> tracing::subscriber::DefaultGuard {
-        tracing::subscriber::set_default(self.clone())
+        let guard = tracing::subscriber::set_default(self.clone());
+        // Another thread may have found a place silent in the moment between.
+        tracing::callsite::rebuild_interest_cache();
+        guard
     }
 
     /// All events with this message so far.
@@ -67,6 +70,11 @@ impl Capture {
 }
 
 impl Subscriber for Capture {
+    // What a thread without a subscriber reached first would else stay silent for this one, too.
+    fn register_callsite(&self, _: &'static Metadata<'static>) -> tracing::subscriber::Interest {
+        tracing::subscriber::Interest::sometimes()
+    }
+
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.target().starts_with("weir_host") && *metadata.level() <= tracing::Level::DEBUG
     }

@@ -281,7 +281,7 @@ fn a_text_file_as_plugin_is_refused_and_in_the_folder_it_is_reported() {
     assert!(list["failed"][0]["file"].as_str().is_some_and(|file| file.ends_with("bad.wasm")));
     assert_eq!(failed(1, "code"), "config-unknown-key");
     assert!(failed(1, "message").contains("did you mean grants?"));
-    assert!(stdout(&run(folder.path(), &["plugin", "list"])).contains("not loaded at start: "));
+    assert!(stdout(&run(folder.path(), &["plugin", "list"])).contains("not loaded: "));
 
     let file = folder.path().join("plugins/bad.wasm");
     let file = file.to_str().expect("UTF-8");
