@@ -329,28 +329,29 @@ impl Actor {
         Ok(())
     }
 
-    /// Handles what the mailbox holds now, for half of the time that is left: its senders count it as delivered, and the
-    /// last turn needs the rest.
-    async fn work_off(&mut self, deadline: Instant) {
-        let now = Instant::now();
-        let until = now + deadline.saturating_duration_since(now) / 2;
-        let parts = self.rescue.as_ref().map_or(0, Rescue::steps);
-        for _ in 0..self.home.mailbox.turns() + parts {
+    /// Handles what the mailbox holds now: its senders count it as delivered. The time is looked at between two steps.
+    pub(super) async fn work_off(&mut self, until: Instant) {
+        let mut turns = self.home.mailbox.turns();
+        loop {
             // Between two runs of a failed batch there is none for a moment.
             let stands = self.instance.is_none() && (self.rescue.is_none() || self.supervision.wake().is_some());
-            if stands || Instant::now() >= until {
+            // Only such a step empties the mailbox. A start, a welcome and the parts of a batch that failed, or was too
+            // large for one turn, are steps, too, and how many come of a batch is known only afterwards.
+            let takes = self.instance.is_some() && self.retell.is_empty() && self.rescue.is_none();
+            if stands || takes && turns == 0 || Instant::now() >= until {
                 return;
             }
-            // A turn that is cut off at the deadline takes its instance with it.
-            if tokio::time::timeout_at(deadline, self.work()).await.is_err() {
-                return;
-            }
+            turns -= usize::from(takes);
+            self.work().await;
         }
     }
 
     /// The last turns, then the end of everything the plugin had. Bounded by the deadline.
     async fn stop(&mut self, deadline: Instant) {
-        self.work_off(deadline).await;
+        // The last turn needs the other half of the time. One that is cut off takes its instance with it.
+        let now = Instant::now();
+        let half = now + deadline.saturating_duration_since(now) / 2;
+        let _ = tokio::time::timeout_at(deadline, self.work_off(half)).await;
         if self.instance.is_some() {
             self.step(RevisionEvent::Drained);
             self.tick();

@@ -198,13 +198,7 @@ impl Actor {
         if !specs.into_iter().any(changes) {
             return;
         }
-        let until = tokio::time::Instant::now() + WORK_OFF;
-        for _ in 0..self.home.mailbox.turns() {
-            if self.instance.is_none() || tokio::time::Instant::now() >= until {
-                return;
-            }
-            self.work().await;
-        }
+        self.work_off(tokio::time::Instant::now() + WORK_OFF).await;
     }
 
     fn unregister(&mut self, ids: &[crate::protocol::ProtocolId]) {

@@ -45,11 +45,6 @@ impl Rescue {
         Self { batch, replay, run, ran, settled: BTreeSet::new(), failure: None, named: None, again }
     }
 
-    /// Runs that it takes when nothing fails any more, about, and the starts between them.
-    pub(in crate::plugin) fn steps(&self) -> usize {
-        2 * self.replay.left().len()
-    }
-
     /// What is left of the batch.
     pub(in crate::plugin) fn left(&self) -> Batch {
         self.batch.part(self.replay.left(), |at| !self.settled.contains(&at))
