@@ -1,15 +1,14 @@
 //! All send-stream pools of the node, by peer and by connection.
 
+mod retiring;
 mod spare;
 mod state;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
-use std::time::Duration;
-
-use spare::{Spares, Standing};
+use spare::Spares;
 use state::{Event, Load, Wants, choose};
 pub use state::{Home, LoadPolicy};
 use tokio::runtime::Handle;
@@ -35,9 +34,6 @@ pub trait WantsConnection: Send + Sync + 'static {
     fn no_longer(&self, peer: PeerId, connection: ConnectionId);
 }
 
-/// How often it is looked whether a connection is needed no more.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-
 /// What all pools have done, those of connections that are gone included; only grows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PoolTotals {
@@ -60,7 +56,7 @@ pub struct SendStreamPoolManager {
     /// Counts additions, for lanes that wait for a connection.
     added: Level,
     wants: Mutex<Wants>,
-    spares: Mutex<(Spares, Option<Instant>)>,
+    spares: Mutex<Spares>,
     /// Who is asked for another connection.
     dialer: OnceLock<Arc<dyn WantsConnection>>,
     lanes_moved: AtomicU64,
@@ -82,14 +78,15 @@ impl SendStreamPoolManager {
     /// No pools yet; their tasks will run on `runtime`, tracked by `tasks`. A pool's task ends when its
     /// connection was removed.
     pub fn new(policy: PoolPolicy, tasks: TaskTracker, runtime: Handle) -> Self {
+        let load = LoadPolicy::default();
         Self {
             policy,
             tasks,
             runtime,
             pools: RwLock::default(),
             added: Level::default(),
-            wants: Mutex::new(Wants::new(LoadPolicy::default())),
-            spares: Mutex::default(),
+            wants: Mutex::new(Wants::new(load)),
+            spares: Mutex::new(Spares::new(load.spare_after)),
             dialer: OnceLock::new(),
             lanes_moved: AtomicU64::new(0),
             connections_wanted: AtomicU64::new(0),
@@ -99,7 +96,7 @@ impl SendStreamPoolManager {
 
     /// The same, with a policy of its own for further connections.
     pub fn with_load(mut self, load: LoadPolicy) -> Self {
-        self.wants = Mutex::new(Wants::new(load));
+        (self.wants, self.spares) = (Mutex::new(Wants::new(load)), Mutex::new(Spares::new(load.spare_after)));
         self
     }
 
@@ -138,11 +135,10 @@ impl SendStreamPoolManager {
         pools.past += pool.stats().counters;
         pools.retired.remove(&connection);
         drop(pools);
-        if !last {
-            self.resume_if_alone(&pool.peer());
-        }
         if last {
             self.want(pool.peer(), Event::Gone);
+        } else {
+            self.resume_if_alone(&pool.peer());
         }
         pool.close();
     }
@@ -219,87 +215,6 @@ impl SendStreamPoolManager {
     pub fn ended(&self, connection: ConnectionId, stream: u64, frames: u64, outcome: StreamOutcome) {
         if let Some(pool) = self.pool(connection) {
             pool.ended(stream, frames, outcome);
-        }
-    }
-
-    /// Looks which connections are needed no more. Those lend nothing from then on: their lanes go on on others, in
-    /// order, with all that was under way handed over before. When nothing is left on one, from this side or, as
-    /// `is_busy` says, from the peer's, it is given to whoever closes it. To be called now and then; looks once a
-    /// second, and never waits.
-    pub fn look_for_spare(&self, is_busy: impl Fn(ConnectionId) -> bool) {
-        let now = Instant::now();
-        let mut spares = self.spares.lock().unwrap_or_else(PoisonError::into_inner);
-        let (spares, looked) = &mut *spares;
-        if looked.is_some_and(|looked| now < looked + LOOK_EVERY) {
-            return;
-        }
-        *looked = Some(now);
-        self.retire(spares, now);
-        let over: Vec<_> = {
-            let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
-            let Pools { by_connection, retired, .. } = &mut *pools;
-            let waiting = retired.iter_mut().filter(|(_, told)| !**told);
-            let ready = waiting.filter_map(|(id, told)| Some((by_connection.get(id)?, told)));
-            let over = ready.filter(|(pool, _)| pool.is_drained() && !is_busy(pool.connection()));
-            over.map(|(pool, told)| {
-                *told = true;
-                (pool.peer(), pool.connection())
-            })
-            .collect()
-        };
-        for (peer, connection) in over {
-            self.connections_spared.fetch_add(1, Ordering::Relaxed);
-            tracing::debug!(%peer, connection = connection.0, "a further connection is needed no more");
-            if let Some(dialer) = self.dialer.get() {
-                dialer.no_longer(peer, connection);
-            }
-        }
-    }
-
-    fn retire(&self, spares: &mut Spares, now: Instant) {
-        let after = self.wants.lock().unwrap_or_else(PoisonError::into_inner).spare_after();
-        let several: BTreeSet<PeerId> = {
-            let pools = self.pools.read().unwrap_or_else(PoisonError::into_inner);
-            pools.by_peer.iter().filter(|(_, of_peer)| of_peer.len() > 1).map(|(peer, _)| *peer).collect()
-        };
-        spares.retain(|peer| several.contains(peer));
-        for peer in several {
-            let (open, loads) = self.open_pools(&peer);
-            let standing = |(pool, load): (&SendStreamPool, &Load)| Standing { load: *load, dialed: pool.is_dialed() };
-            let standing: Vec<_> = open.iter().zip(&loads).map(standing).collect();
-            let Some(spare) = spares.look(peer, &standing, after, now) else { continue };
-            if let Some(pool) = pick(open, spare) {
-                self.pools.write().unwrap_or_else(PoisonError::into_inner).retired.insert(spare, false);
-                pool.retire();
-            }
-        }
-    }
-
-    /// Lets a connection that was retired lend again; whether there is one. With `even_told`, also one that is to be
-    /// closed.
-    fn resume(&self, peer: &PeerId, even_told: bool) -> bool {
-        let resumed = {
-            let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
-            let Pools { by_connection, by_peer, retired, .. } = &mut *pools;
-            let of_peer = by_peer.get(peer).into_iter().flatten();
-            let mut fit = of_peer.filter(|id| retired.get(id).is_some_and(|told| even_told || !told)).copied();
-            let resumed = fit.next();
-            resumed.and_then(|id| {
-                retired.remove(&id);
-                by_connection.get(&id).cloned()
-            })
-        };
-        let Some(pool) = resumed else { return false };
-        tracing::debug!(%peer, connection = pool.connection().0, "a further connection is needed again");
-        pool.resume();
-        self.added.add_one();
-        true
-    }
-
-    /// Of a peer whose other connections went, the retired one is all that is left.
-    fn resume_if_alone(&self, peer: &PeerId) {
-        if !self.of_peer(peer).iter().any(SendStreamPool::is_open) {
-            self.resume(peer, true);
         }
     }
 

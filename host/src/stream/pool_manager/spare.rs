@@ -24,28 +24,43 @@ pub(super) struct Standing {
     pub(super) dialed: bool,
 }
 
+/// How often it is looked whether a connection is needed no more.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// Since when each peer has had a connection too many.
-#[derive(Debug, Default)]
-pub(super) struct Spares(BTreeMap<PeerId, (ConnectionId, Instant)>);
+#[derive(Debug)]
+pub(super) struct Spares {
+    /// How long that must have been so.
+    after: Duration,
+    looked: Option<Instant>,
+    since: BTreeMap<PeerId, (ConnectionId, Instant)>,
+}
 
 impl Spares {
+    pub(super) fn new(after: Duration) -> Self {
+        Self { after, looked: None, since: BTreeMap::new() }
+    }
+
+    /// Whether it is time to look at all peers again; then this counts as a look.
+    pub(super) fn is_time(&mut self, now: Instant) -> bool {
+        let is_time = self.looked.is_none_or(|looked| now >= looked + LOOK_EVERY);
+        if is_time {
+            self.looked = Some(now);
+        }
+        is_time
+    }
+
     /// How the open connections of a peer stand now, oldest first: the one that is needed no more.
-    pub(super) fn look(
-        &mut self,
-        peer: PeerId,
-        standing: &[Standing],
-        after: Duration,
-        now: Instant,
-    ) -> Option<ConnectionId> {
+    pub(super) fn look(&mut self, peer: PeerId, standing: &[Standing], now: Instant) -> Option<ConnectionId> {
         let Some(spare) = spare(standing) else {
-            self.0.remove(&peer);
+            self.since.remove(&peer);
             return None;
         };
-        let (of, since) = *self.0.entry(peer).or_insert((spare, now));
+        let (of, since) = *self.since.entry(peer).or_insert((spare, now));
         if of != spare {
-            self.0.insert(peer, (spare, now));
-        } else if now >= since + after {
-            self.0.remove(&peer);
+            self.since.insert(peer, (spare, now));
+        } else if now >= since + self.after {
+            self.since.remove(&peer);
             return Some(spare);
         }
         None
@@ -53,7 +68,7 @@ impl Spares {
 
     /// Forgets peers of which nothing is to be given up.
     pub(super) fn retain(&mut self, keep: impl Fn(&PeerId) -> bool) {
-        self.0.retain(|peer, _| keep(peer));
+        self.since.retain(|peer, _| keep(peer));
     }
 }
 
@@ -93,7 +108,7 @@ mod tests {
         fn only_what_was_not_needed_for_long_is_given_up(
             steps in proptest::collection::vec((any_standing(), 1..40_u64), 0..60),
         ) {
-            let (mut spares, mut now) = (Spares::default(), Instant::now());
+            let (mut spares, mut now) = (Spares::new(AFTER), Instant::now());
             let mut calm = None::<(ConnectionId, Instant)>;
             for (standing, seconds) in steps {
                 now += Duration::from_secs(seconds);
@@ -101,7 +116,7 @@ mod tests {
                     Some((before, since)) if before == of => (of, since),
                     _ => (of, now),
                 });
-                let given_up = spares.look(peer(), &standing, AFTER, now);
+                let given_up = spares.look(peer(), &standing, now);
                 if let Some(given_up) = given_up {
                     prop_assert!(calm.is_some_and(|(of, since)| of == given_up && now >= since + AFTER));
                     let at = standing.iter().position(|one| one.load.connection == given_up);
@@ -115,26 +130,26 @@ mod tests {
     #[test]
     fn the_newest_dialed_one_goes_first_and_the_oldest_never() {
         let mut all = vec![standing(1, 0, 8, true), standing(2, 0, 8, true), standing(3, 0, 8, false)];
-        let (mut spares, now) = (Spares::default(), Instant::now());
-        assert_eq!(spares.look(peer(), &all, AFTER, now), None);
-        assert_eq!(spares.look(peer(), &all, AFTER, now + AFTER / 2), None, "not long enough");
-        assert_eq!(spares.look(peer(), &all, AFTER, now + AFTER), Some(ConnectionId(2)), "the peer closes its own");
+        let (mut spares, now) = (Spares::new(AFTER), Instant::now());
+        assert_eq!(spares.look(peer(), &all, now), None);
+        assert_eq!(spares.look(peer(), &all, now + AFTER / 2), None, "not long enough");
+        assert_eq!(spares.look(peer(), &all, now + AFTER), Some(ConnectionId(2)), "the peer closes its own");
         all.remove(1);
-        assert_eq!(spares.look(peer(), &all, AFTER, now + 3 * AFTER), None);
-        assert_eq!(spares.look(peer(), &all[..1], AFTER, now + 9 * AFTER), None, "the last one");
+        assert_eq!(spares.look(peer(), &all, now + 3 * AFTER), None);
+        assert_eq!(spares.look(peer(), &all[..1], now + 9 * AFTER), None, "the last one");
     }
 
     #[test]
     fn load_that_comes_back_begins_the_wait_anew() {
         let calm = [standing(1, 1, 8, true), standing(2, 0, 8, true)];
         let busy = [standing(1, 3, 8, true), standing(2, 1, 8, true)];
-        let (mut spares, now) = (Spares::default(), Instant::now());
-        assert_eq!(spares.look(peer(), &calm, AFTER, now), None);
-        assert_eq!(spares.look(peer(), &busy, AFTER, now + AFTER), None, "half of what would be left");
-        assert_eq!(spares.look(peer(), &calm, AFTER, now + AFTER), None);
-        assert_eq!(spares.look(peer(), &calm, AFTER, now + 2 * AFTER), Some(ConnectionId(2)));
-        spares.look(peer(), &calm, AFTER, now);
+        let (mut spares, now) = (Spares::new(AFTER), Instant::now());
+        assert_eq!(spares.look(peer(), &calm, now), None);
+        assert_eq!(spares.look(peer(), &busy, now + AFTER), None, "half of what would be left");
+        assert_eq!(spares.look(peer(), &calm, now + AFTER), None);
+        assert_eq!(spares.look(peer(), &calm, now + 2 * AFTER), Some(ConnectionId(2)));
+        spares.look(peer(), &calm, now);
         spares.retain(|_| false);
-        assert!(spares.0.is_empty());
+        assert!(spares.since.is_empty());
     }
 }

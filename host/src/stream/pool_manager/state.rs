@@ -126,11 +126,6 @@ impl Wants {
         Self { policy, peers: BTreeMap::new() }
     }
 
-    /// See [`LoadPolicy::spare_after`].
-    pub(super) fn spare_after(&self) -> Duration {
-        self.policy.spare_after
-    }
-
     /// Whether to ask for another connection to the peer now.
     pub(super) fn handle(&mut self, peer: PeerId, event: Event, now: Instant) -> bool {
         match event {
