@@ -44,6 +44,23 @@ impl Traffic {
     fn next(&self) -> u64 {
         self.next.load(Ordering::SeqCst)
     }
+
+    /// Everything that is fed comes, and nothing of it is told as undelivered.
+    async fn comes_whole(mut self, count: u64) {
+        self.has_settled().await;
+        assert_eq!((self.got(), self.next(), self.told.undelivered()), (count, count, 0));
+    }
+
+    /// What has not come was told as undelivered.
+    fn is_counted(&self, count: u64) {
+        let (got, undelivered) = (self.got(), self.told.undelivered());
+        assert!(got <= count && got + undelivered >= count, "{got} came, {undelivered} were told as lost");
+    }
+
+    async fn has_settled(&mut self) {
+        soon(&mut self.feeder).await.expect("no panic");
+        soon(self.lane.settled()).await;
+    }
 }
 
 fn lent_of(ends: &Ends, wire: &Wire) -> u64 {
@@ -72,10 +89,7 @@ async fn a_connection_drained_in_mid_traffic_loses_nothing_and_keeps_the_order()
     let lent = lent_of(&ends, &first);
     ends.lose(&first);
     for lane in traffic {
-        soon(lane.feeder).await.expect("no panic");
-        soon(lane.lane.settled()).await;
-        assert_eq!((lane.got.load(Ordering::SeqCst), lane.next.load(Ordering::SeqCst)), (MESSAGES, MESSAGES));
-        assert_eq!(lane.told.undelivered(), 0);
+        lane.comes_whole(MESSAGES).await;
     }
     let totals = ends.pools.totals();
     assert!(totals.lanes_moved > 0 && totals.pools.abandoned == 0, "{totals:?}");
@@ -86,13 +100,11 @@ async fn a_connection_drained_in_mid_traffic_loses_nothing_and_keeps_the_order()
 async fn a_connection_lost_in_mid_traffic_keeps_the_order_and_counts_everything() {
     let (ends, first, _second, traffic) = busy_on_two().await;
     ends.lose(&first);
-    for lane in traffic {
-        soon(lane.feeder).await.expect("no panic");
-        soon(lane.lane.settled()).await;
+    for mut lane in traffic {
+        lane.has_settled().await;
         // What was under way on the lost connection is counted; everything after it has come.
-        until(|| lane.next.load(Ordering::SeqCst) == MESSAGES).await;
-        let (got, undelivered) = (lane.got.load(Ordering::SeqCst), lane.told.undelivered());
-        assert!(got <= MESSAGES && got + undelivered >= MESSAGES, "{got} came, {undelivered} were told as lost");
+        until(|| lane.next() == MESSAGES).await;
+        lane.is_counted(MESSAGES);
     }
     assert!(ends.pools.totals().lanes_moved > 0);
 }
@@ -104,11 +116,9 @@ async fn both_connections_lost_one_after_the_other_lose_no_lane() {
     ends.lose(&second);
     assert!(ends.pools.best(&ends.near.peer).is_none());
     let _third = ends.connect().await;
-    for lane in traffic {
-        soon(lane.feeder).await.expect("no panic");
-        soon(lane.lane.settled()).await;
-        let (got, undelivered) = (lane.got.load(Ordering::SeqCst), lane.told.undelivered());
-        assert!(got <= MESSAGES && got + undelivered >= MESSAGES, "{got} came, {undelivered} were told as lost");
+    for mut lane in traffic {
+        lane.has_settled().await;
+        lane.is_counted(MESSAGES);
     }
 }
 
@@ -179,10 +189,7 @@ async fn a_connection_that_the_load_needs_no_more_is_left_in_order_and_given_up(
     assert!(ends.pools.stats().iter().any(|(_, id, stats)| *id == second.near.id && stats.total() == 0));
     ends.lose(&second);
     for lane in traffic {
-        soon(lane.feeder).await.expect("no panic");
-        soon(lane.lane.settled()).await;
-        assert_eq!((lane.got.load(Ordering::SeqCst), lane.next.load(Ordering::SeqCst)), (MESSAGES, MESSAGES));
-        assert_eq!(lane.told.undelivered(), 0);
+        lane.comes_whole(MESSAGES).await;
     }
     let totals = ends.pools.totals();
     assert!(totals.lanes_moved > 0 && totals.pools.abandoned == 0, "{totals:?}");
