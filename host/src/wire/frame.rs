@@ -1,15 +1,15 @@
-//! Frames: what follows the header on a data stream.
+//! Frames: what follows the header on a data stream, and how they are read.
 
-use bytes::{BufMut, Bytes, BytesMut};
-use serde::{Deserialize, Serialize};
+use bytes::{Bytes, BytesMut};
 
+use super::failure::MAX_FAILURE;
 use super::{WireError, varint};
 
-const MESSAGE: u8 = 0;
-const REQUEST: u8 = 1;
-const ANSWER: u8 = 2;
-const REFUSAL: u8 = 3;
-const WITHDRAW: u8 = 4;
+pub(super) const MESSAGE: u8 = 0;
+pub(super) const REQUEST: u8 = 1;
+pub(super) const ANSWER: u8 = 2;
+pub(super) const REFUSAL: u8 = 3;
+pub(super) const WITHDRAW: u8 = 4;
 
 /// Most bytes a frame holds beside its body, its length included: two numbers of ten bytes, one of
 /// five and the kind.
@@ -18,11 +18,6 @@ pub const FRAME_OVERHEAD: usize = 2 * varint::MAX_VARINT + 5 + 1;
 /// Largest frame that room is made for as soon as it begins, in bytes, its length included. Room for a larger one is
 /// made as its bytes come, or when [`FrameDecoder::reserve`] says so.
 pub const SMALL_FRAME: usize = 64 << 10;
-
-/// Most bytes of an encoded [`Failure`].
-pub const MAX_FAILURE: usize = 2048;
-const MAX_FAILURE_CODE: usize = 64;
-const MAX_FAILURE_MESSAGE: usize = 1024;
 
 /// What a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +36,7 @@ pub enum FrameKind {
         /// Of the request.
         id: u64,
     },
-    /// Instead of an answer; the body is an encoded [`Failure`].
+    /// Instead of an answer; the body is an encoded [`Failure`](super::Failure).
     Refusal {
         /// Of the request.
         id: u64,
@@ -60,142 +55,6 @@ pub struct Frame {
     pub kind: FrameKind,
     /// What it carries.
     pub body: Bytes,
-}
-
-/// A failure that people and programs can both read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
-    /// Kebab-case and stable; at most 64 bytes.
-    pub code: String,
-    /// A sentence; at most 1,024 bytes.
-    pub message: String,
-}
-
-impl Failure {
-    /// Reads the body of a refusal.
-    ///
-    /// # Errors
-    /// [`WireError::Malformed`] when it does not decode or is too long.
-    pub fn decode(body: &[u8]) -> Result<Self, WireError> {
-        let failure: Self = postcard::from_bytes(body).map_err(|_| WireError::Malformed("refusal"))?;
-        if failure.code.len() > MAX_FAILURE_CODE || failure.message.len() > MAX_FAILURE_MESSAGE {
-            return Err(WireError::Malformed("refusal"));
-        }
-        Ok(failure)
-    }
-
-    fn encode(&self) -> Vec<u8> {
-        let clipped = Self {
-            code: clip(&self.code, MAX_FAILURE_CODE).to_owned(),
-            message: clip(&self.message, MAX_FAILURE_MESSAGE).to_owned(),
-        };
-        postcard::to_stdvec(&clipped).unwrap_or_default()
-    }
-}
-
-fn clip(text: &str, limit: usize) -> &str {
-    let mut end = text.len().min(limit);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
-}
-
-/// Encodes frames one after another into one buffer. What was written last can be taken back with [`truncate`].
-///
-/// [`truncate`]: FrameWriter::truncate
-#[derive(Debug, Default)]
-pub struct FrameWriter {
-    out: BytesMut,
-}
-
-impl FrameWriter {
-    /// Appends a message.
-    pub fn message(&mut self, body: &[u8]) {
-        self.reserve(FRAME_OVERHEAD + body.len());
-        self.message_head(body.len());
-        self.out.put_slice(body);
-    }
-
-    /// Appends the head of a message whose body of `body` bytes goes right behind it on its own, uncopied.
-    pub fn message_head(&mut self, body: usize) {
-        self.start(1 + body, MESSAGE);
-    }
-
-    /// Appends a request.
-    pub fn request(&mut self, id: u64, timeout_ms: u32, body: &[u8]) {
-        self.reserve(FRAME_OVERHEAD + body.len());
-        self.request_head(id, timeout_ms, body.len());
-        self.out.put_slice(body);
-    }
-
-    /// Appends the head of a request whose body of `body` bytes goes right behind it on its own, uncopied.
-    pub fn request_head(&mut self, id: u64, timeout_ms: u32, body: usize) {
-        self.start(1 + varint::len(id) + varint::len(timeout_ms.into()) + body, REQUEST);
-        varint::write(&mut self.out, id);
-        varint::write(&mut self.out, timeout_ms.into());
-    }
-
-    /// Appends the answer to a request of the peer.
-    pub fn answer(&mut self, id: u64, body: &[u8]) {
-        self.with_id(ANSWER, id, body);
-    }
-
-    /// Appends the head of an answer whose body of `body` bytes goes right behind it on its own, uncopied.
-    pub fn answer_head(&mut self, id: u64, body: usize) {
-        self.head_with_id(ANSWER, id, body);
-    }
-
-    /// Appends a refusal of a request of the peer; texts beyond their limits are clipped.
-    pub fn refusal(&mut self, id: u64, failure: &Failure) {
-        self.with_id(REFUSAL, id, &failure.encode());
-    }
-
-    /// Appends that a request of ours needs no answer any more.
-    pub fn withdraw(&mut self, id: u64) {
-        self.with_id(WITHDRAW, id, &[]);
-    }
-
-    fn with_id(&mut self, kind: u8, id: u64, body: &[u8]) {
-        self.reserve(FRAME_OVERHEAD + body.len());
-        self.head_with_id(kind, id, body.len());
-        self.out.put_slice(body);
-    }
-
-    fn head_with_id(&mut self, kind: u8, id: u64, body: usize) {
-        self.start(1 + varint::len(id) + body, kind);
-        varint::write(&mut self.out, id);
-    }
-
-    /// Makes room for so many more bytes at once, where frames would make it bit by bit.
-    pub fn reserve(&mut self, additional: usize) {
-        self.out.reserve(additional);
-    }
-
-    fn start(&mut self, length: usize, kind: u8) {
-        varint::write(&mut self.out, length as u64);
-        self.out.put_u8(kind);
-    }
-
-    /// Bytes written so far.
-    pub fn len(&self) -> usize {
-        self.out.len()
-    }
-
-    /// Whether nothing was written.
-    pub fn is_empty(&self) -> bool {
-        self.out.is_empty()
-    }
-
-    /// Forgets everything after the first `len` bytes; `len` must be a value that [`FrameWriter::len`] gave.
-    pub fn truncate(&mut self, len: usize) {
-        self.out.truncate(len);
-    }
-
-    /// What was written, leaving the writer empty.
-    pub fn take(&mut self) -> Bytes {
-        self.out.split().freeze()
-    }
 }
 
 /// Cuts a stream's bytes into frames, however they are chunked.
@@ -339,6 +198,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::wire::failure::{Failure, clip};
+    use crate::wire::frame_writer::FrameWriter;
 
     fn any_frame() -> impl Strategy<Value = Frame> {
         let body = proptest::collection::vec(any::<u8>(), 0..300).prop_map(Bytes::from);

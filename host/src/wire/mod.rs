@@ -5,7 +5,9 @@
 mod address;
 mod codes;
 mod control;
+mod failure;
 mod frame;
+mod frame_writer;
 mod header;
 mod varint;
 
@@ -15,7 +17,9 @@ pub use control::{
     Control, ControlDecoder, Hello, MAX_CONTROL_FRAME, MAX_PROTOCOLS, MAX_REASON, ProtocolEntry, SetChange,
     encode_control,
 };
-pub use frame::{FRAME_OVERHEAD, Failure, Frame, FrameDecoder, FrameKind, FrameWriter, MAX_FAILURE, SMALL_FRAME};
+pub use failure::{Failure, MAX_FAILURE};
+pub use frame::{FRAME_OVERHEAD, Frame, FrameDecoder, FrameKind, SMALL_FRAME};
+pub use frame_writer::FrameWriter;
 pub use header::{HeaderDecoder, MAX_HEADER, StreamHeader};
 
 /// The version of everything in this module. It stands in the hello; a different one is refused.
