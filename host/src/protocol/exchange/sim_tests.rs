@@ -1,6 +1,10 @@
 //! Two nodes that change their sets, restart, lose connections and answer wrongly, over several connections that know
 //! nothing of each other's order. A failing walk names its seed; `SEEDS` beginning with it replays it.
 
+mod lies;
+mod links;
+mod streams;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -199,47 +203,6 @@ impl World {
         }
     }
 
-    /// Opens a connection, in the place of another where there are many.
-    fn connect(&mut self) {
-        while self.links.len() >= CONNECTIONS {
-            let Some(old) = self.a_link() else { break };
-            self.down(0, old);
-            self.down(1, old);
-        }
-        let hello = |node: &Node| (node.state.sequence(), node.state.local_set());
-        let link = Link {
-            incarnations: [0, 1].map(|at| self.nodes[at].incarnation),
-            hellos: [0, 1].map(|at| hello(&self.nodes[at])),
-            fresh: [true; 2],
-            queues: Default::default(),
-            past: Default::default(),
-        };
-        self.names += 1;
-        self.links.insert(self.names, link);
-    }
-
-    fn up(&mut self, at: usize, name: usize) {
-        let Some(link) = self.links.get_mut(&name).filter(|link| link.fresh[at]) else { return };
-        let (theirs, sent) = (link.incarnations[1 - at], link.hellos[at].0);
-        // The connection layer brings no ghost of an incarnation that was replaced.
-        if link.incarnations[at] != self.nodes[at].incarnation || theirs < self.nodes[at].applied.0 {
-            return;
-        }
-        link.fresh[at] = false;
-        let (sequence, set) = link.hellos[1 - at].clone();
-        let old: Vec<_> = self.nodes[at].links.keys().copied().collect();
-        for old in old.into_iter().filter(|old| self.links.get(old).is_none_or(|l| l.incarnations[1 - at] != theirs)) {
-            self.nodes[at].links.remove(&old);
-        }
-        let node = &mut self.nodes[at];
-        let actions = node.state.peer_up(id(1 - at), theirs, sequence, set).expect("a sound set");
-        node.tell(actions);
-        let mut exchanger = Exchanger::new(sent);
-        let give = exchanger.changed(node.state.sequence(), self.now);
-        node.links.insert(name, exchanger);
-        self.give(at, name, give);
-    }
-
     fn deliver(&mut self, at: usize, link: usize) {
         if !self.nodes[at].links.contains_key(&link) {
             return;
@@ -271,65 +234,6 @@ impl World {
         self.give(at, link, give);
     }
 
-    /// An acknowledgement comes again.
-    fn repeat(&mut self, at: usize, link: usize) {
-        let past = &self.links[&link].past[at];
-        if let Some(sequence) = past.get(self.below(past.len().max(1) as u64) as usize).copied() {
-            self.applied(at, link, sequence);
-        }
-    }
-
-    /// An acknowledgement of what was never applied comes, below or above what there is.
-    fn lie(&mut self, at: usize, link: usize) {
-        let ahead = u64::from(self.below(20) == 0);
-        let sequence = self.below(self.nodes[at].state.sequence() + 1) + ahead;
-        // A peer that says it has what it has not is on its own: only lies that a walk can recover from are told.
-        let believed = self.nodes[1 - at].state.applied(&id(at)).unwrap_or(0);
-        if sequence <= believed || sequence > self.nodes[at].state.sequence() {
-            self.applied(at, link, sequence);
-        }
-    }
-
-    /// A message is never looked at.
-    fn lose(&mut self, at: usize, link: usize) {
-        self.links.get_mut(&link).and_then(|link| link.queues[at].pop_front());
-    }
-
-    fn down(&mut self, at: usize, link: usize) {
-        let node = &mut self.nodes[at];
-        if node.links.remove(&link).is_some() && node.links.is_empty() {
-            let actions = node.state.peer_down(&id(1 - at));
-            node.tell(actions);
-        }
-        let gone = |at: usize| !self.nodes[at].links.contains_key(&link);
-        if gone(0) && gone(1) {
-            self.links.remove(&link);
-        } else if let Some(link) = self.links.get_mut(&link) {
-            link.fresh[at] = false;
-        }
-    }
-
-    /// One end finds that the other is gone.
-    fn notice(&mut self, at: usize, name: usize) {
-        let gone = self.links.get(&name).is_some_and(|link| !link.fresh[1 - at]);
-        if gone && !self.nodes[1 - at].links.contains_key(&name) {
-            self.down(at, name);
-        }
-    }
-
-    /// The process is gone at once; the other node notices when it does.
-    fn restart(&mut self, at: usize) {
-        let incarnation = self.nodes[at].incarnation + 1;
-        let applied = self.nodes[at].applied;
-        self.nodes[at] = Node { incarnation, applied, ..Node::default() };
-        for link in self.links.values_mut() {
-            link.fresh = [false; 2];
-            link.queues[at].clear();
-        }
-        let other = &self.nodes[1 - at].links;
-        self.links.retain(|name, _| other.contains_key(name));
-    }
-
     fn wait(&mut self, time: Duration) {
         self.now += time;
         for at in [0, 1] {
@@ -340,42 +244,6 @@ impl World {
                 let give = exchanger.tick(state.sequence(), self.now);
                 self.give(at, link, give);
             }
-        }
-    }
-
-    /// A lane of an open pair opens a stream, on any connection.
-    fn send(&mut self, at: usize, link: usize) {
-        let node = &self.nodes[at];
-        let (open, pick) = (node.open.len() as u64, self.below(PROTOCOLS));
-        if !node.links.contains_key(&link) || open == 0 {
-            return;
-        }
-        let Some((protocol, (ours, theirs))) = node.open.iter().nth((pick % open) as usize) else { return };
-        let (registration, sequence, incarnation) = (*theirs, node.state.sequence(), node.incarnation);
-        let header = StreamHeader { registration, sequence, incarnation, lane: 1, generation: 1, after: 0 };
-        self.streams.push(Stream { link, to: 1 - at, header, protocol: protocol.clone(), of: *ours });
-    }
-
-    /// A stream is looked at: it waits for its set, is refused, or comes to the handler that it was meant for.
-    fn arrive(&mut self) {
-        if self.streams.is_empty() {
-            return;
-        }
-        let stream = self.streams.swap_remove(self.below(self.streams.len() as u64) as usize);
-        let node = &self.nodes[stream.to];
-        let Some(link) = self.links.get(&stream.link).filter(|_| node.links.contains_key(&stream.link)) else { return };
-        let incarnation = link.incarnations[1 - stream.to];
-        if stream.header.incarnation != incarnation {
-            return;
-        }
-        if node.state.applied(&id(1 - stream.to)).is_none_or(|applied| applied < stream.header.sequence) {
-            return self.streams.push(stream);
-        }
-        let Some((ours, theirs)) = node.open.get(&stream.protocol) else { return };
-        if belongs(&stream.header, incarnation, *ours, *theirs) {
-            assert_eq!(stream.of, *theirs, "of another registration of its sender: {stream:?}");
-            assert_eq!(stream.header.registration, *ours, "for another registration: {stream:?}");
-            self.taken += 1;
         }
     }
 
