@@ -6,6 +6,7 @@ pub mod mock_network;
 pub mod node;
 pub mod plugins;
 pub mod raw;
+#[path = "../../host/src/transport/relay.rs"]
 pub mod relay;
 pub mod wasm;
 pub mod weir;

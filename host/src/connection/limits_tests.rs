@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::reached::{Reached, Scope};
-use crate::transport::testing::Relay;
+use crate::transport::relay::{Cut, Relay};
 use crate::transport::{AccessEntry, AccessLists, Direction};
 
 fn limits(max_peers: usize, connections_per_peer: usize) -> ConnectionLimits {
@@ -119,7 +119,7 @@ async fn a_crashed_peer_whose_connections_look_alive_is_back_within_a_second() {
     b.up_beside().await;
     first_life.up_beside().await;
     // From here on nothing of the first life reaches anybody: for `b` both of its connections are as before.
-    relay.cut();
+    relay.cut(Cut::Both);
     let second_life = start_with(key, limits(1, 2));
     timeout(Duration::from_secs(1), second_life.manager.dial(b.address)).await.expect("in time").expect("admitted");
     let replaced = LinkError::Closed { code: CloseCode::Replaced, local: true };

@@ -22,6 +22,9 @@ mod tls;
 mod windows;
 
 #[cfg(test)]
+#[expect(dead_code, reason = "other parts of it are for the tests of whole nodes, in `tests/`")]
+pub(crate) mod relay;
+#[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

@@ -384,7 +384,7 @@ async fn a_blocked_address_gets_no_answer_and_costs_nothing() -> Outcome {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_that_moves_is_told_with_its_new_address() -> Outcome {
     let (alice, mut bob) = (TestNode::start(1), TestNode::start(2));
-    let relay = testing::Relay::start(bob.transport.local_address()).await?;
+    let relay = relay::Relay::start(bob.transport.local_address()).await?;
     let mut dialed = soon(alice.transport.dial(PeerAddr { address: relay.address(), ..bob.address() })).await?;
     let accepted = bob.accept().await;
     assert_eq!(accepted.handle.remote_address()?.ip().to_string(), "127.0.0.1");
