@@ -5,6 +5,7 @@ pub mod keeper;
 pub mod mock_network;
 pub mod node;
 pub mod plugins;
+pub mod process;
 pub mod raw;
 #[path = "../../host/src/transport/relay.rs"]
 pub mod relay;

@@ -1,7 +1,6 @@
 //! The plugin runtime by itself, on a network that the test plays.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
@@ -27,6 +26,26 @@ impl Signer for TestKey {
     }
 }
 
+/// What plugins are started with, on this network and store: stopped by time, compiled in this process.
+///
+/// # Panics
+/// When the system has no randomness.
+pub fn config(network: &Arc<MockNetwork>, store: Store, policy: PluginPolicy) -> PluginsConfig {
+    let runtime = match Runtime::system() {
+        Ok(runtime) => runtime,
+        Err(error) => panic!("no randomness: {error}"),
+    };
+    PluginsConfig {
+        store,
+        runtime,
+        network: network.clone(),
+        policy,
+        preemption: Preemption::Epochs,
+        signer: Arc::new(TestKey(7)),
+        engine: EngineConfig::default(),
+    }
+}
+
 /// Plugins, and the network they are on.
 pub struct Bench {
     /// The network.
@@ -47,19 +66,8 @@ impl Bench {
     /// When this machine cannot run WebAssembly.
     pub fn start_with(policy: PluginPolicy, engine: EngineConfig, preemption: Preemption) -> Self {
         let network = Arc::new(MockNetwork::default());
-        let runtime = match Runtime::system() {
-            Ok(runtime) => runtime,
-            Err(error) => panic!("no randomness: {error}"),
-        };
-        let config = PluginsConfig {
-            store: Store::in_memory(&MemoryDisk::default()),
-            runtime,
-            network: network.clone(),
-            policy,
-            preemption,
-            signer: Arc::new(TestKey(7)),
-            engine,
-        };
+        let config = config(&network, Store::in_memory(&MemoryDisk::default()), policy);
+        let config = PluginsConfig { preemption, engine, ..config };
         match Plugins::start(config) {
             Ok(plugins) => Self { network, plugins },
             Err(error) => panic!("no engine: {error}"),
@@ -96,26 +104,4 @@ impl Bench {
             None => panic!("{plugin} is not loaded"),
         }
     }
-}
-
-/// Memory of a process that is really there, in bytes.
-///
-/// # Errors
-/// Where the system does not tell.
-pub fn resident(process: &str) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
-    Ok(line.trim().trim_end_matches(" kB").trim().parse::<u64>()? << 10)
-}
-
-/// CPU time that a process has used, all threads together.
-///
-/// # Errors
-/// Where the system does not tell.
-pub fn cpu_time(process: &str) -> Result<Duration> {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
-    // Behind the name, which may have blanks; the 12th and 13th field are ticks of 10 ms.
-    let (_, rest) = stat.rsplit_once(')').context("a name")?;
-    let ticks: u64 = rest.split_whitespace().skip(11).take(2).map(|n| n.parse::<u64>().unwrap_or(0)).sum();
-    Ok(Duration::from_millis(ticks * 10))
 }

@@ -9,8 +9,8 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 use weir_host::plugin::{Allocator, CacheConfig, EngineConfig, PluginPolicy, PluginSettings};
 use weir_tests::guests::guest;
-use weir_tests::node::until;
-use weir_tests::plugins::{Bench, cpu_time, resident};
+use weir_tests::plugins::Bench;
+use weir_tests::process::{at_rest, cpu_time, resident};
 use weir_tests::wasm::renamed;
 use weir_tests::weir::Weir;
 
@@ -48,8 +48,7 @@ async fn load_all(engine: EngineConfig, cached: bool) -> Result<(Bench, Figures)
     }
     let load = began.elapsed() / instances() as u32;
     let memory = resident("self")?.saturating_sub(before) / instances() as u64;
-    // What a load leaves behind, such as a thread that waits for more work, has ended by then.
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    at_rest("self").await?;
     let used = cpu_time("self")?;
     tokio::time::sleep(IDLE).await;
     let idle = cpu_time("self")? - used;
@@ -109,12 +108,7 @@ async fn a_real_node_starts_with_many() -> Result<()> {
         let listed = listed["plugins"].as_array().context("a list")?.len();
         ensure!(listed == count, "{listed} of {count} are loaded");
         let memory = resident(&process)?;
-        until("it is idle", async || {
-            let used = cpu_time(&process);
-            tokio::time::sleep(Duration::from_millis(500)).await;
-            matches!((used, cpu_time(&process)), (Ok(before), Ok(after)) if after - before < Duration::from_millis(50))
-        })
-        .await?;
+        at_rest(&process).await?;
         let used = cpu_time(&process)?;
         tokio::time::sleep(IDLE).await;
         let idle = cpu_time(&process)? - used;

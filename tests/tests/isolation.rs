@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -13,6 +13,7 @@ use weir_host::peer::PeerId;
 use weir_host::protocol::{Inbox, NativeEvent, Network, News, ProtocolId, ProtocolSpec, SendError, native};
 use weir_host::stream::ReceivePolicy;
 use weir_tests::node::{TestNode, until};
+use weir_tests::process::resident;
 
 /// The share of their rate that the others must keep.
 const KEPT: f64 = 0.95;
@@ -127,13 +128,6 @@ async fn rate(flows: &[Flow], during: Duration) -> f64 {
     (count() - before) as f64 / began.elapsed().as_secs_f64()
 }
 
-/// Bytes of memory this process has.
-fn resident() -> Result<u64> {
-    let statm = std::fs::read_to_string("/proc/self/statm")?;
-    let pages: u64 = statm.split(' ').nth(1).context("statm has a second number")?.parse()?;
-    Ok(pages * 4096)
-}
-
 /// Runs A against B, C and D: `rounds` times free and stalled by turns, so that a busy machine slows both alike.
 async fn isolate(rounds: usize, free: Duration, stalled: Duration) -> Result<()> {
     let (from, to) = (TestNode::start().await?, TestNode::start().await?);
@@ -147,7 +141,7 @@ async fn isolate(rounds: usize, free: Duration, stalled: Duration) -> Result<()>
         flow.sending.send_replace(true);
     }
     rate(&others, Duration::from_secs(1)).await;
-    let memory = resident()?;
+    let memory = resident("self")?;
     let mut kept = Vec::new();
     for _ in 0..rounds {
         slow.settle().await?;
@@ -162,7 +156,7 @@ async fn isolate(rounds: usize, free: Duration, stalled: Duration) -> Result<()>
     }
     kept.sort_unstable_by(f64::total_cmp);
     let median = kept[rounds / 2];
-    let grown = resident()?.saturating_sub(memory);
+    let grown = resident("self")?.saturating_sub(memory);
     let config = weir_host::config::Config::default();
     let assembly = ReceivePolicy::assembly_for(config.limits.max_message) as u64;
     // Both ends are in this process.

@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::json;
 use tokio::task::JoinHandle;
 use weir_host::metrics::Kind;
 use weir_host::plugin::PluginSettings;
 use weir_host::protocol::{Delivery, ProtocolSpec, native};
 use weir_tests::node::{PATIENCE, TestNode, source, until};
+use weir_tests::process::resident;
 
 /// Cycles before the first look: everything has happened once by then, and pools and buffers have their size.
 const WARM_UP: usize = 30;
@@ -78,11 +79,9 @@ impl Figures {
         unsafe { libc::malloc_trim(0) };
         // SAFETY: it only reads the allocator's own books.
         let info = unsafe { libc::mallinfo2() };
-        let statm = std::fs::read_to_string("/proc/self/statm")?;
-        let pages: u64 = statm.split(' ').nth(1).context("statm has a second number")?.parse()?;
         Ok(Self {
             allocated: (info.uordblks + info.hblkhd) as u64,
-            resident: pages * 4096,
+            resident: resident("self")?,
             mappings: std::fs::read_to_string("/proc/self/maps")?.lines().count(),
             counts,
         })

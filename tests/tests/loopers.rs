@@ -150,9 +150,9 @@ async fn measure(preemption: Preemption) -> Result<[(Took, Took); 2]> {
         network.send(&to, &format!("/{looper}/1").parse()?, Bytes::from_static(b"poison"))?;
     }
     // A loop begins when its message has come, which is soon after; then it goes on for long.
-    let before = weir_tests::plugins::cpu_time("self")?;
+    let before = weir_tests::process::cpu_time("self")?;
     until("they loop", async || {
-        weir_tests::plugins::cpu_time("self").is_ok_and(|now| now > before + Duration::from_millis(400))
+        weir_tests::process::cpu_time("self").is_ok_and(|now| now > before + Duration::from_millis(400))
     })
     .await?;
     let beside = (ping(&asker, to).await?, ask(&*network, to).await?);

@@ -8,33 +8,16 @@ use anyhow::{Context, Result, ensure};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use weir_tests::node::guest_path;
+use weir_tests::process::{at_rest, cpu_time, resident};
 use weir_tests::raw::{Control, Hello, RawPeer};
 use weir_tests::weir::Weir;
 
 const PEERS: usize = 1000;
 /// Handshakes at once: a crowd, and still below what the node lets wait.
 const AT_ONCE: usize = 32;
+/// How long the idle node is watched.
+const IDLE: Duration = Duration::from_secs(10);
 const PING: &str = "/ping/1.0.0";
-
-/// What the kernel knows about the node's process.
-struct Process(u32);
-
-impl Process {
-    /// Bytes of memory it has.
-    fn resident(&self) -> Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
-        Ok(line.trim().trim_end_matches(" kB").trim().parse::<u64>()? << 10)
-    }
-
-    /// Processor time it has used, in ticks of 10 ms.
-    fn cpu(&self) -> Result<Duration> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0))?;
-        let (_, fields) = stat.rsplit_once(')').context("the name ends")?;
-        let ticks = fields.split(' ').skip(12).take(2).map(str::parse::<u64>).sum::<Result<u64, _>>()?;
-        Ok(Duration::from_millis(10 * ticks))
-    }
-}
 
 fn secret(number: usize) -> [u8; 32] {
     let mut secret = [7; 32];
@@ -80,19 +63,19 @@ async fn a_thousand_peers_are_admitted_and_told() -> Result<()> {
     node.run()?;
     let (_, address) = node.address.split_once('@').context("an address")?;
     let address: SocketAddr = address.parse()?;
-    let process = Process(node.process().context("it runs")?);
-    let empty = process.resident()?;
+    let process = node.process().context("it runs")?;
+    let empty = resident(process)?;
     let began = Instant::now();
     let peers = connect(address).await?;
     let connected = began.elapsed();
     let seen = node.json(&["peers"])?;
     let seen = seen["peers"].as_array().context("peers")?.iter().filter(|peer| peer["connected"] == true).count();
     ensure!(seen == PEERS, "the node sees {seen} connected peers");
-    // Buffers of the handshakes are given back by now, and nothing but keep-alives goes to and fro.
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    let (full, cpu, idle) = (process.resident()?, process.cpu()?, Instant::now());
-    tokio::time::sleep(Duration::from_secs(10)).await;
-    let busy = (process.cpu()? - cpu).as_secs_f64() / idle.elapsed().as_secs_f64();
+    // Buffers of the handshakes are given back then, and nothing but keep-alives goes to and fro.
+    at_rest(process).await?;
+    let (full, cpu, idle) = (resident(process)?, cpu_time(process)?, Instant::now());
+    tokio::time::sleep(IDLE).await;
+    let busy = (cpu_time(process)? - cpu).as_secs_f64() / idle.elapsed().as_secs_f64();
 
     let mut tasks = JoinSet::new();
     peers.into_iter().for_each(|peer| drop(tasks.spawn(told(peer))));
