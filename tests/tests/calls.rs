@@ -9,24 +9,14 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use weir_host::plugin::store::{MemoryDisk, Store};
 use weir_host::plugin::{
-    CallError, Caller, EngineConfig, PluginInfo, PluginPolicy, PluginSettings, PluginSource, PluginState, Plugins,
-    PluginsConfig, Preemption, Signer, SupervisionPolicy,
+    CallError, Caller, PluginInfo, PluginPolicy, PluginSettings, PluginSource, PluginState, Plugins, SupervisionPolicy,
 };
-use weir_host::runtime::Runtime;
 use weir_tests::guests::guest;
-use weir_tests::mock_network::MockNetwork;
 use weir_tests::node::{PATIENCE, until};
+use weir_tests::plugins::config;
 
 const A: &str = "caller-a";
 const B: &str = "caller-b";
-
-struct NoKey;
-
-impl Signer for NoKey {
-    fn sign(&self, _: &[u8]) -> [u8; 64] {
-        [0; 64]
-    }
-}
 
 #[derive(Clone)]
 struct Node(Plugins);
@@ -39,16 +29,8 @@ fn source(name: &str, config: Value) -> PluginSource {
 
 impl Node {
     async fn start(policy: PluginPolicy) -> Self {
-        let config = PluginsConfig {
-            store: Store::in_memory(&MemoryDisk::default()),
-            runtime: Runtime::system().expect("randomness"),
-            network: Arc::new(MockNetwork::default()),
-            policy,
-            preemption: Preemption::Epochs,
-            engine: EngineConfig::default(),
-            signer: Arc::new(NoKey),
-        };
-        let node = Self(Plugins::start(config).expect("an engine"));
+        let (network, store) = (Arc::default(), Store::in_memory(&MemoryDisk::default()));
+        let node = Self(Plugins::start(config(&network, store, policy)).expect("an engine"));
         for name in [A, B] {
             node.0.load(source(name, json!({}))).await.expect(name);
         }
@@ -342,6 +324,7 @@ async fn every_call_ends_once_whatever_happens() {
                 let at = draw(&mut dice, pending.len() as u64) as usize;
                 pending.swap_remove(at).0.abort();
             }
+            // Another moment for whatever comes next.
             _ => tokio::time::sleep(Duration::from_millis(draw(&mut dice, 8))).await,
         }
     }

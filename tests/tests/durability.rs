@@ -7,23 +7,14 @@ use bytes::Bytes;
 use weir_host::peer::PeerId;
 use weir_host::plugin::store::{Durability, MemoryDisk, Store, StorePolicy};
 use weir_host::plugin::{
-    Caller, EngineConfig, PluginPolicy, PluginSettings, PluginSource, PluginState, Plugins, PluginsConfig, Preemption,
-    Signer,
+    Caller, PluginPolicy, PluginSettings, PluginSource, PluginState, Plugins, PluginsConfig, Preemption,
 };
 use weir_host::protocol::ProtocolId;
-use weir_host::runtime::Runtime;
 use weir_tests::guests::guest;
 use weir_tests::keeper::{Told, Watched, read};
 use weir_tests::mock_network::MockNetwork;
 use weir_tests::node::{PATIENCE, until};
-
-struct NoKey;
-
-impl Signer for NoKey {
-    fn sign(&self, _: &[u8]) -> [u8; 64] {
-        [0; 64]
-    }
-}
+use weir_tests::plugins::config;
 
 struct Node {
     network: Arc<MockNetwork>,
@@ -47,15 +38,9 @@ impl Node {
         let network = Arc::new(MockNetwork::default());
         network.connect(PEER);
         let policy = StorePolicy { commit_after: Duration::from_millis(1), ..StorePolicy::default() };
-        let config = PluginsConfig {
-            store: Store::in_memory_threaded(disk, policy).expect("a thread"),
-            runtime: Runtime::system().expect("randomness"),
-            network: network.clone(),
-            policy: PluginPolicy::default(),
-            preemption: Preemption::Fuel,
-            engine: EngineConfig::default(),
-            signer: Arc::new(NoKey),
-        };
+        let store = Store::in_memory_threaded(disk, policy).expect("a thread");
+        let config = config(&network, store, PluginPolicy::default());
+        let config = PluginsConfig { preemption: Preemption::Fuel, ..config };
         Self { network, plugins: Plugins::start(config).expect("an engine") }
     }
 

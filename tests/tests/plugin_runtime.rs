@@ -8,23 +8,14 @@ use serde_json::{Value, json};
 use weir_host::peer::PeerId;
 use weir_host::plugin::store::{MemoryDisk, Store};
 use weir_host::plugin::{
-    Caller, CrashKind, EngineConfig, PluginError, PluginInfo, PluginPolicy, PluginSettings, PluginSource, Plugins,
-    PluginsConfig, Preemption, Signer,
+    Caller, Counters, CrashKind, PluginError, PluginInfo, PluginPolicy, PluginSettings, PluginSource, Plugins,
 };
 use weir_host::protocol::{Network, ProtocolId};
-use weir_host::runtime::Runtime;
 use weir_tests::guests::guest;
 use weir_tests::mock_network::MockNetwork;
+use weir_tests::plugins::config;
 
 const PATIENCE: Duration = Duration::from_secs(60);
-
-struct NoKey;
-
-impl Signer for NoKey {
-    fn sign(&self, _: &[u8]) -> [u8; 64] {
-        [0; 64]
-    }
-}
 
 struct Node {
     network: Arc<MockNetwork>,
@@ -33,15 +24,8 @@ struct Node {
 
 fn node() -> Node {
     let network = Arc::new(MockNetwork::default());
-    let config = PluginsConfig {
-        store: Store::in_memory(&MemoryDisk::default()),
-        runtime: Runtime::system().expect("randomness"),
-        network: network.clone(),
-        policy: PluginPolicy { turn_time: Duration::from_millis(100), ..PluginPolicy::default() },
-        preemption: Preemption::Epochs,
-        signer: Arc::new(NoKey),
-        engine: EngineConfig::default(),
-    };
+    let policy = PluginPolicy { turn_time: Duration::from_millis(100), ..PluginPolicy::default() };
+    let config = config(&network, Store::in_memory(&MemoryDisk::default()), policy);
     Node { network, plugins: Plugins::start(config).expect("an engine") }
 }
 
@@ -239,4 +223,20 @@ async fn an_unloaded_plugin_handles_what_waits_for_it_first() {
     }
     let info = node.plugins.unload("counter").await.expect("unloaded");
     assert_eq!((info.counters.messages, info.counters.purged), (1_000, 0));
+}
+
+// On one thread the plugin begins when the test waits, so all of it is there when the unload comes.
+#[tokio::test]
+async fn an_unloaded_plugin_handles_what_waits_behind_a_batch_that_fails() {
+    let node = node();
+    node.load("err_on_message").await;
+    node.network.connect(peer(1));
+    let poisoned = |number: u32| number == 100 || number == 700;
+    for number in 0..1_000 {
+        let body: &[u8] = if poisoned(number) { b"poison" } else { b"good" };
+        assert!(node.network.deliver(peer(1), &protocol("err-on-message"), &[body]).await);
+    }
+    let info = node.plugins.unload("err-on-message").await.expect("unloaded");
+    let Counters { messages, dropped, purged, .. } = info.counters;
+    assert_eq!((messages, dropped, purged), (998, 2, 0));
 }

@@ -12,26 +12,18 @@ use weir_host::peer::PeerId;
 use weir_host::plugin::store::{MemoryDisk, Store};
 use weir_host::plugin::{
     CallError, Caller, DeadLetter, LetterEvent, MutePolicy, PluginError, PluginInfo, PluginPolicy, PluginSettings,
-    PluginSource, PluginState, Plugins, PluginsConfig, Preemption, Signer, SupervisionPolicy,
+    PluginSource, PluginState, Plugins, SupervisionPolicy,
 };
 use weir_host::protocol::{AskError, Delivery, NativeEvent, Network, News, Outgoing, ProtocolId, ProtocolSpec, native};
-use weir_host::runtime::Runtime;
 use weir_tests::guests::guest;
 use weir_tests::mock_network::MockNetwork;
 use weir_tests::node::{TestNode, until};
+use weir_tests::plugins::config;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const NAME: &str = "poisonable";
 const ATTACKER: u8 = 1;
 const HONEST: u8 = 2;
-
-struct NoKey;
-
-impl Signer for NoKey {
-    fn sign(&self, _: &[u8]) -> [u8; 64] {
-        [0; 64]
-    }
-}
 
 struct Node {
     network: Arc<MockNetwork>,
@@ -74,15 +66,7 @@ impl Node {
 
     fn on(disk: &MemoryDisk, policy: PluginPolicy) -> Self {
         let (network, store) = (Arc::new(MockNetwork::default()), Store::in_memory(disk));
-        let config = PluginsConfig {
-            store: store.clone(),
-            runtime: Runtime::system().expect("randomness"),
-            network: network.clone(),
-            policy,
-            preemption: Preemption::Epochs,
-            engine: weir_host::plugin::EngineConfig::default(),
-            signer: Arc::new(NoKey),
-        };
+        let config = config(&network, store.clone(), policy);
         Self { network, plugins: Plugins::start(config).expect("an engine"), store }
     }
 

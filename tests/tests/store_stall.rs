@@ -12,26 +12,16 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use weir_host::peer::PeerId;
 use weir_host::plugin::store::{Durability, Store, StorePolicy, WriteBatch};
-use weir_host::plugin::{
-    EngineConfig, PluginPolicy, PluginSettings, PluginSource, Plugins, PluginsConfig, Preemption, Signer,
-};
+use weir_host::plugin::{PluginPolicy, PluginSettings, PluginSource, Plugins};
 use weir_host::protocol::ProtocolId;
-use weir_host::runtime::Runtime;
 use weir_tests::guests::guest;
 use weir_tests::mock_network::MockNetwork;
 use weir_tests::node::{PATIENCE, until};
+use weir_tests::plugins::config;
 
 const PEER: PeerId = PeerId::from_bytes([1; 32]);
 /// The pause between two messages to the quiet plugin.
 const PAUSE: Duration = Duration::from_millis(2);
-
-struct NoKey;
-
-impl Signer for NoKey {
-    fn sign(&self, _: &[u8]) -> [u8; 64] {
-        [0; 64]
-    }
-}
 
 /// Times of a quiet plugin's turns, in order of length.
 struct Times(Vec<Duration>);
@@ -122,16 +112,8 @@ async fn one_plugins_store_load_stalls_another_by_a_bounded_time() {
     );
     let network = Arc::new(MockNetwork::default());
     network.connect(PEER);
-    let config = PluginsConfig {
-        store: Store::open(&folder.path().join("store.redb"), policy).expect("a store"),
-        runtime: Runtime::system().expect("randomness"),
-        network: network.clone(),
-        policy: PluginPolicy::default(),
-        preemption: Preemption::Epochs,
-        engine: EngineConfig::default(),
-        signer: Arc::new(NoKey),
-    };
-    let store = config.store.clone();
+    let store = Store::open(&folder.path().join("store.redb"), policy).expect("a store");
+    let config = config(&network, store.clone(), PluginPolicy::default());
     let plugins = Plugins::start(config).expect("an engine");
     plugins.load(source("keeper_relaxed", Durability::Relaxed)).await.expect("loaded");
     plugins.load(source("keeper_strict", Durability::Strict)).await.expect("loaded");
