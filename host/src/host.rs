@@ -319,6 +319,7 @@ impl Host {
             receive: protocols.receive_stats(),
             protocols: protocols.stats(),
             registered: protocols.registered().len(),
+            queued: protocols.queued(),
             requests: protocols.open_requests(),
             handshakes: transport.pending_handshakes().all,
             doors: transport.door_counts(),

@@ -51,6 +51,8 @@ pub(crate) struct Observed {
     pub(crate) receive: ReceiveStats,
     pub(crate) protocols: ProtocolStats,
     pub(crate) registered: usize,
+    /// Bytes that wait in lanes.
+    pub(crate) queued: usize,
     /// Our asks that wait for an answer, and requests of peers that wait for ours.
     pub(crate) requests: (usize, usize),
     /// Handshakes of peers that dial.
@@ -102,6 +104,7 @@ pub(crate) fn table(observed: &Observed) -> Vec<Metric> {
     pools(&mut table, observed.pools, &observed.slots);
     receive(&mut table, &observed.receive);
     protocols(&mut table, &observed.protocols, observed.registered);
+    table.gauge("weir_lanes_queued_bytes", "Bytes that wait in lanes to be written", observed.queued);
     plugins(&mut table, &observed.plugins);
     table.0
 }
@@ -122,6 +125,9 @@ fn connections(table: &mut Table, status: &ManagerStatus) {
         "Of those, ordinary ones that dialed this node",
         status.inbound_ordinary,
     );
+    let ManagerStatus { most_of_one_peer, most_of_one_source, .. } = *status;
+    table.gauge("weir_connections_of_one_peer", "Connections of the peer that has most", most_of_one_peer);
+    table.gauge("weir_connections_of_one_source", "Those of the source that dialed most", most_of_one_source);
     table.gauge("weir_connections_pending", "Inbound connections that are not decided yet", status.pending);
     table.gauge("weir_dials", "Peers that somebody waits to be connected to", status.dials);
     let ConnectionCounts { dialed, admitted, ended, refused, turned_away, denied, evicted, replaced, hello_timeouts } =
@@ -157,6 +163,7 @@ fn supervisor(table: &mut Table, stats: SupervisorStats) {
 
 fn pools(table: &mut Table, totals: PoolTotals, pools: &[PoolStats]) {
     let slots = |of: fn(&PoolStats) -> usize| pools.iter().map(of).sum();
+    table.gauge("weir_send_pools", "Pools of send streams, one for each admitted connection", pools.len());
     table.gauge("weir_send_streams_max", "Most send streams of all pools together", slots(|pool| pool.max));
     table.gauge("weir_send_streams_idle", "Send streams that are open and unused", slots(|pool| pool.idle));
     table.gauge("weir_send_streams_lent", "Send streams in the hands of a lane", slots(|pool| pool.lent));

@@ -61,7 +61,8 @@ pub fn settled(picture: &Picture<'_>) -> Result<(), Broken> {
     necessary_peers_are_connected(picture)?;
     both_sides_agree(picture)?;
     nothing_is_under_way(picture)?;
-    nothing_is_leaked(picture)
+    nothing_is_leaked(picture)?;
+    metrics_say_the_same(picture)
 }
 
 fn necessary_peers_are_connected(picture: &Picture<'_>) -> Result<(), Broken> {
@@ -139,6 +140,45 @@ fn waits_for_lost_credit(pool: &PoolStats) -> bool {
     pool.total() == pool.max && pool.waiters == 0
 }
 
+/// Whatever the rules count, an operator can see, too.
+fn metrics_say_the_same(picture: &Picture<'_>) -> Result<(), Broken> {
+    for (node, look) in picture.looks {
+        let differs = |(name, count): &(&str, u64)| look.metrics.get(name) != Some(count);
+        if let Some((name, count)) = counted(look).into_iter().find(differs) {
+            let detail = format!("n{node} has {count} and says {:?} as {name}", look.metrics.get(name));
+            return Err(("every count of the rules is a metric", detail));
+        }
+    }
+    Ok(())
+}
+
+/// The counts by the names of their metrics.
+fn counted(look: &Look) -> [(&'static str, u64); 19] {
+    let slots = |of: fn(&PoolStats) -> usize| look.pools.iter().map(|(_, _, pool)| of(pool)).sum();
+    [
+        ("weir_peers", look.manager.peers),
+        ("weir_connections_of_one_peer", look.manager.most_of_one_peer),
+        ("weir_connections_pending", look.manager.pending),
+        ("weir_send_pools", look.pools.len()),
+        ("weir_send_streams_max", slots(|pool| pool.max)),
+        ("weir_send_streams_idle", slots(|pool| pool.idle)),
+        ("weir_send_streams_lent", slots(|pool| pool.lent)),
+        ("weir_send_streams_parked", slots(|pool| pool.parked)),
+        ("weir_send_streams_ending", slots(|pool| pool.ending)),
+        ("weir_send_streams_opening", slots(|pool| pool.opening)),
+        ("weir_send_stream_waiters", slots(|pool| pool.waiters)),
+        ("weir_receive_streams", look.streams),
+        ("weir_receive_incomplete_bytes", look.incomplete),
+        ("weir_lanes_queued_bytes", look.queued),
+        ("weir_protocols", look.registered.len()),
+        ("weir_asks_open", look.open.0),
+        ("weir_requests_open", look.open.1),
+        ("weir_tasks", look.tasks),
+        ("weir_plugins", look.plugins),
+    ]
+    .map(|(name, count)| (name, count as u64))
+}
+
 fn nothing_is_leaked(picture: &Picture<'_>) -> Result<(), Broken> {
     for (node, look) in picture.looks {
         let leaked = |what: String| Err(("nothing is leaked", format!("n{node} has {what}")));
@@ -170,7 +210,7 @@ mod tests {
     use weir_host::transport::Direction;
 
     fn alone() -> Look {
-        Look {
+        let look = Look {
             peers: BTreeMap::new(),
             manager: ManagerStatus {
                 limits: ConnectionLimits { max_peers: 4, ..ConnectionLimits::default() },
@@ -189,7 +229,9 @@ mod tests {
             alive: (7, 7),
             floods: 0,
             plugins: 0,
-        }
+            metrics: BTreeMap::new(),
+        };
+        Look { metrics: counted(&look).into(), ..look }
     }
 
     fn broken(change: impl FnOnce(&mut Look)) -> Option<&'static str> {
@@ -209,6 +251,7 @@ mod tests {
         assert_eq!(broken(|look| look.tasks = 3), Some("nothing is leaked"));
         assert_eq!(broken(|look| look.alive.0 = 20), Some("nothing is leaked"));
         assert_eq!(broken(|look| look.open.0 = 1), Some("everything comes to its end"));
+        assert_eq!(broken(|look| look.queued = 1), Some("every count of the rules is a metric"));
         let pool = PoolStats { lent: 1, max: 8, ..PoolStats::default() };
         assert_eq!(broken(|look| look.pools.push((1, 1, pool))), Some("everything comes to its end"));
         let pool = PoolStats { idle: 9, max: 8, ..PoolStats::default() };

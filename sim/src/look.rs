@@ -44,6 +44,8 @@ pub struct Look {
     pub floods: usize,
     /// Loaded plugins.
     pub plugins: usize,
+    /// What the node's metrics say, a moment later: those of a name alone.
+    pub metrics: BTreeMap<&'static str, u64>,
 }
 
 impl Look {
@@ -60,8 +62,9 @@ impl Look {
         let each =
             ReceivePolicy::assembly_for(node.limits.max_message) + node.limits.max_streams as usize * SMALL_FRAME;
         let assembly = pools.len() * each;
+        let (tasks, alive) = (host.tasks(), (Handle::current().metrics().num_alive_tasks(), node.base_tasks));
         let names = |ids: Vec<weir_host::protocol::ProtocolId>| ids.iter().map(ToString::to_string).collect::<Vec<_>>();
-        Self {
+        let mut look = Self {
             supports: peers.iter().map(|s| (index(&s.peer), names(protocols.peer_protocols(&s.peer)))).collect(),
             peers: peers.into_iter().map(|status| (index(&status.peer), status.connections)).collect(),
             manager,
@@ -73,11 +76,15 @@ impl Look {
             queued: protocols.queued(),
             registered: names(protocols.registered().into_iter().map(|one| one.id).collect()),
             open: protocols.open_requests(),
-            tasks: host.tasks(),
-            alive: (Handle::current().metrics().num_alive_tasks(), node.base_tasks),
+            tasks,
+            alive,
             floods: node.floods.get(),
             plugins: host.plugins().list().len(),
-        }
+            metrics: BTreeMap::new(),
+        };
+        let alone = host.metrics().await.into_iter().filter(|metric| metric.label.is_none());
+        look.metrics = alone.map(|metric| (metric.name, metric.value)).collect();
+        look
     }
 
     /// Admitted connections to a peer.
