@@ -75,6 +75,7 @@ impl Courier {
         let pace = AtomicU64::new(pace.as_millis() as u64);
         let courier = Arc::new(Self { post, number, registration, pace, tally: Mutex::default() });
         courier.post.trace.note(&courier.post.name(), format_args!("register p{number} as {registration}"));
+        courier.post.oracle.registers(courier.post.node, courier.post.boot, number, registration);
         courier.post.network.register(courier.spec(), "courier", courier.clone())?;
         Ok(courier)
     }
@@ -255,7 +256,8 @@ fn ask(post: &Post, flow: FlowId, size: usize) -> Result<(), SendError> {
     if lane.room == 0 {
         return Err(SendError::Busy);
     }
-    let body = Label { boot: flow.boot, opening: 0, number: 1 }.body(size.clamp(LABEL, lane.max_message as usize));
+    let body = Label { boot: flow.boot, registration: 0, opening: 0, number: 1 }
+        .body(size.clamp(LABEL, lane.max_message as usize));
     let deadline = turmoil::sim_elapsed().unwrap_or_default() + ASK_TIME;
     let mut open = OpenAsk { oracle: post.oracle.clone(), ask: post.oracle.asked(post.node, deadline), ended: false };
     let sent = body.clone();

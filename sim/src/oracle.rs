@@ -1,8 +1,9 @@
 //! Knows what was sent and what arrived, from outside of all nodes, and finds what may not be.
 //!
-//! Every message says who sent it, in which run of that node, in which opening of the pair, and its number. So each
-//! delivery can be judged alone: in order and at most once by the number, for this handler and not for its
-//! predecessor by the opening. At the end nothing may be missing that nobody was told of.
+//! Every message says who sent it, in which run and by which registration of that node, in which opening of the pair, and
+//! its number. So each delivery can be judged alone: in order and at most once by the number, for this handler and not for
+//! its predecessor by the opening, of the sender that the handler was told of and not of that one's predecessor by the
+//! registration. At the end nothing may be missing that nobody was told of.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +12,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 
 /// Bytes of [`Label`] at the head of every body.
-pub const LABEL: usize = 24;
+pub const LABEL: usize = 28;
 
 /// One direction of one protocol between two nodes, in one run of the sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,6 +32,8 @@ pub struct FlowId {
 pub struct Label {
     /// The sender's run.
     pub boot: u32,
+    /// The sender's registration, counted in that run.
+    pub registration: u32,
     /// How often the pair had been opened at the sender, this time included.
     pub opening: u32,
     /// Counts what the sender wanted to send.
@@ -42,6 +45,7 @@ impl Label {
     pub fn body(self, size: usize) -> Bytes {
         let mut body = BytesMut::with_capacity(size.max(LABEL));
         body.put_u32(self.boot);
+        body.put_u32(self.registration);
         body.put_u32(self.opening);
         body.put_u64(self.number);
         body.put_u64(self.number.wrapping_mul(31));
@@ -52,11 +56,11 @@ impl Label {
     /// `None` when the body is none of ours, or not as it was sent.
     pub fn read(body: &[u8]) -> Option<Self> {
         let head: &[u8; LABEL] = body.first_chunk()?;
-        let number = u64::from_be_bytes(head[8..16].try_into().ok()?);
+        let number = u64::from_be_bytes(head[12..20].try_into().ok()?);
         let whole =
-            head[16..] == number.wrapping_mul(31).to_be_bytes() && body[LABEL..].iter().all(|b| *b == number as u8);
+            head[20..] == number.wrapping_mul(31).to_be_bytes() && body[LABEL..].iter().all(|b| *b == number as u8);
         let word = |at: usize| Some(u32::from_be_bytes(head[at..at + 4].try_into().ok()?));
-        whole.then_some(Self { boot: word(0)?, opening: word(4)?, number })
+        whole.then_some(Self { boot: word(0)?, registration: word(4)?, opening: word(8)?, number })
     }
 }
 
@@ -83,6 +87,11 @@ struct Inner {
     now: Duration,
     flows: BTreeMap<FlowId, Flow>,
     openings: BTreeMap<FlowId, u32>,
+    /// By node, its run and protocol: the registration that sends.
+    registered: BTreeMap<(usize, u32, u8), u32>,
+    /// By receiver, protocol and sender: whose messages the receiver has got since it was last told that the sender is
+    /// there, by the sender's run and registration.
+    met: BTreeMap<(usize, u8, usize), (u32, u32)>,
     asks: BTreeMap<u64, (usize, Duration)>,
     last_ask: u64,
     answered: u64,
@@ -132,9 +141,15 @@ impl Oracle {
         (!inner.found.is_empty()).then(|| inner.found.remove(0))
     }
 
-    /// The sender heard that the pair is open.
+    /// The node registers the protocol, in this run of it for the so manieth time.
+    pub fn registers(&self, node: usize, boot: u32, protocol: u8, registration: u32) {
+        self.inner().registered.insert((node, boot, protocol), registration);
+    }
+
+    /// The sender heard that the pair is open. What it gets from the other node is of one registration from now on.
     pub fn opened(&self, flow: FlowId) -> u32 {
         let mut inner = self.inner();
+        inner.met.remove(&(flow.from, flow.protocol, flow.to));
         let count = inner.openings.entry(flow).or_default();
         *count += 1;
         *count
@@ -144,9 +159,11 @@ impl Oracle {
     pub fn next(&self, flow: FlowId) -> Label {
         let mut inner = self.inner();
         let opening = inner.openings.get(&flow).copied().unwrap_or_default();
+        let registered = inner.registered.get(&(flow.from, flow.boot, flow.protocol));
+        let registration = registered.copied().unwrap_or_default();
         let entry = inner.flows.entry(flow).or_default();
         entry.next += 1;
-        Label { boot: flow.boot, opening, number: entry.next }
+        Label { boot: flow.boot, registration, opening, number: entry.next }
     }
 
     /// The sender's node took the message.
@@ -177,6 +194,12 @@ impl Oracle {
                 "{flow:?} message {number} of opening {opening} came to registration {registration:?}, opening {seen} to {of:?}"
             );
             inner.found.push(("no handler sees a message that was meant for its predecessor", detail));
+        }
+        let sender = (label.boot, label.registration);
+        let met = *inner.met.entry((flow.to, flow.protocol, flow.from)).or_insert(sender);
+        if met != sender {
+            let detail = format!("{flow:?} message {} of {sender:?} came beside those of {met:?}", label.number);
+            inner.found.push(("a handler hears one registration of a peer at a time", detail));
         }
     }
 
@@ -271,7 +294,7 @@ mod tests {
     const FLOW: FlowId = FlowId { from: 0, boot: 1, to: 1, protocol: 0 };
 
     fn label(opening: u32, number: u64) -> Label {
-        Label { boot: 1, opening, number }
+        Label { boot: 1, registration: 1, opening, number }
     }
 
     #[test]
@@ -302,6 +325,22 @@ mod tests {
         oracle.delivered(FLOW, (1, 2), label(2, 2));
         assert_eq!(oracle.take_found(), None);
         oracle.delivered(FLOW, (1, 3), label(2, 3));
+        assert!(oracle.take_found().is_some());
+    }
+
+    #[test]
+    fn what_another_registration_of_the_sender_sent_is_found() {
+        let oracle = Oracle::default();
+        let of = |registration, number| Label { registration, ..label(1, number) };
+        let back = FlowId { from: FLOW.to, to: FLOW.from, ..FLOW };
+        oracle.delivered(FLOW, (1, 1), of(1, 1));
+        // The receiver is told that another one is there.
+        oracle.opened(back);
+        oracle.delivered(FLOW, (1, 1), of(2, 3));
+        assert_eq!(oracle.take_found(), None);
+        oracle.opened(back);
+        oracle.delivered(FLOW, (1, 1), of(2, 4));
+        oracle.delivered(FLOW, (1, 1), of(3, 5));
         assert!(oracle.take_found().is_some());
     }
 

@@ -5,7 +5,7 @@ use std::process::Command;
 use weir_sim::run::run;
 use weir_sim::scenario::named;
 
-const RUNS: [(&str, u64); 15] = [
+const RUNS: [(&str, u64); 16] = [
     ("lossy_link", 3),
     ("partition_and_heal", 1),
     ("crash_restart", 2),
@@ -22,6 +22,7 @@ const RUNS: [(&str, u64); 15] = [
     ("join_leave_storm", 1),
     ("busy_peers", 1),
     ("crowded", 1),
+    ("poison_peer", 1),
 ];
 
 /// Where two traces part, for the message.

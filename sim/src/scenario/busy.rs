@@ -22,6 +22,9 @@ const PROTOCOLS: u8 = 6;
 /// After this a further connection that nobody uses must be gone, beside the time that it may be unused.
 const CLOSED: Duration = Duration::from_secs(15);
 
+/// How long a little goes on after a connection has not been needed for so long that it is given up.
+const GIVEN_UP: Duration = Duration::from_secs(6);
+
 fn world(seed: u64, trace: Trace) -> World {
     // Fewer streams than lanes, and windows so small that the lanes are busy for seconds.
     let setup = Setup { max_streams: 4, stream_window: 32 << 10, connections_per_peer: 2, ..Setup::new(seed, 2) };
@@ -46,7 +49,30 @@ fn play(world: &mut World) -> Outcome {
     world.lift_all();
     world.register_all(PROTOCOLS);
     world.settle(bound_after(Duration::from_secs(60)))?;
+    given_up_under_way(world)?;
     spare_ones_go(world)
+}
+
+/// Load makes a further connection, and a little goes on after it: so the connection is given up while lanes are at home
+/// on it, with messages under way that those on the other connection may overtake.
+fn given_up_under_way(world: &mut World) -> Outcome {
+    world.step("load that leaves a little");
+    let time = world.draw_ms(3_000..=4_000);
+    load(world, time);
+    world.run_for(time)?;
+    let (most, before) = (world.draw_ms(50..=300), world.latency);
+    world.set_latency(most);
+    let until = Some(world.now() + world.spare_connection + GIVEN_UP);
+    for protocol in 0..PROTOCOLS {
+        let (size, gap) = (world.draw(100..=1_000) as usize, world.draw_ms(5..=25));
+        for (from, to) in [(0, 1), (1, 0)] {
+            world.flood(from, Flood { to, protocol, count: 20_000, size, gap, asks: 0, until });
+        }
+    }
+    let time = world.spare_connection + GIVEN_UP;
+    world.run_for(time)?;
+    world.set_latency(before);
+    Ok(())
 }
 
 /// Everything that two nodes can send each other.
