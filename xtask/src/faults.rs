@@ -1,8 +1,9 @@
 //! `cargo xtask faults`: puts faults into a copy of the sources, one at a time, and expects the tests to find each.
 //!
-//! A fault is a patch in `tests/faults`. Lines above its first `diff` say what it breaks and, after `Test:`, which
-//! arguments of `cargo` run the test that must fail.
+//! A fault is a patch in `tests/faults`. Lines above its first `diff` say what it breaks and, after `Test:`, with which
+//! arguments `cargo test` runs the test that must fail.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -11,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::guests;
 use crate::interrupt;
+use crate::test::NATIVE;
 use crate::workspace::Workspace;
 
 #[derive(clap::Args)]
@@ -22,7 +24,7 @@ pub struct Arguments {
 struct Fault {
     name: String,
     patch: PathBuf,
-    /// Arguments of cargo.
+    /// Arguments of `cargo test`.
     test: Vec<String>,
 }
 
@@ -35,7 +37,8 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let guests = guests::all(workspace)?;
     let copy = Copy::new(workspace, &guests)?;
     let mut missed = Vec::new();
-    for fault in &faults {
+    let mut tried = BTreeSet::new();
+    for fault in faults.iter().filter(|fault| tried.insert(&fault.test)) {
         interrupt::check()?;
         eprintln!("==> {}: without it", fault.name);
         let sound = copy.test(fault)?;
@@ -105,7 +108,8 @@ impl<'a> Copy<'a> {
 
     fn test(&self, fault: &Fault) -> Result<Output> {
         let mut cargo = self.workspace.cargo();
-        cargo.current_dir(&self.root).args(&fault.test);
+        // Among all packages, so that cargo unifies the features as elsewhere, and dependencies are not built again.
+        cargo.current_dir(&self.root).arg("test").args(NATIVE).args(&fault.test);
         cargo.env("CARGO_TARGET_DIR", &self.workspace.target).env("WEIR_TEST_GUESTS", self.guests);
         cargo.stdin(Stdio::null()).output().context("run cargo")
     }
