@@ -53,21 +53,20 @@ fn play(world: &mut World) -> Outcome {
     spare_ones_go(world)
 }
 
-/// Load makes a further connection, and a little goes on after it: so the connection is given up while lanes are at home
-/// on it, with messages under way that those on the other connection may overtake.
+/// Load makes a further connection, and one lane goes on after it in either direction: so the connection is given up
+/// while one may be at home on it, with messages under way that those on the other connection may overtake.
 fn given_up_under_way(world: &mut World) -> Outcome {
     world.step("load that leaves a little");
     let time = world.draw_ms(3_000..=4_000);
     load(world, time);
     world.run_for(time)?;
-    let (most, before) = (world.draw_ms(50..=300), world.latency);
+    let (most, before) = (world.draw_ms(100..=300), world.latency);
     world.set_latency(most);
     let until = Some(world.now() + world.spare_connection + GIVEN_UP);
-    for protocol in 0..PROTOCOLS {
-        let (size, gap) = (world.draw(100..=1_000) as usize, world.draw_ms(5..=25));
-        for (from, to) in [(0, 1), (1, 0)] {
-            world.flood(from, Flood { to, protocol, count: 20_000, size, gap, asks: 0, until });
-        }
+    for (from, to) in [(0, 1), (1, 0)] {
+        let (protocol, size) = (world.draw(0..=u64::from(PROTOCOLS - 1)) as u8, world.draw(100..=1_000) as usize);
+        let gap = world.draw_ms(2..=10);
+        world.flood(from, Flood { to, protocol, count: 20_000, size, gap, asks: 0, until });
     }
     let time = world.spare_connection + GIVEN_UP;
     world.run_for(time)?;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Scenario;
+use crate::courier::Flood;
 use crate::trace::Trace;
 use crate::world::{Outcome, Setup, World};
 
@@ -35,7 +36,11 @@ fn play(world: &mut World) -> Outcome {
             let node = world.pick(&all);
             let number = world.draw(0..=u64::from(protocols - 1)) as u8;
             let pace = if world.chance(25) { world.draw_ms(1..=60) } else { Duration::ZERO };
-            change(world, node, number, pace);
+            if world.chance(15) {
+                flicker(world, &all, node, number)?;
+            } else {
+                change(world, node, number, pace);
+            }
         }
         let time = world.draw_ms(0..=700);
         world.run_for(time)?;
@@ -43,6 +48,21 @@ fn play(world: &mut World) -> Outcome {
     world.step("all back");
     world.register_all(protocols);
     world.settle(Duration::from_secs(90))
+}
+
+/// A protocol goes and comes back at once, again and again while it sends: what a registration has sent is still under way
+/// when its peers know of the next one.
+fn flicker(world: &mut World, all: &[usize], node: usize, number: u8) -> Outcome {
+    let others: Vec<usize> = all.iter().copied().filter(|other| *other != node).collect();
+    let (to, gap) = (world.pick(&others), world.draw_ms(1..=10));
+    world.flood(node, Flood { to, protocol: number, count: 300, size: 100, gap, asks: 0, until: None });
+    for _ in 0..world.draw(2..=10) {
+        let time = world.draw_ms(10..=200);
+        world.run_for(time)?;
+        world.unregister(node, number);
+        world.register(node, number, Duration::ZERO);
+    }
+    Ok(())
 }
 
 fn change(world: &mut World, node: usize, number: u8, pace: Duration) {
