@@ -18,7 +18,7 @@ impl State {
         (refused.stage, refused.deadline, refused.probe) = (Stage::Closing(code), Some(now + REFUSAL_LINGER), None);
         let (peer, direction) = (refused.peer, refused.direction);
         self.counts.refused += 1;
-        let (Named { scope, limit, value }, taken) = (refusal.named(), refusal.limit().map(|limit| limit.taken));
+        let Named { scope, limit, value, taken } = refusal.named();
         tracing::debug!(
             peer = %peer.short(), ?direction, connection = id.0, code = u32::from(code), scope, limit, value, taken,
             reason, "refused"
@@ -87,7 +87,7 @@ impl State {
         let Some(open) = self.connections.get(&id).filter(|c| !matches!(c.stage, Stage::Closing(_))) else { return };
         let Err(denied) = self.access.check(Some(&open.peer), open.remote) else { return };
         let (peer, direction, refusal) = (open.peer, open.direction, Refusal::from(denied));
-        let Named { scope, limit, value } = refusal.named();
+        let Named { scope, limit, value, .. } = refusal.named();
         tracing::info!(
             peer = %peer.short(), ?direction, connection = id.0, scope, limit, value, reason = %refusal, "denied"
         );

@@ -49,7 +49,7 @@ impl State {
         if let Err(denied) = self.access.check(Some(&peer), address) {
             self.counts.denied += 1;
             let refusal = Refusal::from(denied);
-            let Named { scope, limit, value } = refusal.named();
+            let Named { scope, limit, value, .. } = refusal.named();
             tracing::debug!(peer = %peer.short(), %address, scope, limit, value, reason = %refusal, "not dialed");
             return Some(DialFailure::refused_here(refusal));
         }
@@ -110,7 +110,7 @@ impl State {
         self.counts.refused += 1;
         self.counts.turned_away += 1;
         self.counts.denied += u64::from(code == CloseCode::Blocked);
-        let (Named { scope, limit, value }, taken) = (refusal.named(), refusal.limit().map(|limit| limit.taken));
+        let Named { scope, limit, value, taken } = refusal.named();
         tracing::debug!(
             peer = %peer.short(), ?direction, connection = connection.0, code = u32::from(code), scope, limit, value,
             taken, reason = %refusal, "turned away"

@@ -33,6 +33,8 @@ pub struct Named {
     pub limit: &'static str,
     /// How high it is, or which entry it was.
     pub value: String,
+    /// How much of it is taken, when it is one that is reached.
+    pub taken: Option<u64>,
 }
 
 impl Refusal {
@@ -47,19 +49,13 @@ impl Refusal {
         }
     }
 
-    /// The limit, when it is one that is reached.
-    pub fn limit(&self) -> Option<&Reached> {
-        match self {
-            Self::Limit(reached) => Some(reached),
-            _ => None,
-        }
-    }
-
     /// Scope, limit and value.
     pub fn named(&self) -> Named {
-        let named = |scope, limit, value| Named { scope, limit, value };
+        let named = |scope, limit, value| Named { scope, limit, value, taken: None };
         match self {
-            Self::Limit(reached) => named(reached.scope.name(), reached.what, reached.limit.to_string()),
+            Self::Limit(Reached { scope, what, taken, limit, .. }) => {
+                Named { taken: Some(*taken), ..named(scope.name(), what, limit.to_string()) }
+            }
             Self::Denied(Denied::Blocked(entry)) => named("access", "block list", entry.to_string()),
             Self::Denied(Denied::NotAllowed { entries, .. }) => named("access", "allow list", entries.to_string()),
             Self::Version { .. } => named("node", "wire version", WIRE_VERSION.to_string()),
@@ -112,9 +108,9 @@ mod tests {
             (Refusal::Code(CloseCode::Shutdown), ("node", "close code", "1"), CloseCode::Shutdown),
         ];
         for (refusal, (scope, limit, value), code) in cases {
-            assert_eq!(refusal.named(), Named { scope, limit, value: value.into() });
+            let taken = (code == CloseCode::Full).then_some(64);
+            assert_eq!(refusal.named(), Named { scope, limit, value: value.into(), taken });
             assert_eq!(refusal.code(), code);
-            assert_eq!(refusal.limit().is_some(), code == CloseCode::Full);
         }
         let version = Refusal::Version { theirs: 9 };
         assert_eq!((version.named().limit, version.code()), ("wire version", CloseCode::Version));
