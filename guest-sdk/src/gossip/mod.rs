@@ -113,47 +113,84 @@ pub enum Decision {
 }
 
 /// Hands a plugin's events to its [`Gossip`], and calls a method of the plugin after each that may have brought items:
-/// `weir_sdk::gossip_events!(field, method);` among the methods of `impl Plugin`. For a plugin that speaks nothing but
-/// gossip; one that has messages or timers of its own writes these methods itself.
+/// `weir_sdk::gossip_events!(field, method);` among the methods of `impl Plugin`.
+///
+/// A plugin that has messages or timers of its own names the events that gossip alone hears, and writes the methods of
+/// the others itself: `weir_sdk::gossip_events!(field, method: on_message on_peer_supported …);`. Where none of those named
+/// brings items, it needs no method: `weir_sdk::gossip_events!(field: on_relieved on_undelivered on_missed);`.
 #[macro_export]
 macro_rules! gossip_events {
     ($gossip:tt, $judge:ident) => {
+        $crate::gossip_events!($gossip, $judge: on_message on_request on_response on_peer_supported
+            on_peer_unsupported on_relieved on_undelivered on_missed on_timer on_turn_end);
+    };
+    ($gossip:tt, $judge:ident: $($event:ident)+) => {
+        $($crate::__gossip_event!($gossip $judge $event);)+
+    };
+    ($gossip:tt: $($event:ident)+) => {
+        $($crate::__gossip_event!($gossip no_method $event);)+
+    };
+}
+
+/// One method of [`gossip_events!`].
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __gossip_event {
+    ($gossip:tt $judge:ident on_message) => {
         fn on_message(&mut self, message: $crate::Message<'_>, ctx: &$crate::Context) -> $crate::Result {
             self.$gossip.on_message(&message, ctx);
             self.$judge(ctx)
         }
+    };
+    ($gossip:tt $judge:ident on_request) => {
         fn on_request(&mut self, request: $crate::Request<'_>, ctx: &$crate::Context) -> $crate::Result {
             self.$gossip.on_request(&request, ctx);
             Ok(())
         }
+    };
+    ($gossip:tt $judge:ident on_response) => {
         fn on_response(&mut self, response: $crate::Response<'_>, ctx: &$crate::Context) -> $crate::Result {
             self.$gossip.on_response(&response, ctx);
             self.$judge(ctx)
         }
+    };
+    ($gossip:tt $judge:ident on_peer_supported) => {
         fn on_peer_supported(&mut self, there: $crate::abi::Reachable, ctx: &$crate::Context) -> $crate::Result {
             self.$gossip.on_peer_supported(&there, ctx);
             Ok(())
         }
+    };
+    ($gossip:tt $judge:ident on_peer_unsupported) => {
         fn on_peer_unsupported(&mut self, lane: $crate::abi::Lane, ctx: &$crate::Context) -> $crate::Result {
             self.$gossip.on_peer_unsupported(&lane, ctx);
             Ok(())
         }
+    };
+    ($gossip:tt $judge:ident on_relieved) => {
         fn on_relieved(&mut self, lane: $crate::abi::Lane, ctx: &$crate::Context) -> $crate::Result {
             self.$gossip.on_relieved(&lane, ctx);
             Ok(())
         }
+    };
+    ($gossip:tt $judge:ident on_undelivered) => {
         fn on_undelivered(&mut self, count: $crate::abi::Count, ctx: &$crate::Context) -> $crate::Result {
             self.$gossip.on_lost(&count, ctx);
             Ok(())
         }
+    };
+    ($gossip:tt $judge:ident on_missed) => {
         fn on_missed(&mut self, count: $crate::abi::Count, ctx: &$crate::Context) -> $crate::Result {
             self.$gossip.on_lost(&count, ctx);
             Ok(())
         }
+    };
+    ($gossip:tt $judge:ident on_timer) => {
         fn on_timer(&mut self, id: u64, _: &$crate::Context) -> $crate::Result {
             self.$gossip.on_timer(id);
             Ok(())
         }
+    };
+    ($gossip:tt $judge:ident on_turn_end) => {
         fn on_turn_end(&mut self, ctx: &$crate::Context) -> $crate::Result {
             self.$gossip.on_turn_end(ctx)
         }

@@ -94,46 +94,6 @@ impl Plugin for News {
         }
     }
 
-    fn on_message(&mut self, message: Message<'_>, ctx: &Context) -> Result {
-        self.gossip.on_message(&message, ctx);
-        self.judge(ctx)
-    }
-
-    fn on_request(&mut self, request: Request<'_>, ctx: &Context) -> Result {
-        self.gossip.on_request(&request, ctx);
-        Ok(())
-    }
-
-    fn on_response(&mut self, response: Response<'_>, ctx: &Context) -> Result {
-        self.gossip.on_response(&response, ctx);
-        self.judge(ctx)
-    }
-
-    fn on_peer_supported(&mut self, there: Reachable, ctx: &Context) -> Result {
-        self.gossip.on_peer_supported(&there, ctx);
-        Ok(())
-    }
-
-    fn on_peer_unsupported(&mut self, lane: Lane, ctx: &Context) -> Result {
-        self.gossip.on_peer_unsupported(&lane, ctx);
-        Ok(())
-    }
-
-    fn on_relieved(&mut self, lane: Lane, ctx: &Context) -> Result {
-        self.gossip.on_relieved(&lane, ctx);
-        Ok(())
-    }
-
-    fn on_undelivered(&mut self, count: Count, ctx: &Context) -> Result {
-        self.gossip.on_lost(&count, ctx);
-        Ok(())
-    }
-
-    fn on_missed(&mut self, count: Count, ctx: &Context) -> Result {
-        self.gossip.on_lost(&count, ctx);
-        Ok(())
-    }
-
     fn on_timer(&mut self, id: u64, ctx: &Context) -> Result {
         if !self.gossip.on_timer(id) {
             let now = ctx.now_ms();
@@ -144,9 +104,8 @@ impl Plugin for News {
         Ok(())
     }
 
-    fn on_turn_end(&mut self, ctx: &Context) -> Result {
-        self.gossip.on_turn_end(ctx)
-    }
+    weir_sdk::gossip_events!(gossip, judge: on_message on_request on_response on_peer_supported on_peer_unsupported
+        on_relieved on_undelivered on_missed on_turn_end);
 }
 
 impl News {

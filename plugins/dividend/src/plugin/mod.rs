@@ -137,20 +137,7 @@ impl Plugin for Dividend {
         Ok(())
     }
 
-    fn on_relieved(&mut self, lane: Lane, ctx: &Context) -> Result {
-        self.gossip.on_relieved(&lane, ctx);
-        Ok(())
-    }
-
-    fn on_undelivered(&mut self, count: Count, ctx: &Context) -> Result {
-        self.gossip.on_lost(&count, ctx);
-        Ok(())
-    }
-
-    fn on_missed(&mut self, count: Count, ctx: &Context) -> Result {
-        self.gossip.on_lost(&count, ctx);
-        Ok(())
-    }
+    weir_sdk::gossip_events!(gossip: on_relieved on_undelivered on_missed);
 
     fn on_timer(&mut self, id: u64, ctx: &Context) -> Result {
         if self.gossip.on_timer(id) || id != TICK {
