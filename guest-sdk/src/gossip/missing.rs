@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::item::ItemId;
+use super::policy::Policy;
 use crate::abi::PeerId;
 
 #[derive(Debug)]
@@ -16,33 +17,34 @@ struct Lost {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Missing {
+    /// Items that there is room for, and announcers of each.
+    most: usize,
+    most_announcers: usize,
     items: BTreeMap<ItemId, Lost>,
     due: BTreeSet<(u64, ItemId)>,
 }
 
 impl Missing {
+    pub(super) fn new(policy: &Policy) -> Self {
+        let (most, most_announcers) = (policy.missing, policy.announcers);
+        Self { most, most_announcers, items: BTreeMap::new(), due: BTreeSet::new() }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.items.len()
     }
 
     /// Notes that a peer has an item. False when there is no room for another one.
-    pub(super) fn announce(
-        &mut self,
-        id: ItemId,
-        peer: PeerId,
-        due_ms: u64,
-        graft: bool,
-        most: (usize, usize),
-    ) -> bool {
+    pub(super) fn announce(&mut self, id: ItemId, peer: PeerId, due_ms: u64, graft: bool) -> bool {
         if let Some(lost) = self.items.get_mut(&id) {
-            if lost.announcers.len() < most.1 && !lost.announcers.contains(&peer) {
+            if lost.announcers.len() < self.most_announcers && !lost.announcers.contains(&peer) {
                 lost.announcers.push(peer);
             }
             return true;
         }
-        if self.items.len() >= most.0 {
+        if self.items.len() >= self.most {
             return false;
         }
         self.items.insert(id, Lost { announcers: vec![peer], asked: None, due_ms, graft });

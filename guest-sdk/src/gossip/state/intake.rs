@@ -33,8 +33,7 @@ impl State {
             if self.knows(&id) || self.was_rejected(bytes) {
                 if self.pending.contains(&id) {
                     // Its bytes may be better than those that wait, where an id covers only a part of them.
-                    let most = (self.policy.missing, self.policy.announcers);
-                    self.missing.announce(id, from, now_ms + self.policy.pending_ms, true, most);
+                    self.missing.announce(id, from, now_ms + self.policy.pending_ms, true);
                 }
                 self.duplicate(from, now_ms);
             } else {
@@ -43,8 +42,7 @@ impl State {
                     self.missing.handed(&id, now_ms + self.policy.pending_ms);
                 } else {
                     let later = now_ms + u64::from(self.policy.want_timeout_ms);
-                    let most = (self.policy.missing, self.policy.announcers);
-                    self.missing.announce(id, from, later, false, most);
+                    self.missing.announce(id, from, later, false);
                 }
                 self.welcome(from, now_ms);
             }

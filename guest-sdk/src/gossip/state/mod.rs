@@ -118,7 +118,7 @@ impl State {
             seen: Seen::new(policy.seen),
             rejected: Seen::new(policy.seen / 16),
             has_rejected: false,
-            missing: Missing::default(),
+            missing: Missing::new(&policy),
             pending: Pending::default(),
             recent: Recent::default(),
             sessions: BTreeMap::new(),

@@ -52,9 +52,8 @@ impl State {
         }
         self.stats.heard += ids.len() as u64;
         let due_ms = if new { now_ms + self.policy.graft_after_ms } else { now_ms };
-        let most = (self.policy.missing, self.policy.announcers);
         for id in ids {
-            if !self.knows(&id) && !self.missing.announce(id, from, due_ms, new, most) {
+            if !self.knows(&id) && !self.missing.announce(id, from, due_ms, new) {
                 // Too much is missing already: what is over is found again when some of it has come.
                 return self.lost(from, now_ms + self.policy.reconcile_soon_ms);
             }
@@ -218,11 +217,10 @@ impl State {
     fn found(&mut self, with: PeerId, found: session::Found, now_ms: u64) {
         self.stats.steps += 1;
         self.stats.found += found.need.len() as u64;
-        let most = (self.policy.missing, self.policy.announcers);
         let mut over = false;
         for id in found.need {
             if !self.knows(&id) {
-                over |= !self.missing.announce(id, with, now_ms, false, most);
+                over |= !self.missing.announce(id, with, now_ms, false);
             }
         }
         if let Some(peer) = self.peers.get_mut(&with) {
