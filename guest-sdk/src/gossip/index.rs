@@ -37,7 +37,9 @@ impl Sum {
     fn add(&mut self, words: [u64; 4]) {
         let mut carry = false;
         for (sum, word) in self.0.iter_mut().zip(words) {
-            (*sum, carry) = sum.carrying(word, carry);
+            let (more, one) = sum.overflowing_add(word);
+            let (more, other) = more.overflowing_add(carry.into());
+            (*sum, carry) = (more, one | other);
         }
     }
 
@@ -48,20 +50,6 @@ impl Sum {
             let (less, other) = less.overflowing_sub(borrow.into());
             (*sum, borrow) = (less, one | other);
         }
-    }
-}
-
-trait Carrying {
-    fn carrying(self, other: Self, carry: bool) -> (Self, bool)
-    where
-        Self: Sized;
-}
-
-impl Carrying for u64 {
-    fn carrying(self, other: u64, carry: bool) -> (u64, bool) {
-        let (sum, one) = self.overflowing_add(other);
-        let (sum, two) = sum.overflowing_add(carry.into());
-        (sum, one | two)
     }
 }
 

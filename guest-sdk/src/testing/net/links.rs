@@ -166,9 +166,8 @@ impl TestNet {
     pub(super) fn lane_down(&mut self, number: usize) {
         let now_us = self.now_us;
         let wire = &mut self.wires[number];
-        let (from, from_key, to, epoch) = (wire.from, wire.from_key, wire.to, wire.epoch);
+        let (from, from_key, to) = (wire.from, wire.from_key, wire.to);
         let lost = wire.cut(now_us);
-        debug_assert!(self.wires[number].epoch > epoch);
         let peer = self.machines[to.node as usize].id;
         self.slot(to).blocked.remove(&number);
         self.totals.undelivered += lost;
@@ -189,18 +188,17 @@ impl TestNet {
         let told = slot.seat.has_told(peer, from_key);
         let unhandled = slot.mailbox.unsupported((peer, from_key), told);
         // What came from there and was not answered yet need not be any more.
-        let mut withdrawn: Vec<_> = unhandled;
         let back: Vec<_> = slot.requests.iter().map(|(id, (wire, _))| (*id, *wire)).collect();
         for (id, wire) in back {
             if self.wires[wire].from == to && self.wires[wire].to_key == from_key && self.wires[wire].to == from {
                 self.slot(from).requests.remove(&id);
                 let slot = self.slot(from);
-                if slot.seat.imports.node().settle(id) && !withdrawn.contains(&id) {
+                if slot.seat.imports.node().settle(id) && !unhandled.contains(&id) {
                     slot.mailbox.push(Waiting::Withdrawn(id));
                 }
             }
         }
-        for id in withdrawn.drain(..) {
+        for id in unhandled {
             self.slot(from).seat.imports.node().settle(id);
         }
         self.plan_turn(from);

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::abi::{AskError, CallError, Event, Failure, PeerId, ProtocolKey, Span};
+use crate::Error;
+use crate::abi::{Event, Failure, PeerId, ProtocolKey, Span};
 use crate::testing::Effect;
 
 /// A body, by length and digest: the first eight bytes of its SHA-256.
@@ -78,7 +79,7 @@ impl Note {
             },
             Event::Response(it) => {
                 let outcome = it.outcome.as_ref().map(|span| slice(*span));
-                Self::id("response", it.id).outcome(outcome.map_err(ask_error))
+                Self::id("response", it.id).outcome(outcome.map_err(|error| failure(&Error::from(error.clone()).into())))
             }
             Event::Command(it) => Self {
                 text: it.name.clone(),
@@ -88,7 +89,7 @@ impl Note {
             },
             Event::Called(it) => {
                 let outcome = it.outcome.as_ref().map(|span| slice(*span));
-                Self::id("called", it.id).outcome(outcome.map_err(call_error))
+                Self::id("called", it.id).outcome(outcome.map_err(|error| failure(&Error::from(error.clone()).into())))
             }
             Event::PeerSupported(it) => {
                 Self { number: Some(it.max_message.into()), ..Self::lane("peer-supported", it.peer, it.protocol) }
@@ -153,30 +154,6 @@ fn answered(outcome: &Result<std::rc::Rc<[u8]>, Failure>) -> Result<&[u8], Strin
 
 fn failure(failure: &Failure) -> String {
     format!("{}: {}", failure.code, failure.message)
-}
-
-fn ask_error(error: &AskError) -> String {
-    match error {
-        AskError::NotConnected => "not-connected".to_owned(),
-        AskError::Unsupported => "unsupported".to_owned(),
-        AskError::TimedOut => "timed-out".to_owned(),
-        AskError::TooLarge => "too-large".to_owned(),
-        AskError::Busy => "busy".to_owned(),
-        AskError::Refused(why) => failure(why),
-        AskError::Other(what) => what.clone(),
-    }
-}
-
-fn call_error(error: &CallError) -> String {
-    match error {
-        CallError::UnknownPlugin => "unknown-plugin".to_owned(),
-        CallError::UnknownCommand => "unknown-command".to_owned(),
-        CallError::TimedOut => "timed-out".to_owned(),
-        CallError::Busy => "busy".to_owned(),
-        CallError::Gone => "gone".to_owned(),
-        CallError::Failed(why) => failure(why),
-        CallError::Other(what) => what.clone(),
-    }
 }
 
 fn verdict_name(verdict: crate::abi::Verdict) -> &'static str {

@@ -72,8 +72,7 @@ impl TestNet {
         self.carry_out(place, out);
     }
 
-    /// Replaces the revision of one plugin. False with the reason when the new one does not start; then the old one
-    /// goes on.
+    /// Replaces the revision of one plugin. When the new one does not start, the old one goes on.
     ///
     /// # Errors
     /// What the new revision said.

@@ -47,7 +47,7 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    /// The connection is gone: how many messages the sender must take for lost, and the asks among what is lost.
+    /// The connection is gone: how many messages the sender must take for lost.
     pub(super) fn cut(&mut self, now_us: u64) -> u64 {
         while self.unheard.pop_front_if(|heard| *heard <= now_us).is_some() {}
         let messages = |parcels: &VecDeque<Parcel>| parcels.iter().filter(|parcel| parcel.ask.is_none()).count() as u64;
