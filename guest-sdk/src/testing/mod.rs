@@ -13,6 +13,7 @@ mod records;
 mod revision;
 mod seat;
 mod store;
+mod verify;
 
 pub use effect::Effect;
 pub use host::TestHost;

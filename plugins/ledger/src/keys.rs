@@ -1,12 +1,9 @@
 //! Keys that sign, for the wallet and for tests, and the same strict verification without a host.
 
-use std::cell::RefCell;
-use std::collections::HashSet;
-
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 
 use crate::sign::{SIGNATURE, signed_bytes};
-use crate::{Hash, Id, Key, Verify};
+use crate::{Id, Key, Verify};
 
 /// A key pair, made of 32 secret bytes.
 #[derive(Clone)]
@@ -41,26 +38,6 @@ impl Verify for Strict {
     }
 }
 
-/// Remembers what was verified, so that a hundred nodes of one test verify an operation once.
-#[derive(Debug, Default)]
-pub struct Remembered {
-    good: RefCell<HashSet<Id>>,
-}
-
-impl Verify for Remembered {
-    fn verify(&self, key: Key, message: &[u8], signature: &[u8; SIGNATURE]) -> bool {
-        let name = Hash::new("remembered").with(&key.0).with(signature).with(message).id();
-        if self.good.borrow().contains(&name) {
-            return true;
-        }
-        let good = Strict.verify(key, message, signature);
-        if good {
-            self.good.borrow_mut().insert(name);
-        }
-        good
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,15 +53,11 @@ mod tests {
         let (here, there) = (Id([1; 32]), Id([2; 32]));
         let signed = pair.sign("a", here, b"body");
         let (body, signature) = split(&signed);
-        for verify in [&Strict as &dyn Verify, &Remembered::default()] {
-            for _ in 0..2 {
-                assert!(verify.verify(pair.key(), &signed_bytes("a", here, body), &signature));
-                assert!(!verify.verify(pair.key(), &signed_bytes("a", there, body), &signature));
-                assert!(!verify.verify(pair.key(), &signed_bytes("b", here, body), &signature));
-                assert!(!verify.verify(pair.key(), &signed_bytes("a", here, b"bodz"), &signature));
-                assert!(!verify.verify(Key([0; 32]), &signed_bytes("a", here, body), &signature));
-            }
-        }
+        assert!(Strict.verify(pair.key(), &signed_bytes("a", here, body), &signature));
+        assert!(!Strict.verify(pair.key(), &signed_bytes("a", there, body), &signature));
+        assert!(!Strict.verify(pair.key(), &signed_bytes("b", here, body), &signature));
+        assert!(!Strict.verify(pair.key(), &signed_bytes("a", here, b"bodz"), &signature));
+        assert!(!Strict.verify(Key([0; 32]), &signed_bytes("a", here, body), &signature));
     }
 
     #[test]

@@ -3,15 +3,20 @@
 
 use std::collections::BTreeMap;
 
-use weir_ledger::keys::{KeyPair, Remembered};
-use weir_ledger::{Genesis, GenesisFile, Id, Key, Memory, Ordered};
+use weir_ledger::keys::KeyPair;
+use weir_ledger::{Genesis, GenesisFile, Id, Key, Memory, Ordered, Verify};
 use weir_plugin_staking::commands::{self, AccountAnswer, AccountArgs, StakesArgs};
 use weir_plugin_staking::items::{Action, Anchor, Body, Decree, Operation, Order, Proof, Signed};
 use weir_plugin_staking::{Ledger, Notice, Receipt, STEP, Verdict, Want};
+use weir_sdk::testing::Imports;
 
-thread_local! {
-    /// Signature checks remembered between the ledgers of a test.
-    static VERIFY: Remembered = Remembered::default();
+/// Signature checks remembered between the ledgers of a test.
+pub struct Remembered;
+
+impl Verify for Remembered {
+    fn verify(&self, key: Key, message: &[u8], signature: &[u8; 64]) -> bool {
+        Imports::verify(&key.0, message, signature)
+    }
 }
 
 /// SplitMix64: the same numbers for the same seed everywhere.
@@ -171,7 +176,7 @@ impl Node {
     }
 
     pub fn receive(&mut self, bytes: &[u8]) -> Receipt {
-        VERIFY.with(|verify| self.ledger.receive(bytes, None, &mut self.store, verify))
+        self.ledger.receive(bytes, None, &mut self.store, &Remembered)
     }
 
     pub fn work(&mut self) {
@@ -180,7 +185,7 @@ impl Node {
 
     pub fn work_in(&mut self, limit: usize) {
         for _ in 0..100_000 {
-            let more = VERIFY.with(|verify| self.ledger.step(&mut self.store, verify, limit));
+            let more = self.ledger.step(&mut self.store, &Remembered, limit);
             self.notices.extend(self.ledger.take_notices());
             if !more {
                 return;
@@ -191,7 +196,7 @@ impl Node {
 
     /// One piece of work only.
     pub fn one_step(&mut self, limit: usize) -> bool {
-        VERIFY.with(|verify| self.ledger.step(&mut self.store, verify, limit))
+        self.ledger.step(&mut self.store, &Remembered, limit)
     }
 
     /// Forgets everything but the store.
