@@ -462,6 +462,25 @@ fn bad_bytes_under_a_good_name_keep_nothing_back() {
 }
 
 #[test]
+fn what_was_forgotten_and_is_held_again_is_found_by_reconciling() {
+    let mut net = mesh(4, 3, 53, Config::default());
+    net.step(Step::Kill { node: 3, lose_ms: 0 });
+    let id = net.command(0, "say", &json!("once more")).expect("said");
+    net.run_ms(2_000);
+    let everywhere = |net: &mut TestNet, command: &str| {
+        (0..3).for_each(|node| drop(net.command(node, command, &json!("once more")).expect("done")));
+    };
+    everywhere(&mut net, "forget");
+    net.step(Step::Boot(3));
+    net.run_ms(60_000);
+    assert_eq!(count(&net, 3), 0, "nobody compares it any more");
+    everywhere(&mut net, "hold");
+    let before: u64 = net.nodes().map(|node| stats(&net, node).pushed).sum();
+    assert!(net.run_until(90_000, |net| count(net, 3) == 1), "{id}");
+    assert_eq!(net.nodes().map(|node| stats(&net, node).pushed).sum::<u64>(), before, "it is not pushed");
+}
+
+#[test]
 fn a_body_of_the_plugins_own_is_left_to_it() {
     let mut host = TestHost::new::<News>(Config::default());
     let peer = host.peer(1);

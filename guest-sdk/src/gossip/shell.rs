@@ -1,7 +1,7 @@
 //! `Gossip`: the state machine with a plugin's context around it.
 
 use super::state::{Port, State};
-use super::{Decision, Incoming, ItemId, Items, Policy, Stats, wire};
+use super::{Decision, Incoming, ItemId, Items, Place, Policy, Stats, wire};
 use crate::abi::{Count, Init, Lane, PeerId, ProtocolKey, Reachable, SendError, Verdict};
 use crate::{Context, Error, Message, Request, Response, Result};
 
@@ -78,6 +78,13 @@ impl<I: Items> Gossip<I> {
     /// taken again as long as it is remembered.
     pub fn forget(&mut self, id: &ItemId, seen: bool) {
         self.state.forget(id, seen);
+    }
+
+    /// An item that is kept already counts among those that nodes compare: one that was forgotten here, or that came by
+    /// other means. It is not pushed: whoever lacks it finds it when sets are reconciled. [`Items::get`] must have its
+    /// bytes.
+    pub fn hold(&mut self, place: Place) {
+        self.state.take_in(place);
     }
 
     /// Whether an item is held, waits for a decision, or was seen.

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
-use weir_sdk::gossip::{Decision, Gossip, ItemId, Policy, Stats, StoreItems};
+use weir_sdk::gossip::{Decision, Gossip, ItemId, Place, Policy, Stats, StoreItems};
 use weir_sdk::prelude::*;
 use weir_sdk::testing::TestNet;
 
@@ -90,7 +90,18 @@ impl Plugin for News {
                 command.answer(ctx, &all)
             }
             "count" => command.answer(ctx, &self.gossip.len()),
-            _ => Err(command.unknown(&["say", "many", "has", "count"])),
+            // The bytes stay where they are; only what is compared changes.
+            name @ ("forget" | "hold") => {
+                let text = command.args::<&str>()?.as_bytes();
+                let id = ItemId::of(text);
+                if name == "hold" {
+                    self.gossip.hold(Place { stamp: stamp(text), id });
+                } else {
+                    self.gossip.forget(&id, true);
+                }
+                command.answer(ctx, &self.gossip.len())
+            }
+            _ => Err(command.unknown(&["say", "many", "has", "count", "forget", "hold"])),
         }
     }
 

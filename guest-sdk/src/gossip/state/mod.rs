@@ -173,6 +173,13 @@ impl State {
         true
     }
 
+    /// Holds an item that came by other means: nobody needs to be asked for it.
+    pub(super) fn take_in(&mut self, place: Place) {
+        self.missing.remove(&place.id);
+        self.pending.remove(&place.id);
+        self.hold(place);
+    }
+
     /// Forgets an item that is no longer held. It is not taken again while it is remembered as seen.
     pub(super) fn forget(&mut self, id: &ItemId, seen: bool) {
         if let Some(stamp) = self.stamps.remove(id) {
