@@ -1,6 +1,6 @@
 //! What the plugins `staking` and `dividend` and the wallet share.
 //!
-//! Signed bytes ([`codec`], [`sign`]), the file that separates networks ([`Genesis`]), amounts as people write them
+//! Signed bytes ([`codec`], [`sign`], [`Signed`]), the file that separates networks ([`Genesis`]), amounts as people write them
 //! ([`amount`]), 32-byte names ([`Key`], [`Id`]), a hash over a set of keys that follows its changes ([`Buckets`]), and the
 //! store that a pure ledger stands on ([`Ordered`]): a `BTreeMap` in tests, the plugin's own store on a node.
 
@@ -15,10 +15,12 @@ mod buckets;
 mod bytes;
 mod genesis;
 mod hash;
+mod signed;
 
 pub use buckets::{BUCKETS, Buckets, bucket_of};
 pub use bytes::{Id, Key, ParseHexError, from_hex, to_hex};
 pub use genesis::{Genesis, GenesisError, GenesisFile};
 pub use hash::{Hash, hash};
 pub use sign::Verify;
+pub use signed::{Body, Signed};
 pub use store::{Memory, Ordered, PluginStore, Sums};

@@ -1,10 +1,9 @@
 //! What the issuer signs, and what the recovery key signs to replace it.
 
 use weir_ledger::codec::{DecodeError, Reader};
-use weir_ledger::{Id, Key};
+use weir_ledger::{Body, Id, Key};
 
-use super::kind;
-use super::signed::Body;
+use super::{LABEL, kind};
 
 const MINT: u8 = 0;
 const EPOCH: u8 = 1;
@@ -59,6 +58,7 @@ pub struct Decree {
 }
 
 impl Body for Decree {
+    const LABEL: &'static str = LABEL;
     const MAX: usize = 1 + 32 + 8 + 8 + 32 + 1 + 8 + 4 + 32 * MAX_PAGES;
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {

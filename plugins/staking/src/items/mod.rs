@@ -4,13 +4,12 @@ mod decree;
 mod operation;
 mod page;
 mod proof;
-mod signed;
 
 pub use decree::{Decree, MAX_PAGES, Order};
 pub use operation::{Action, Operation};
 pub use page::{Anchor, Include, MAX_PAGE, Page, PageBuilder, Topic};
 pub use proof::Proof;
-pub use signed::{Body, Signed};
+pub use weir_ledger::{Body, Signed};
 
 use weir_ledger::codec::DecodeError;
 use weir_ledger::{Id, Key};

@@ -1,10 +1,9 @@
 //! What an account signs.
 
 use weir_ledger::codec::{DecodeError, Reader};
-use weir_ledger::{Id, Key};
+use weir_ledger::{Body, Id, Key};
 
-use super::kind;
-use super::signed::Body;
+use super::{LABEL, kind};
 
 const STAKE: u8 = 0;
 const UNSTAKE: u8 = 1;
@@ -38,6 +37,7 @@ pub struct Operation {
 }
 
 impl Body for Operation {
+    const LABEL: &'static str = LABEL;
     const MAX: usize = 1 + 32 + 8 + 32 + 1 + 16;
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {

@@ -1,11 +1,10 @@
 //! `Proof`: two operations of one account with one number.
 
 use weir_ledger::codec::{DecodeError, Reader};
-use weir_ledger::{Hash, Id, Key, Verify};
+use weir_ledger::{Body, Hash, Id, Key, Signed, Verify};
 
 use super::kind;
 use super::operation::Operation;
-use super::signed::{Body, Signed};
 
 /// Two different operations of one account with one number, the one with the smaller id first.
 #[derive(Debug, Clone, PartialEq, Eq)]

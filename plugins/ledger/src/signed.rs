@@ -1,13 +1,13 @@
 //! `Signed`: a body, its signature and its name. Made by decoding or by signing, so the three always belong together.
 
-use weir_ledger::codec::{DecodeError, Reader};
-use weir_ledger::sign::{SIGNATURE, signed_bytes};
-use weir_ledger::{Id, Key, Verify, hash};
-
-use super::LABEL;
+use crate::codec::{DecodeError, Reader};
+use crate::sign::{SIGNATURE, signed_bytes};
+use crate::{Id, Key, Verify, hash};
 
 /// What can be signed.
 pub trait Body: Sized {
+    /// Opens what is signed, before the genesis hash: one for each protocol.
+    const LABEL: &'static str;
     /// Bytes of the largest body of this kind.
     const MAX: usize;
 
@@ -50,9 +50,9 @@ impl<B: Body> Signed<B> {
 
     /// Signs a body for the network with this genesis.
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn sign(body: B, pair: &weir_ledger::keys::KeyPair, genesis: Id) -> Self {
+    pub fn sign(body: B, pair: &crate::keys::KeyPair, genesis: Id) -> Self {
         let unsigned = body.encode();
-        Self { id: hash(&unsigned), bytes: pair.sign(LABEL, genesis, &unsigned), body }
+        Self { id: hash(&unsigned), bytes: pair.sign(B::LABEL, genesis, &unsigned), body }
     }
 
     /// What is said.
@@ -73,6 +73,6 @@ impl<B: Body> Signed<B> {
     /// Whether the signature is the signer's, for this network.
     pub fn is_genuine(&self, genesis: Id, verify: &impl Verify) -> bool {
         let Some((body, signature)) = self.bytes.split_last_chunk::<SIGNATURE>() else { return false };
-        verify.verify(self.body.signer(), &signed_bytes(LABEL, genesis, body), signature)
+        verify.verify(self.body.signer(), &signed_bytes(B::LABEL, genesis, body), signature)
     }
 }
