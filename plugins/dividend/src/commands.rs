@@ -1,41 +1,25 @@
 //! What the commands take and answer, as JSON: pure functions over a pot and its store.
 
 use serde::{Deserialize, Serialize};
-use weir_ledger::store::{after_key, after_prefix};
-use weir_ledger::{Id, Key, Ordered, Verify, amount, from_hex, to_hex};
+use weir_ledger::commands::{Entries, PAGE, cursor, entries, limit};
+use weir_ledger::store::after_prefix;
+use weir_ledger::{Id, Key, Ordered, Verify, amount};
 use weir_sdk::Error;
 
 use crate::items::{Body, Item, MAX_ITEM};
 use crate::layout;
 use crate::pot::{Ignored, Outcome, Pot, Receipt, Verdict};
 
-const PAGE: usize = 1_000;
+pub use weir_ledger::commands::{Paged, SubmitAnswer, SubmitArgs};
 
-/// `submit {op}`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SubmitArgs {
-    /// The bytes of a declaration or a claim, in hexadecimal digits.
-    pub op: String,
-}
-
-/// The answer of `submit`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SubmitAnswer {
-    /// Its id.
-    pub id: Id,
-    /// Whether it was here already: submitting the same bytes again is no error.
-    pub known: bool,
-}
-
-/// Answers `submit`. What was accepted is to be spread.
+/// Answers `submit`, which takes a declaration or a claim. What was accepted is to be spread.
 pub fn submit<S: Ordered, V: Verify>(
     pot: &mut Pot,
     args: &SubmitArgs,
     store: &mut S,
     verify: &V,
 ) -> Result<(SubmitAnswer, Vec<u8>), Error> {
-    let bytes = from_hex(&args.op, MAX_ITEM).map_err(|error| Error::new("bad-arguments", format!("`op`: {error}")))?;
+    let bytes = args.bytes(MAX_ITEM)?;
     if let Ok(item) = Item::decode(&bytes)
         && let Body::Claim { up_to_epoch, .. } = *item.body()
         && up_to_epoch > pot.meta().epoch
@@ -104,30 +88,6 @@ fn entitlement_of<S: Ordered>(pot: &Pot, account: Key, store: &S) -> Entitlement
     }
 }
 
-/// A page of a list.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Paged {
-    /// The `next` of the page before.
-    pub after: Option<String>,
-    /// Entries, 1 to 1,000.
-    pub limit: Option<usize>,
-}
-
-impl Paged {
-    fn limit(&self) -> Result<usize, Error> {
-        match self.limit.unwrap_or(PAGE) {
-            limit if (1..=PAGE).contains(&limit) => Ok(limit),
-            limit => Err(Error::new("bad-arguments", format!("`limit` is {limit}; it must be 1 to {PAGE}"))),
-        }
-    }
-
-    fn after(&self) -> Result<Option<Vec<u8>>, Error> {
-        let wrong = |_| Error::new("bad-arguments", "`after` must be the `next` of an earlier answer");
-        self.after.as_deref().map(|text| from_hex(text, 64).map_err(wrong)).transpose()
-    }
-}
-
 /// The answer of `entitlements`: everybody who ever had stake, so that sums can be made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EntitlementsAnswer {
@@ -141,8 +101,8 @@ pub struct EntitlementsAnswer {
 pub fn entitlements<S: Ordered>(pot: &Pot, args: &Paged, store: &S) -> Result<EntitlementsAnswer, Error> {
     settled(pot)?;
     let wrong = |_| Error::new("bad-arguments", "`after` must be the `next` of an earlier answer");
-    let after = args.after()?.map(|after| after.try_into().map(Key).map_err(wrong)).transpose()?;
-    let limit = args.limit()?;
+    let after = cursor(args.after.as_deref())?.map(|after| after.try_into().map(Key).map_err(wrong)).transpose()?;
+    let limit = limit(args.limit)?;
     let found = pot.accounts(after, limit, store);
     let next = found.last().filter(|_| found.len() == limit).map(|account| account.to_string());
     Ok(EntitlementsAnswer {
@@ -199,14 +159,13 @@ pub struct PayerAnswer {
 /// Answers `list`.
 pub fn list<S: Ordered>(pot: &Pot, args: &Paged, store: &S) -> Result<ListAnswer, Error> {
     settled(pot)?;
-    let (after, limit) = (args.after()?, args.limit()?);
-    let open = match after {
+    let open = match args.after {
         None => pot.open_declarations(store).iter().take(PAGE).filter_map(|id| declaration(*id, pot, store)).collect(),
         Some(_) => Vec::new(),
     };
-    let start = after.map_or(layout::DECLARED.to_vec(), |after| after_key(&[layout::DECLARED, &after].concat()));
-    let found = store.range(&start, after_prefix(layout::DECLARED).as_deref(), limit);
-    let next = found.last().filter(|_| found.len() == limit).map(|(key, _)| to_hex(&key[1..]));
+    let end = after_prefix(layout::DECLARED);
+    let page = entries(store, layout::DECLARED, end.as_deref(), args.after.as_deref(), limit(args.limit)?)?;
+    let Entries { found, next } = page;
     let anchored = found.iter().filter_map(|(key, outcome)| {
         let (epoch, outcome) = (layout::read_epoch(key), weir_sdk::decode(outcome).ok());
         // Of an epoch that is only partly in nothing is said yet.

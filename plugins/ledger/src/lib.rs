@@ -1,11 +1,12 @@
 //! What the plugins `staking` and `dividend` and the wallet share.
 //!
-//! Signed bytes ([`codec`], [`sign`], [`Signed`]), the file that separates networks ([`Genesis`]), amounts as people write them
+//! Signed bytes ([`codec`], [`sign`], [`Signed`]), what their commands take and answer alike ([`commands`]), the file that separates networks ([`Genesis`]), amounts as people write them
 //! ([`amount`]), 32-byte names ([`Key`], [`Id`]), a hash over a set of keys that follows its changes ([`Buckets`]), and the
 //! store that a pure ledger stands on ([`Ordered`]): a `BTreeMap` in tests, the plugin's own store on a node.
 
 pub mod amount;
 pub mod codec;
+pub mod commands;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod keys;
 pub mod sign;

@@ -1,11 +1,12 @@
 //! `epochs {from, limit, topic}` and `anchors {epoch, topic, after, limit}`: what other protocols need of closed epochs.
 
 use serde::{Deserialize, Serialize};
-use weir_ledger::store::{after_key, after_prefix};
-use weir_ledger::{Id, Ordered, amount, to_hex};
+use weir_ledger::commands::{Entries, entries, limit};
+use weir_ledger::store::after_prefix;
+use weir_ledger::{Id, Ordered, amount};
 use weir_sdk::Error;
 
-use super::{closed_epoch, cursor, page, settled};
+use super::{closed_epoch, settled};
 use crate::items::Topic;
 use crate::{Ledger, layout};
 
@@ -58,25 +59,19 @@ pub struct EpochAnswer {
 /// Answers `epochs`.
 pub fn epochs<S: Ordered>(ledger: &Ledger, args: &EpochsArgs, store: &S) -> Result<EpochsAnswer, Error> {
     settled(ledger)?;
-    let limit = page(args.limit)?.min(EPOCHS);
+    let limit = limit(args.limit)?.min(EPOCHS);
     let closed = ledger.meta().closed.epoch;
     let first = args.from.unwrap_or_else(|| (closed + 1).saturating_sub(limit as u64)).max(1);
-    let epochs = (first..=closed).take(limit).filter_map(|epoch| {
-        let record = ledger.epoch_record(epoch, store)?;
-        let mut anchors = listed(epoch, args.topic, None, INLINE + 1, store);
+    let mut epochs = Vec::new();
+    for epoch in (first..=closed).take(limit) {
+        let Some(record) = ledger.epoch_record(epoch, store) else { continue };
+        let (mut anchors, _) = listed(epoch, args.topic, None, INLINE + 1, store)?;
         let more_anchors = anchors.len() > INLINE;
         anchors.truncate(INLINE);
-        let anchors = anchors.into_iter().map(|(_, id)| id).collect();
-        Some(EpochAnswer {
-            epoch,
-            id: record.id,
-            root: record.root,
-            total: record.totals.staked,
-            anchors,
-            more_anchors,
-        })
-    });
-    Ok(EpochsAnswer { genesis: ledger.genesis().hash(), closed, epochs: epochs.collect() })
+        let (id, root, total) = (record.id, record.root, record.totals.staked);
+        epochs.push(EpochAnswer { epoch, id, root, total, anchors, more_anchors });
+    }
+    Ok(EpochsAnswer { genesis: ledger.genesis().hash(), closed, epochs })
 }
 
 /// `anchors`.
@@ -110,22 +105,20 @@ pub struct AnchorsAnswer {
 /// Answers `anchors`.
 pub fn anchors<S: Ordered>(ledger: &Ledger, args: &AnchorsArgs, store: &S) -> Result<AnchorsAnswer, Error> {
     settled(ledger)?;
-    let (epoch, limit) = (closed_epoch(ledger, Some(args.epoch))?, page(args.limit)?);
-    let found = listed(epoch, args.topic, cursor(args.after.as_deref())?, limit, store);
-    let next = found.last().filter(|_| found.len() == limit).map(|(key, _)| to_hex(&key[1..]));
-    Ok(AnchorsAnswer { epoch, anchors: found.into_iter().map(|(_, id)| id).collect(), next })
+    let epoch = closed_epoch(ledger, Some(args.epoch))?;
+    let (anchors, next) = listed(epoch, args.topic, args.after.as_deref(), limit(args.limit)?, store)?;
+    Ok(AnchorsAnswer { epoch, anchors, next })
 }
 
 fn listed<S: Ordered>(
     epoch: u64,
     topic: Option<Topic>,
-    after: Option<Vec<u8>>,
+    after: Option<&str>,
     limit: usize,
     store: &S,
-) -> Vec<(Vec<u8>, Id)> {
-    let all = layout::anchors(epoch);
-    let prefix = topic.map_or(all.clone(), |topic| [all.as_slice(), &topic.bytes()].concat());
-    let start = after.map_or(prefix.clone(), |after| after_key(&[&all[..1], &after].concat())).max(prefix.clone());
-    let found = store.range(&start, after_prefix(&prefix).as_deref(), limit);
-    found.into_iter().filter_map(|(key, _)| key.last_chunk().copied().map(|id| (key, Id(id)))).collect()
+) -> Result<(Vec<Id>, Option<String>), Error> {
+    let mut prefix = layout::anchors(epoch);
+    prefix.extend(topic.iter().flat_map(Topic::bytes));
+    let Entries { found, next } = entries(store, &prefix, after_prefix(&prefix).as_deref(), after, limit)?;
+    Ok((found.iter().filter_map(|(key, _)| key.last_chunk().copied().map(Id)).collect(), next))
 }

@@ -10,32 +10,16 @@ pub use account::{AccountAnswer, AccountArgs, RefusedOperation, account};
 pub use epochs::{AnchorsAnswer, AnchorsArgs, EpochAnswer, EpochsAnswer, EpochsArgs, anchors, epochs};
 pub use stakes::{StakeAnswer, StakesAnswer, StakesArgs, TopAnswer, TopArgs, TopEntry, stakes, top};
 pub use status::{
-    FaultAnswer, IssuerAnswer, MissingAnswer, Paged, ProofAnswer, ProofsAnswer, RootAnswer, StatusAnswer, proofs, root,
+    FaultAnswer, IssuerAnswer, MissingAnswer, ProofAnswer, ProofsAnswer, RootAnswer, StatusAnswer, proofs, root,
     status,
 };
-pub use submit::{DraftAnswer, DraftArgs, SubmitAnswer, SubmitArgs, draft, submit};
+pub use submit::{DraftAnswer, DraftArgs, draft, submit};
+pub use weir_ledger::commands::{Paged, SubmitAnswer, SubmitArgs};
 
 use weir_sdk::Error;
 
 use crate::Ledger;
 use crate::meta::Work;
-
-/// Entries of a page unless `limit` says otherwise, and the most that it may say.
-const PAGE: usize = 1_000;
-
-fn page(limit: Option<usize>) -> Result<usize, Error> {
-    match limit {
-        None => Ok(PAGE),
-        Some(limit) if (1..=PAGE).contains(&limit) => Ok(limit),
-        Some(limit) => Err(Error::new("bad-arguments", format!("`limit` is {limit}; it must be 1 to {PAGE}"))),
-    }
-}
-
-/// A cursor is what an earlier answer gave as `next`.
-fn cursor(text: Option<&str>) -> Result<Option<Vec<u8>>, Error> {
-    let wrong = |_| Error::new("bad-arguments", "`after` must be the `next` of an earlier answer".to_owned());
-    text.map(|text| weir_ledger::from_hex(text, 64).map_err(wrong)).transpose()
-}
 
 /// While the ledger goes back, accounts are between two epochs.
 fn settled(ledger: &Ledger) -> Result<(), Error> {

@@ -1,11 +1,12 @@
 //! `stakes {epoch, after, since, limit}`: who had how much at stake when an epoch closed. `top {limit}` (1.1): who has most.
 
 use serde::{Deserialize, Serialize};
-use weir_ledger::store::{after_key, after_prefix};
-use weir_ledger::{Key, Ordered, amount, to_hex};
+use weir_ledger::commands::{Entries, entries, limit};
+use weir_ledger::store::after_prefix;
+use weir_ledger::{Key, Ordered, amount};
 use weir_sdk::Error;
 
-use super::{closed_epoch, cursor, page, settled};
+use super::{closed_epoch, settled};
 use crate::{Ledger, layout, ranking};
 
 /// `stakes`. Nothing given: the first page of the last closed epoch.
@@ -53,30 +54,29 @@ pub struct StakeAnswer {
 /// Answers `stakes`.
 pub fn stakes<S: Ordered>(ledger: &Ledger, args: &StakesArgs, store: &S) -> Result<StakesAnswer, Error> {
     settled(ledger)?;
-    let (epoch, limit) = (closed_epoch(ledger, args.epoch)?, page(args.limit)?);
+    let (epoch, limit) = (closed_epoch(ledger, args.epoch)?, limit(args.limit)?);
     let total = ledger.epoch_record(epoch, store).map_or(0, |record| record.totals.staked);
-    let after = cursor(args.after.as_deref())?;
+    let after = args.after.as_deref();
     let (accounts, next) = match args.since {
-        Some(since) => changed(since, epoch, after, limit, store),
-        None => at(ledger, epoch, after, limit, store),
+        Some(since) => changed(since, epoch, after, limit, store)?,
+        None => at(ledger, epoch, after, limit, store)?,
     };
-    Ok(StakesAnswer { epoch, total, accounts, next: next.map(|key| to_hex(&key[1..])) })
+    Ok(StakesAnswer { epoch, total, accounts, next })
 }
 
-type Found = (Vec<StakeAnswer>, Option<Vec<u8>>);
+type Found = Result<(Vec<StakeAnswer>, Option<String>), Error>;
 
 /// Everybody's stake in an epoch: that of now where it has not changed since, else the last one on record.
-fn at<S: Ordered>(ledger: &Ledger, epoch: u64, after: Option<Vec<u8>>, limit: usize, store: &S) -> Found {
-    let start = after.map_or(layout::ACCOUNTS.to_vec(), |after| after_key(&[layout::ACCOUNTS, &after].concat()));
-    let found = store.range(&start, after_prefix(layout::ACCOUNTS).as_deref(), limit);
-    let next = found.last().filter(|_| found.len() == limit).map(|(key, _)| key.clone());
+fn at<S: Ordered>(ledger: &Ledger, epoch: u64, after: Option<&str>, limit: usize, store: &S) -> Found {
+    let end = after_prefix(layout::ACCOUNTS);
+    let Entries { found, next } = entries(store, layout::ACCOUNTS, end.as_deref(), after, limit)?;
     let stakes = found.iter().filter_map(|(key, _)| {
         let account = layout::read_account(key)?;
         let state = ledger.closed_account(account, store)?;
         let staked = if state.stake_epoch <= epoch { state.staked } else { on_record(account, epoch, store) };
         (staked > 0).then_some(StakeAnswer { account, staked, epoch: None })
     });
-    (stakes.collect(), next)
+    Ok((stakes.collect(), next))
 }
 
 fn on_record<S: Ordered>(account: Key, epoch: u64, store: &S) -> u128 {
@@ -86,16 +86,14 @@ fn on_record<S: Ordered>(account: Key, epoch: u64, store: &S) -> u128 {
 }
 
 /// What changed in the epochs behind `since`.
-fn changed<S: Ordered>(since: u64, epoch: u64, after: Option<Vec<u8>>, limit: usize, store: &S) -> Found {
-    let first = layout::stakes(since.saturating_add(1));
-    let start = after.map_or(first.clone(), |after| after_key(&[&first[..1], &after].concat()));
-    let found = store.range(&start, Some(&layout::stakes(epoch.saturating_add(1))), limit);
-    let next = found.last().filter(|_| found.len() == limit).map(|(key, _)| key.clone());
+fn changed<S: Ordered>(since: u64, epoch: u64, after: Option<&str>, limit: usize, store: &S) -> Found {
+    let (start, end) = (layout::stakes(since.saturating_add(1)), layout::stakes(epoch.saturating_add(1)));
+    let Entries { found, next } = entries(store, &start, Some(&end), after, limit)?;
     let stakes = found.iter().filter_map(|(key, value)| {
         let (epoch, account) = layout::read_stake(key)?;
         Some(StakeAnswer { account, staked: stake(value)?, epoch: Some(epoch) })
     });
-    (stakes.collect(), next)
+    Ok((stakes.collect(), next))
 }
 
 fn stake(value: &[u8]) -> Option<u128> {
@@ -144,7 +142,7 @@ pub fn top<S: Ordered>(ledger: &Ledger, args: &TopArgs, store: &S) -> Result<Top
         return Err(Error::new("closing", "an epoch is just being closed: ask again in a moment"));
     }
     let closed = ledger.meta().closed;
-    let accounts = ranking::top(store, page(args.limit.or(Some(10)))?).into_iter();
+    let accounts = ranking::top(store, limit(args.limit.or(Some(10)))?).into_iter();
     let accounts = accounts.map(|(account, staked)| TopEntry {
         account,
         staked,

@@ -1,17 +1,20 @@
 //! `root`, `proofs` and `status`.
 
 use serde::{Deserialize, Serialize};
-use weir_ledger::store::{after_key, after_prefix};
+use weir_ledger::commands::{Entries, Paged, entries, limit};
+use weir_ledger::store::after_prefix;
 use weir_ledger::{Id, Key, Ordered, amount, to_hex};
 use weir_sdk::Error;
 
-use super::{cursor, page, settled};
+use super::settled;
 use crate::items::Proof;
 use crate::meta::Work;
 use crate::{Ledger, layout};
 
 /// Names of missing things that `status` lists.
 const MISSING: usize = 100;
+/// Proofs of one page of `proofs`: 600 hexadecimal digits each.
+const PROOFS: usize = 200;
 /// Pending operations that `status` counts before it gives up.
 const PENDING: usize = 10_000;
 
@@ -33,16 +36,6 @@ pub fn root(ledger: &Ledger) -> RootAnswer {
     let closed = ledger.meta().closed;
     let (operations, accounts) = (closed.totals.operations, closed.totals.accounts);
     RootAnswer { root: closed.root, epoch: closed.epoch, operations, accounts }
-}
-
-/// A page of a list.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Paged {
-    /// The `next` of the page before.
-    pub after: Option<String>,
-    /// Entries, 1 to 1,000.
-    pub limit: Option<usize>,
 }
 
 /// The answer of `proofs`.
@@ -87,11 +80,8 @@ pub struct FaultAnswer {
 /// Answers `proofs`.
 pub fn proofs<S: Ordered>(ledger: &Ledger, args: &Paged, store: &S) -> Result<ProofsAnswer, Error> {
     settled(ledger)?;
-    let limit = page(args.limit)?.min(200);
-    let start = cursor(args.after.as_deref())?;
-    let start = start.map_or(layout::PROOFS.to_vec(), |after| after_key(&[layout::PROOFS, &after].concat()));
-    let found = store.range(&start, after_prefix(layout::PROOFS).as_deref(), limit);
-    let next = found.last().filter(|_| found.len() == limit).map(|(key, _)| to_hex(&key[1..]));
+    let (limit, end) = (limit(args.limit)?.min(PROOFS), after_prefix(layout::PROOFS));
+    let Entries { found, next } = entries(store, layout::PROOFS, end.as_deref(), args.after.as_deref(), limit)?;
     let proofs = found.iter().filter_map(|(_, bytes)| {
         let proof = Proof::decode(bytes).ok()?;
         let state = ledger.closed_account(proof.account(), store);

@@ -1,37 +1,21 @@
 //! `submit {op}`: an item from beside the node. `draft {anchors}`: the next epoch, ready to be signed.
 
 use serde::{Deserialize, Serialize};
-use weir_ledger::{Id, Ordered, Verify, from_hex, to_hex};
+use weir_ledger::commands::{SubmitAnswer, SubmitArgs};
+use weir_ledger::{Ordered, Verify, to_hex};
 use weir_sdk::Error;
 
 use crate::items::{Anchor, MAX_ITEM};
 use crate::{Ignored, Ledger, Receipt, Verdict};
 
-/// `submit {op}`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SubmitArgs {
-    /// The bytes of an operation, a decree or a proof, in hexadecimal digits.
-    pub op: String,
-}
-
-/// The answer of `submit`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SubmitAnswer {
-    /// Its id.
-    pub id: Id,
-    /// Whether it was here already: submitting the same bytes again is no error.
-    pub known: bool,
-}
-
-/// Answers `submit`; the receipt says what to spread.
+/// Answers `submit`, which takes an operation, a decree or a proof; the receipt says what to spread.
 pub fn submit<S: Ordered, V: Verify>(
     ledger: &mut Ledger,
     args: &SubmitArgs,
     store: &mut S,
     verify: &V,
 ) -> Result<(SubmitAnswer, Receipt), Error> {
-    let bytes = from_hex(&args.op, MAX_ITEM).map_err(|error| Error::new("bad-arguments", format!("`op`: {error}")))?;
+    let bytes = args.bytes(MAX_ITEM)?;
     let receipt = ledger.submit(&bytes, store, verify);
     let known = match &receipt.verdict {
         Verdict::Accepted => false,
