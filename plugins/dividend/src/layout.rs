@@ -15,6 +15,7 @@
 //!
 //! `d`, `u`, `w`, `t` and `k` follow from staking's epochs and are made again when staking goes back.
 
+use weir_ledger::store::key;
 use weir_ledger::{Id, Key};
 
 pub const META: &[u8] = b"m";
@@ -25,12 +26,6 @@ pub const CLAIMS: &[u8] = b"c";
 pub const BUCKETS: &[u8] = b"b";
 /// What is made again when staking goes back.
 pub const DERIVED: [&[u8]; 5] = [b"d", b"u", b"w", b"t", b"k"];
-
-fn key(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
-    let mut key = vec![tag];
-    parts.iter().for_each(|part| key.extend_from_slice(part));
-    key
-}
 
 pub fn item(id: Id) -> Vec<u8> {
     key(b'i', &[&id.0])

@@ -5,7 +5,8 @@
 //! whole. One change among a million entries costs the reading of about 244 of them; a change of everything costs one pass.
 //! Who may add keys at will could crowd a bucket; accounts exist by the issuer's leave only.
 
-use crate::{Hash, Id, Key};
+use crate::store::after_prefix;
+use crate::{Hash, Id, Key, Ordered};
 
 /// How many buckets there are.
 pub const BUCKETS: u16 = 4_096;
@@ -29,6 +30,28 @@ impl Buckets {
         Self { label, hashes: vec![Id::default(); usize::from(BUCKETS)] }
     }
 
+    /// As they were kept under this prefix, each under its number.
+    pub fn load<S: Ordered>(label: &'static str, prefix: &[u8], store: &S) -> Self {
+        let mut buckets = Self::new(label);
+        for (key, hash) in store.prefix(prefix, usize::MAX) {
+            if let (Some(bucket), Ok(hash)) = (key.last_chunk(), hash.try_into()) {
+                buckets.set(u16::from_be_bytes(*bucket), Id(hash));
+            }
+        }
+        buckets
+    }
+
+    /// Hashes a bucket anew: its entries are those under this prefix whose keys go on with the bucket's range.
+    pub fn rehash<S: Ordered>(&mut self, bucket: u16, prefix: &[u8], store: &S) -> Id {
+        let (start, end) = Self::range(bucket);
+        let key = |from: [u8; 2]| [prefix, &from].concat();
+        let end = end.map(key).or_else(|| after_prefix(prefix));
+        let entries = store.range(&key(start), end.as_deref(), usize::MAX);
+        let hash = self.digest(entries.iter().map(|(key, value)| (&key[prefix.len()..], value.as_slice())));
+        self.set(bucket, hash);
+        hash
+    }
+
     /// The key's first byte pair from which the bucket's range begins, and that from which the next bucket's does, if any.
     pub fn range(bucket: u16) -> ([u8; 2], Option<[u8; 2]>) {
         let next = (bucket + 1 < BUCKETS).then(|| ((bucket + 1) << 4).to_be_bytes());
@@ -46,7 +69,7 @@ impl Buckets {
     }
 
     /// Hashes a bucket's entries, which come in order of their keys.
-    pub fn digest<'a>(&self, entries: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> Id {
+    fn digest<'a>(&self, entries: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> Id {
         let mut entries = entries.into_iter().peekable();
         if entries.peek().is_none() {
             return Id::default();
@@ -84,6 +107,25 @@ mod tests {
             let (start, end) = Buckets::range(bucket_of(Key(key)));
             assert!(key[..2] >= start[..] && end.is_none_or(|end| key[..2] < end[..]));
         }
+    }
+
+    #[test]
+    fn a_bucket_covers_its_own_entries_and_is_kept() {
+        let mut store = crate::Memory::default();
+        let mut key = |first: u16, value: u8| {
+            store.put(&[b"a".as_slice(), &first.to_be_bytes(), &[0; 30]].concat(), &[value]);
+            let mut buckets = Buckets::new("test");
+            [0, 1, BUCKETS - 1].map(|bucket| buckets.rehash(bucket, b"a", &store))
+        };
+        let none = Id::default();
+        let first = key(0x000f, 1);
+        assert!(first[0] != none && first[1..] == [none, none]);
+        let second = key(0x0010, 1);
+        assert!(second[0] == first[0] && second[1] != none);
+        let third = key(0xffff, 1);
+        assert!(third[..2] == second[..2] && third[2] != none);
+        store.put(&[b"b".as_slice(), &7_u16.to_be_bytes()].concat(), &third[2].0);
+        assert_eq!(Buckets::load("test", b"b", &store).hash_of(7), third[2]);
     }
 
     #[test]

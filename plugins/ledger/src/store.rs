@@ -52,6 +52,13 @@ pub trait Ordered {
     }
 }
 
+/// A key out of the byte that says its kind and its parts.
+pub fn key(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let mut key = vec![tag];
+    parts.iter().for_each(|part| key.extend_from_slice(part));
+    key
+}
+
 /// The smallest key behind all keys with this prefix; none when there is no such key.
 pub fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
     let last = prefix.iter().rposition(|byte| *byte != u8::MAX)?;

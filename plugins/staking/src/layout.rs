@@ -26,17 +26,12 @@
 //! Data version 2 adds `t` (stake from large to small, account): see [`crate::ranking`].
 //! Nothing is pruned: what is closed must be served to whoever was away, and an issuer's two logs lead back to any epoch.
 
+use weir_ledger::store::key;
 use weir_ledger::{Id, Key};
 
 use crate::items::Anchor;
 
 pub const META: &[u8] = b"m";
-
-fn key(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
-    let mut key = vec![tag];
-    parts.iter().for_each(|part| key.extend_from_slice(part));
-    key
-}
 
 pub fn item(id: Id) -> Vec<u8> {
     key(b'i', &[&id.0])

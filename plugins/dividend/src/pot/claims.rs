@@ -1,6 +1,6 @@
 //! What is due to an account, and what it has claimed of it.
 
-use weir_ledger::{Buckets, Id, Key, Ordered, bucket_of};
+use weir_ledger::{Id, Key, Ordered, bucket_of};
 
 use super::Pot;
 use crate::layout;
@@ -45,12 +45,7 @@ impl Pot {
         store.put(&layout::item(id), bytes);
         store.put(&layout::claim(account), &[&epoch.to_be_bytes()[..], &id.0].concat());
         let bucket = bucket_of(account);
-        let (start, end) = Buckets::range(bucket);
-        let key = |from: [u8; 2]| [layout::CLAIMS, &from].concat();
-        let end = end.map(key).or_else(|| weir_ledger::store::after_prefix(layout::CLAIMS));
-        let entries = store.range(&key(start), end.as_deref(), usize::MAX);
-        let hash = self.claimed.digest(entries.iter().map(|(key, value)| (&key[1..], value.as_slice())));
-        self.claimed.set(bucket, hash);
+        let hash = self.claimed.rehash(bucket, layout::CLAIMS, store);
         store.put(&layout::bucket(bucket), &hash.0);
     }
 

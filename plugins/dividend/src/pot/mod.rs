@@ -136,22 +136,15 @@ impl Pot {
         if meta.genesis != genesis.hash() {
             return Err(OtherGenesis { stored: meta.genesis, configured: genesis.hash() });
         }
-        let mut claimed = Buckets::new(BUCKET_LABEL);
-        for (key, hash) in store.prefix(layout::BUCKETS, usize::MAX) {
-            if let (Some(bucket), Ok(hash)) = (key.last_chunk(), hash.try_into()) {
-                claimed.set(u16::from_be_bytes(*bucket), Id(hash));
-            }
-        }
-        let (plan, changes, missing) = (VecDeque::new(), VecDeque::new(), BTreeSet::new());
         Ok(Self {
             genesis,
             meta,
             saved,
-            claimed,
-            plan,
-            changes,
+            claimed: Buckets::load(BUCKET_LABEL, layout::BUCKETS, store),
+            plan: VecDeque::new(),
+            changes: VecDeque::new(),
             next_page: None,
-            missing,
+            missing: BTreeSet::new(),
             went_back: 0,
             retired: Vec::new(),
         })

@@ -5,7 +5,7 @@ use weir_ledger::{Id, Ordered, Verify};
 use super::desk::Desk;
 use super::{Ledger, Notice};
 use crate::layout;
-use crate::meta::{EpochRecord, Fault, Totals, Work};
+use crate::meta::{EpochRecord, Fault, Work};
 
 impl Ledger {
     /// Looks whether two decrees of the latest reign have this number.
@@ -68,9 +68,6 @@ impl Ledger {
         if epoch > 0 {
             return store.record(&layout::epoch(epoch));
         }
-        let hash = self.genesis.hash();
-        let empty = weir_ledger::Buckets::new(super::BUCKET_LABEL).root();
-        let root = super::root_of(hash, 0, hash, &Totals::default(), empty);
-        Some(EpochRecord { root, ..crate::meta::Meta::new(&self.genesis, root).closed })
+        Some(super::first_meta(&self.genesis).closed)
     }
 }

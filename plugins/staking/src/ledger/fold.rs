@@ -215,18 +215,9 @@ impl Ledger {
         let (changed, _) = desk.range(&start, Some(&end), 1).pop()?;
         let bucket = bucket_of(layout::read_stake(&changed)?.1);
         desk.put(&layout::bucket_before(epoch, bucket), &self.buckets.hash_of(bucket).0);
-        let hash = self.hash_bucket(bucket, desk);
-        self.buckets.set(bucket, hash);
+        let hash = self.buckets.rehash(bucket, layout::ACCOUNTS, desk);
         desk.put(&layout::bucket(bucket), &hash.0);
         (bucket + 1 < weir_ledger::BUCKETS).then_some(bucket + 1)
-    }
-
-    fn hash_bucket<S: Ordered>(&self, bucket: u16, store: &S) -> Id {
-        let (start, end) = Buckets::range(bucket);
-        let key = |from: [u8; 2]| [layout::ACCOUNTS, &from].concat();
-        let end = end.map(key).or_else(|| weir_ledger::store::after_prefix(layout::ACCOUNTS));
-        let entries = store.range(&key(start), end.as_deref(), usize::MAX);
-        self.buckets.digest(entries.iter().map(|(key, value)| (&key[1..], value.as_slice())))
     }
 
     fn finish<S: Ordered, V: Verify>(&mut self, closing: &Closing, desk: &mut Desk<'_, S, V>) {

@@ -149,18 +149,12 @@ pub struct OtherGenesis {
 impl Ledger {
     /// Goes on where the store stands, or begins.
     pub fn open<S: Ordered>(genesis: Genesis, store: &S) -> Result<Self, OtherGenesis> {
-        let mut buckets = Buckets::new(BUCKET_LABEL);
         let saved: Option<Meta> = store.record(layout::META);
-        let empty = root_of(genesis.hash(), 0, genesis.hash(), &Totals::default(), buckets.root());
-        let mut meta = saved.clone().unwrap_or_else(|| Meta::new(&genesis, empty));
+        let mut meta = saved.clone().unwrap_or_else(|| first_meta(&genesis));
         if meta.genesis != genesis.hash() {
             return Err(OtherGenesis { stored: meta.genesis, configured: genesis.hash() });
         }
-        for (key, hash) in store.prefix(layout::BUCKET_HASHES, usize::MAX) {
-            if let (Some(bucket), Ok(hash)) = (key.last_chunk(), hash.try_into()) {
-                buckets.set(u16::from_be_bytes(*bucket), Id(hash));
-            }
-        }
+        let buckets = Buckets::load(BUCKET_LABEL, layout::BUCKET_HASHES, store);
         // What was missing is not remembered, so the page is looked through again.
         if let Work::Closing(closing) = &mut meta.work
             && let Stage::Check { at, .. } = &mut closing.stage
@@ -265,6 +259,12 @@ impl Ledger {
     fn sources_of(&self, header: Id) -> Vec<Key> {
         self.sources.iter().filter(|(id, _)| *id == header).map(|(_, peer)| *peer).collect()
     }
+}
+
+/// Where a network begins.
+fn first_meta(genesis: &Genesis) -> Meta {
+    let nobody = Buckets::new(BUCKET_LABEL).root();
+    Meta::new(genesis, root_of(genesis.hash(), 0, genesis.hash(), &Totals::default(), nobody))
 }
 
 /// SHA-256 over label, genesis hash, epoch, the id of its header (and so the issuer's whole log), the sums, and the hash over all
