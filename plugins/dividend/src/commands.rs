@@ -160,7 +160,7 @@ pub struct PayerAnswer {
 pub fn list<S: Ordered>(pot: &Pot, args: &Paged, store: &S) -> Result<ListAnswer, Error> {
     settled(pot)?;
     let open = match args.after {
-        None => pot.open_declarations(store).iter().take(PAGE).filter_map(|id| declaration(*id, pot, store)).collect(),
+        None => Pot::open_declarations(store).iter().take(PAGE).filter_map(|id| declaration(*id, pot, store)).collect(),
         Some(_) => Vec::new(),
     };
     let end = after_prefix(layout::DECLARED);

@@ -136,6 +136,13 @@ fn declared_is_claimed_and_claimable_and_dust() {
         roots.push(root["root"].clone());
     }
     assert!(roots.iter().all(|root| *root == roots[0]), "{roots:?}");
+    // A wallet that did not hear the answer submits the same again: it is settled, and stays so.
+    let compared = |world: &World| world.net.plugin::<Dividend, _>(0, Dividend::reconciled);
+    let before = compared(&world);
+    let body = Body::Declaration { payer: pair(3).key(), number: 0, amount: 1_000 };
+    let signed = Item::sign(body, &pair(3), genesis().hash());
+    let again = world.command(0, DIVIDEND, "submit", &json!({ "op": to_hex(signed.bytes()) }));
+    assert_eq!((&again["known"], compared(&world)), (&true.into(), before));
     let all = world.command(nodes - 1, DIVIDEND, "entitlements", &json!({}));
     let sum = |field: &str| -> u128 {
         let accounts = all["accounts"].as_array().expect("accounts").iter();

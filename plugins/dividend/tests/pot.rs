@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use weir_ledger::keys::{KeyPair, Strict};
-use weir_ledger::{Genesis, GenesisFile, Id, Key, Memory, Ordered};
+use weir_ledger::{Genesis, GenesisFile, Id, Memory, Ordered, Standing};
 use weir_plugin_dividend::commands::{self, EntitlementArgs, Paged};
 use weir_plugin_dividend::items::{Body, Item};
 use weir_plugin_dividend::staking::{Question, TOPIC};
@@ -318,6 +318,14 @@ fn when_staking_goes_back_the_dividends_are_made_again() {
     staking.epoch(&[declared[1].id()]);
     node.follow(&staking, false);
     assert!(node.pot.times_gone_back() > 0);
+    let standings = node.pot.take_standings();
+    let of = |item: &Item| {
+        standings
+            .iter()
+            .rfind(|standing| matches!(standing, Standing::Open(id) | Standing::Settled(id) if *id == item.id()))
+    };
+    assert_eq!(of(&declared[0]), Some(&Standing::Open(declared[0].id())), "whoever lacks it needs it again");
+    assert_eq!(of(&declared[1]), Some(&Standing::Settled(declared[1].id())));
     assert_eq!(node.pot.meta().epoch, 2);
     let mut fresh = Node::new();
     declared.iter().for_each(|item| drop(fresh.give(item)));
@@ -328,5 +336,4 @@ fn when_staking_goes_back_the_dividends_are_made_again() {
     assert_eq!(node.store.prefix(b"d", 9), fresh.store.prefix(b"d", 9));
     assert_eq!(node.store.prefix(b"o", 9), fresh.store.prefix(b"o", 9));
     assert_ne!(fork.ledger.root(), staking.ledger.root());
-    let _: Key = pair(1).key();
 }

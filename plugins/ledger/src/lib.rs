@@ -17,6 +17,7 @@ mod bytes;
 mod genesis;
 mod hash;
 mod signed;
+mod standing;
 
 pub use buckets::{BUCKETS, Buckets, bucket_of};
 pub use bytes::{Id, Key, ParseHexError, from_hex, to_hex};
@@ -24,4 +25,5 @@ pub use genesis::{Genesis, GenesisError, GenesisFile};
 pub use hash::{Hash, hash};
 pub use sign::Verify;
 pub use signed::{Body, Signed};
+pub use standing::Standing;
 pub use store::{Memory, Ordered, PluginStore, Sums};

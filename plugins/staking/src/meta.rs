@@ -1,7 +1,10 @@
 //! `Meta`: where a ledger stands. One record, written with every change, so that a restart goes on exactly there.
 
 use serde::{Deserialize, Serialize};
-use weir_ledger::{Genesis, Id, Key};
+use weir_ledger::{Genesis, Id, Key, Ordered};
+
+use crate::account::Account;
+use crate::layout;
 
 /// A place in the issuer's log: what the next decree must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -206,6 +209,13 @@ impl Meta {
     /// The best rotation while the log has not come to it.
     pub fn unsettled(&self) -> Option<Rotation> {
         self.rotation.filter(|rotation| rotation.id != self.tip.rotation)
+    }
+
+    /// An account as the last closed epoch left it: while the next one is being folded, what it was before.
+    pub fn closed_account<S: Ordered>(&self, account: Key, store: &S) -> Option<Account> {
+        let before = self.half_done().and_then(|epoch| store.get(&layout::change(epoch, account)));
+        let bytes = before.or_else(|| store.get(&layout::account(account)))?;
+        weir_sdk::decode(&bytes).ok()
     }
 
     /// The epoch whose records are only partly there.

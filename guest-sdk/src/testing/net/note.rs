@@ -79,7 +79,8 @@ impl Note {
             },
             Event::Response(it) => {
                 let outcome = it.outcome.as_ref().map(|span| slice(*span));
-                Self::id("response", it.id).outcome(outcome.map_err(|error| failure(&Error::from(error.clone()).into())))
+                Self::id("response", it.id)
+                    .outcome(outcome.map_err(|error| failure(&Error::from(error.clone()).into())))
             }
             Event::Command(it) => Self {
                 text: it.name.clone(),

@@ -12,16 +12,7 @@ use crate::pot::Pot;
 const PAGE: usize = 1_000;
 
 /// See the module. The pot stores what it accepts itself, with the verdict.
-pub(super) struct PotItems {
-    pot: Pot,
-}
-
-impl PotItems {
-    /// Over the pot's store; the copy only says how to read it.
-    pub(super) fn new(pot: &Pot) -> Self {
-        Self { pot: pot.clone() }
-    }
-}
+pub(super) struct PotItems;
 
 impl Items for PotItems {
     fn id(&self, bytes: &[u8]) -> ItemId {
@@ -39,12 +30,12 @@ impl Items for PotItems {
     fn load(&mut self, each: &mut dyn FnMut(Place) -> bool, ctx: &Context) -> Result {
         let store = PluginStore::new(ctx);
         let mut wanted = |id: Id| each(Place { stamp: 0, id: ItemId(id.0) });
-        if !self.pot.open_declarations(&store).into_iter().all(&mut wanted) {
+        if !Pot::open_declarations(&store).into_iter().all(&mut wanted) {
             return Ok(());
         }
         let mut after = None;
         loop {
-            let found = self.pot.claims(after, PAGE, &store);
+            let found = Pot::claims(after, PAGE, &store);
             if !found.iter().all(|(_, id)| wanted(*id)) || found.len() < PAGE {
                 return Ok(());
             }

@@ -4,7 +4,7 @@ mod items;
 mod missing;
 
 use weir_ledger::{Genesis, PluginStore};
-use weir_sdk::gossip::{Decision, Gossip, ItemId, Policy};
+use weir_sdk::gossip::{Decision, Gossip, Policy};
 use weir_sdk::prelude::*;
 
 use self::items::PotItems;
@@ -61,7 +61,7 @@ impl Plugin for Dividend {
         let genesis = Genesis::parse(&init.config).map_err(|error| Error::new(error.code(), error.to_string()))?;
         let store = PluginStore::new(ctx);
         let pot = Pot::open(genesis, &store).map_err(|error| Error::new("other-genesis", error.to_string()))?;
-        let gossip = Gossip::start(PROTOCOL, Policy::default(), PotItems::new(&pot), &init, ctx)?;
+        let gossip = Gossip::start(PROTOCOL, Policy::default(), PotItems, &init, ctx)?;
         ctx.set_timer(TICK, 0)?;
         Ok(Self { pot, gossip, asking: Asking::default(), call: None, ask_news: true, stuck: 0, taken: 0 })
     }
@@ -98,7 +98,10 @@ impl Plugin for Dividend {
         match command.name.as_str() {
             "submit" => {
                 let (answer, item) = commands::submit(pot, &command.args()?, &mut store, ctx)?;
-                self.gossip.broadcast(&item, ctx)?;
+                // What was known may be settled, and is no news then.
+                if !answer.known {
+                    self.gossip.broadcast(&item, ctx)?;
+                }
                 command.answer(ctx, &answer)?;
             }
             "list" => command.answer(ctx, &commands::list(pot, &command.args()?, &store)?)?,
@@ -169,8 +172,8 @@ impl Plugin for Dividend {
         }
         self.ask_staking(ctx);
         self.asking.ask(&self.pot, ctx);
-        for id in self.pot.take_retired() {
-            self.gossip.forget(&ItemId(id.0), true);
+        for standing in self.pot.take_standings() {
+            standing.tell(&mut self.gossip);
         }
         self.gossip.on_turn_end(ctx)
     }
@@ -180,6 +183,11 @@ impl Dividend {
     /// The pot, for tests.
     pub fn pot(&self) -> &Pot {
         &self.pot
+    }
+
+    /// How many items nodes compare now, for tests.
+    pub fn reconciled(&self) -> usize {
+        self.gossip.len()
     }
 
     fn ask_staking(&mut self, ctx: &Context) {

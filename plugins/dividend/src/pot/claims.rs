@@ -1,6 +1,6 @@
 //! What is due to an account, and what it has claimed of it.
 
-use weir_ledger::{Id, Key, Ordered, bucket_of};
+use weir_ledger::{Id, Key, Ordered, Standing, bucket_of};
 
 use super::Pot;
 use crate::layout;
@@ -40,7 +40,7 @@ impl Pot {
     pub(super) fn keep_claim<S: Ordered>(&mut self, account: Key, epoch: u64, id: Id, bytes: &[u8], store: &mut S) {
         if let Some((_, before)) = self.claim_of(account, store) {
             store.remove(&layout::item(before));
-            self.retired.push(before);
+            self.standings.push(Standing::Settled(before));
         }
         store.put(&layout::item(id), bytes);
         store.put(&layout::claim(account), &[&epoch.to_be_bytes()[..], &id.0].concat());
@@ -50,7 +50,7 @@ impl Pot {
     }
 
     /// The claims that count, behind an account, `limit` at most: account and id of the item.
-    pub fn claims<S: Ordered>(&self, after: Option<Key>, limit: usize, store: &S) -> Vec<(Key, Id)> {
+    pub fn claims<S: Ordered>(after: Option<Key>, limit: usize, store: &S) -> Vec<(Key, Id)> {
         let start = after.map_or(layout::CLAIMS.to_vec(), |after| weir_ledger::store::after_key(&layout::claim(after)));
         let end = weir_ledger::store::after_prefix(layout::CLAIMS);
         let found = store.range(&start, end.as_deref(), limit);

@@ -3,7 +3,7 @@
 //! An epoch costs what it changes: one position for each stake that changed, one division for each declaration. Who keeps
 //! its stake is not touched, however many declarations there are.
 
-use weir_ledger::{Id, Key, Ordered};
+use weir_ledger::{Id, Key, Ordered, Standing};
 
 use super::{Meta, Outcome, Pot, Work};
 use crate::accumulator::{AddError, MAX_ACCOUNTS, Position};
@@ -48,11 +48,12 @@ impl Pot {
         false
     }
 
-    fn reopen<S: Ordered>(&self, declared: &[u8], store: &mut S) {
+    fn reopen<S: Ordered>(&mut self, declared: &[u8], store: &mut S) {
         let item = layout::read_id(declared).and_then(|id| store.get(&layout::item(id)));
         let Some(item) = item.and_then(|item| Item::decode(&item).ok()) else { return };
         if let Body::Declaration { payer, number, .. } = *item.body() {
             store.put(&layout::open(payer, number, item.id()), &[]);
+            self.standings.push(Standing::Open(item.id()));
         }
     }
 
@@ -131,7 +132,7 @@ impl Pot {
         }
         store.put_record(&layout::declared(epoch.epoch, id), &outcome);
         store.put_record(&layout::anchored(id), &epoch.epoch);
-        self.retired.push(id);
+        self.standings.push(Standing::Settled(id));
     }
 
     fn count<S: Ordered>(&mut self, payer: Key, number: u64, amount: u128, epoch: &Epoch, store: &mut S) -> Outcome {

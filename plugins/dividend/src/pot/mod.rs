@@ -23,7 +23,7 @@ mod receive;
 use std::collections::{BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
-use weir_ledger::{Buckets, Genesis, Hash, Id, Key, Ordered};
+use weir_ledger::{Buckets, Genesis, Hash, Id, Key, Ordered, Standing};
 
 use crate::accumulator::{Accumulator, Position, Rule};
 use crate::layout;
@@ -113,7 +113,7 @@ pub struct Pot {
     next_page: Option<Option<String>>,
     missing: BTreeSet<Id>,
     went_back: u64,
-    retired: Vec<Id>,
+    standings: Vec<Standing>,
 }
 
 /// The store belongs to another network.
@@ -146,7 +146,7 @@ impl Pot {
             next_page: None,
             missing: BTreeSet::new(),
             went_back: 0,
-            retired: Vec::new(),
+            standings: Vec::new(),
         })
     }
 
@@ -189,9 +189,10 @@ impl Pot {
         hash.with(&self.claimed.root().0).id()
     }
 
-    /// Items that are no longer a part of what is reconciled: claims that others outdid, declarations that an epoch anchored.
-    pub fn take_retired(&mut self) -> Vec<Id> {
-        std::mem::take(&mut self.retired)
+    /// How what is reconciled changed, beside what was received: claims that others outdid and declarations that an epoch
+    /// anchored are settled; declarations of epochs that staking undid are open.
+    pub fn take_standings(&mut self) -> Vec<Standing> {
+        std::mem::take(&mut self.standings)
     }
 
     /// Anchored declarations that are not here: to be asked for by id.

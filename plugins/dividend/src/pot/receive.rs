@@ -170,7 +170,7 @@ impl Pot {
     }
 
     /// Declarations that no epoch has anchored: what the issuer's wallet hands to the next epoch, and what is reconciled.
-    pub fn open_declarations<S: Ordered>(&self, store: &S) -> Vec<Id> {
+    pub fn open_declarations<S: Ordered>(store: &S) -> Vec<Id> {
         let found = store.prefix(layout::OPEN, usize::MAX);
         found.iter().filter_map(|(key, _)| layout::read_id(key)).collect()
     }

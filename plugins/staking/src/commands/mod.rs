@@ -10,8 +10,7 @@ pub use account::{AccountAnswer, AccountArgs, RefusedOperation, account};
 pub use epochs::{AnchorsAnswer, AnchorsArgs, EpochAnswer, EpochsAnswer, EpochsArgs, anchors, epochs};
 pub use stakes::{StakeAnswer, StakesAnswer, StakesArgs, TopAnswer, TopArgs, TopEntry, stakes, top};
 pub use status::{
-    FaultAnswer, IssuerAnswer, MissingAnswer, ProofAnswer, ProofsAnswer, RootAnswer, StatusAnswer, proofs, root,
-    status,
+    FaultAnswer, IssuerAnswer, MissingAnswer, ProofAnswer, ProofsAnswer, RootAnswer, StatusAnswer, proofs, root, status,
 };
 pub use submit::{DraftAnswer, DraftArgs, draft, submit};
 pub use weir_ledger::commands::{Paged, SubmitAnswer, SubmitArgs};

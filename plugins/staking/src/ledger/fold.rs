@@ -3,7 +3,7 @@
 //! It runs in pieces. Until the last one, readers see the state before (`c` records keep it), and an interruption is undone
 //! by the same records.
 
-use weir_ledger::{Buckets, Id, Key, Ordered, Verify, bucket_of};
+use weir_ledger::{Buckets, Id, Key, Ordered, Standing, Verify, bucket_of};
 
 use super::check::Chain;
 use super::desk::Desk;
@@ -116,7 +116,7 @@ impl Ledger {
             let key = proof.account();
             let mut account = self.open_account(key, closing.epoch, &mut closing.totals, desk);
             account.frozen.get_or_insert(closing.epoch);
-            self.retired.push(proof.id());
+            self.standings.push(Standing::Settled(proof.id()));
             desk.put_record(&layout::account(key), &account);
             if !desk.has(&layout::proof(key)) {
                 let bytes = proof.encode();
@@ -167,11 +167,26 @@ impl Ledger {
             }
         }
         desk.put_record(&layout::account(key), &account);
-        // Other branches as well: the one that was named counts for ever.
-        let end = layout::pending_at(key, include.seq + 1);
+        self.settle(key, &operations, desk);
+    }
+
+    /// What was included is pending no more, and neither are other branches: the one that was named counts for ever, and
+    /// together they are a proof.
+    fn settle<S: Ordered, V: Verify>(&mut self, key: Key, included: &[Signed<Operation>], desk: &mut Desk<'_, S, V>) {
+        let Some(last) = included.last() else { return };
+        let end = layout::pending_at(key, last.body().seq + 1);
         for (pending, _) in desk.range(&layout::pending_of(key), Some(&end), usize::MAX) {
-            self.retired.extend(layout::read_pending(&pending).map(|(_, _, id)| id));
             desk.remove(&pending);
+            let Some((_, seq, id)) = layout::read_pending(&pending) else { continue };
+            self.standings.push(Standing::Settled(id));
+            let named = included.iter().find(|named| named.body().seq == seq && named.id() != id);
+            if let Some(named) = named.filter(|_| !desk.has(&layout::proof(key)))
+                && let Some(other) = self.operation(id, desk)
+                && let Some(proof) = Proof::new(named.clone(), other)
+            {
+                self.keep_proof(&proof, desk);
+                self.standings.push(Standing::Open(proof.id()));
+            }
         }
     }
 

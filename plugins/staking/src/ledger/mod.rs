@@ -30,7 +30,7 @@ mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use weir_ledger::{Buckets, Genesis, Hash, Id, Key, Ordered, Verify};
+use weir_ledger::{Buckets, Genesis, Hash, Id, Key, Ordered, Standing, Verify};
 
 use crate::account::Account;
 use crate::items::{Decree, Include, Operation, Page, Signed};
@@ -39,6 +39,7 @@ use crate::meta::{Meta, Stage, Totals, Work};
 
 pub use desk::Desk;
 pub use draft::{Draft, MAX_DRAFT_PAGES};
+pub(crate) use serve::pending;
 pub use serve::{Summary, Want};
 pub use verdict::{Ignored, Receipt, Rejected, Verdict};
 
@@ -131,7 +132,7 @@ pub struct Ledger {
     sources: VecDeque<(Id, Key)>,
     page: Option<Page>,
     notices: Vec<Notice>,
-    retired: Vec<Id>,
+    standings: Vec<Standing>,
 }
 
 /// The store belongs to another network.
@@ -174,7 +175,7 @@ impl Ledger {
             sources: VecDeque::new(),
             page: None,
             notices: Vec::new(),
-            retired: Vec::new(),
+            standings: Vec::new(),
         })
     }
 
@@ -211,9 +212,10 @@ impl Ledger {
         std::mem::take(&mut self.notices)
     }
 
-    /// Items that are no longer a part of what is reconciled: operations that an epoch included, proofs that one applied.
-    pub fn take_retired(&mut self) -> Vec<Id> {
-        std::mem::take(&mut self.retired)
+    /// How what is reconciled changed, beside what was received: operations that an epoch included and proofs that one
+    /// applied are settled; those of epochs that were undone, and proofs that the fold came upon, are open.
+    pub fn take_standings(&mut self) -> Vec<Standing> {
+        std::mem::take(&mut self.standings)
     }
 
     /// The network.
@@ -233,9 +235,7 @@ impl Ledger {
 
     /// An account as the last closed epoch left it, also while the next one is being folded.
     pub fn closed_account<S: Ordered>(&self, account: Key, store: &S) -> Option<Account> {
-        let before = self.meta.half_done().and_then(|epoch| store.get(&layout::change(epoch, account)));
-        let bytes = before.or_else(|| store.get(&layout::account(account)))?;
-        weir_sdk::decode(&bytes).ok()
+        self.meta.closed_account(account, store)
     }
 
     /// An account as the fold has it.

@@ -238,7 +238,7 @@ impl Ledger {
     }
 
     /// Keeps a proof and both its operations: an epoch may name either of them.
-    fn keep_proof<S: Ordered, V: Verify>(&mut self, proof: &Proof, desk: &mut Desk<'_, S, V>) {
+    pub(super) fn keep_proof<S: Ordered, V: Verify>(&mut self, proof: &Proof, desk: &mut Desk<'_, S, V>) {
         let bytes = proof.encode();
         desk.put(&layout::proof(proof.account()), &bytes);
         desk.put(&layout::item(proof.id()), &bytes);

@@ -1,10 +1,11 @@
 //! Going back to an earlier epoch: every change undone by the record of what was before.
 
-use weir_ledger::{Id, Key, Ordered, Verify};
+use weir_ledger::{Id, Key, Ordered, Standing, Verify};
 
 use super::desk::Desk;
 use super::{Ledger, Notice, root_of};
 use crate::account::Account;
+use crate::items::Proof;
 use crate::meta::{Stage, Work};
 use crate::{layout, ranking};
 
@@ -82,9 +83,13 @@ impl Ledger {
             // Included no more, pending again: the next epoch may name it.
             if let Some(id) = desk.get(&layout::included(key, seq)).and_then(|id| id.try_into().ok()).map(Id) {
                 desk.put(&layout::pending(key, seq, id), &[]);
+                self.standings.push(Standing::Open(id));
             }
             desk.remove(&layout::included(key, seq));
             desk.remove(&layout::refusal(key, seq));
+        }
+        if now.frozen.is_some() && was.frozen.is_none() {
+            self.standings.push(Standing::Open(Proof::id_for(key)));
         }
         if now.stake_epoch == epoch {
             desk.remove(&layout::stake(epoch, key));

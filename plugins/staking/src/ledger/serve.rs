@@ -176,13 +176,7 @@ impl Ledger {
 
     /// The ids that set reconciliation is about, behind `after`: pending operations by account and number, `limit` at most.
     pub fn pending<S: Ordered>(&self, after: Option<&(Key, u64, Id)>, limit: usize, store: &S) -> Vec<(Key, u64, Id)> {
-        let start = match after {
-            Some((account, seq, id)) => weir_ledger::store::after_key(&layout::pending(*account, *seq, *id)),
-            None => layout::PENDING.to_vec(),
-        };
-        let end = weir_ledger::store::after_prefix(layout::PENDING);
-        let found = store.range(&start, end.as_deref(), limit);
-        found.iter().filter_map(|(key, _)| layout::read_pending(key)).collect()
+        pending(after, limit, store)
     }
 
     /// Proofs that no epoch has applied yet; they are a part of the same set.
@@ -216,6 +210,17 @@ impl Ledger {
         };
         (decrees.chain(missing).collect(), peers)
     }
+}
+
+/// See [`Ledger::pending`].
+pub(crate) fn pending<S: Ordered>(after: Option<&(Key, u64, Id)>, limit: usize, store: &S) -> Vec<(Key, u64, Id)> {
+    let start = match after {
+        Some((account, seq, id)) => weir_ledger::store::after_key(&layout::pending(*account, *seq, *id)),
+        None => layout::PENDING.to_vec(),
+    };
+    let end = weir_ledger::store::after_prefix(layout::PENDING);
+    let found = store.range(&start, end.as_deref(), limit);
+    found.iter().filter_map(|(key, _)| layout::read_pending(key)).collect()
 }
 
 /// Whether one rotation counts more than another.

@@ -5,21 +5,16 @@ use weir_sdk::gossip::{ItemId, Items, Place};
 use weir_sdk::{Context, Result};
 
 use crate::items::{Item, Proof};
-use crate::{Ledger, layout};
+use crate::ledger::pending;
+use crate::{Meta, layout};
 
 /// Pending operations read at once.
 const PAGE: usize = 1_000;
 
 /// See the module. The ledger stores what it accepts itself, with the verdict.
 pub(super) struct LedgerItems {
-    ledger: Ledger,
-}
-
-impl LedgerItems {
-    /// Over the ledger's store; the copy only says how to read it.
-    pub(super) fn new(ledger: &Ledger) -> Self {
-        Self { ledger: ledger.clone() }
-    }
+    /// Where the ledger stood when the instance began: what was open then is loaded.
+    pub(super) meta: Meta,
 }
 
 impl Items for LedgerItems {
@@ -39,7 +34,7 @@ impl Items for LedgerItems {
         let store = PluginStore::new(ctx);
         for (_, bytes) in store.prefix(layout::PROOFS, PAGE) {
             if let Ok(proof) = Proof::decode(&bytes)
-                && !self.ledger.is_applied(&proof, &store)
+                && self.meta.closed_account(proof.account(), &store).is_none_or(|account| account.frozen.is_none())
                 && !each(Place { stamp: 0, id: ItemId(proof.id().0) })
             {
                 return Ok(());
@@ -47,7 +42,7 @@ impl Items for LedgerItems {
         }
         let mut after = None;
         loop {
-            let found = self.ledger.pending(after.as_ref(), PAGE, &store);
+            let found = pending(after.as_ref(), PAGE, &store);
             if !found.iter().all(|(_, _, id)| each(Place { stamp: 0, id: ItemId(id.0) })) || found.len() < PAGE {
                 return Ok(());
             }

@@ -13,7 +13,7 @@ use weir_sdk::prelude::*;
 
 use self::catch_up::CatchUp;
 use self::items::LedgerItems;
-use crate::items::Item;
+use crate::items::{Item, Page};
 use crate::{Ignored, Ledger, Notice, Receipt, Verdict, commands, ranking};
 
 /// The key of the one protocol.
@@ -97,7 +97,8 @@ impl<R: Revision> Plugin for Staking<R> {
         }
         let migrating = R::RANKED && !ranking::migrate(&mut store, MIGRATED);
         store.finish()?;
-        let gossip = Gossip::start(PROTOCOL, Policy::default(), LedgerItems::new(&ledger), &init, ctx)?;
+        let gossip =
+            Gossip::start(PROTOCOL, Policy::default(), LedgerItems { meta: ledger.meta().clone() }, &init, ctx)?;
         ctx.set_timer(WORK, 0)?;
         ctx.set_timer(TICK, TICK_MS)?;
         Ok(Self {
@@ -212,8 +213,8 @@ impl<R: Revision> Plugin for Staking<R> {
         for notice in self.ledger.take_notices() {
             announce(&notice);
         }
-        for id in self.ledger.take_retired() {
-            self.gossip.forget(&ItemId(id.0), true);
+        for standing in self.ledger.take_standings() {
+            standing.tell(&mut self.gossip);
         }
         self.gossip.on_turn_end(ctx)
     }
@@ -230,12 +231,20 @@ impl<R: Revision> Staking<R> {
         self.gossip.stats()
     }
 
+    /// How many items nodes compare now, for tests.
+    pub fn reconciled(&self) -> usize {
+        self.gossip.len()
+    }
+
     /// Takes what peers answered with. True when some of it has to wait for the next turn.
     fn take_answers(&mut self, store: &mut PluginStore<'_>, ctx: &Context) -> bool {
         while let Some((peer, item)) = self.answers.pop_front() {
             let receipt = self.ledger.receive(&item, Some(Key(peer.to_bytes())), store, ctx);
-            if let Verdict::Rejected(why) = &receipt.verdict {
-                ctx.report(peer, PROTOCOL, Worth::Invalid, why.code());
+            match &receipt.verdict {
+                Verdict::Rejected(why) => ctx.report(peer, PROTOCOL, Worth::Invalid, why.code()),
+                // What was asked for others ask for as well; a proof that it completed is news.
+                Verdict::Accepted if !receipt.spread.contains(&item) => self.spread(&receipt, ctx),
+                Verdict::Accepted | Verdict::Ignored(_) => {}
             }
             if !self.taken.one_more(item.len()) {
                 break;
@@ -251,7 +260,7 @@ impl<R: Revision> Staking<R> {
             self.taken.one_more(incoming.bytes.len());
             let from = Some(Key(incoming.from.to_bytes()));
             let receipt = self.ledger.receive(&incoming.bytes, from, &mut store, ctx);
-            let itself = receipt.spread.iter().any(|bytes| **bytes == *incoming.bytes);
+            let itself = receipt.spread.iter().any(|item| **item == *incoming.bytes && !Page::looks_like_one(item));
             match &receipt.verdict {
                 Verdict::Accepted if itself => {
                     self.gossip.decide(&incoming.id, Decision::Accept, ctx);
@@ -276,7 +285,7 @@ impl<R: Revision> Staking<R> {
 
     /// Spreads what an item led to. Pages do not go along the tree: who needs one asks for it.
     fn spread(&mut self, receipt: &Receipt, ctx: &Context) {
-        for item in &receipt.spread {
+        for item in receipt.spread.iter().filter(|item| !Page::looks_like_one(item)) {
             match self.gossip.broadcast(item, ctx) {
                 Ok(id) => self.note_passing(id, item),
                 Err(error) => weir_sdk::debug!("an item is not spread: {error}"),

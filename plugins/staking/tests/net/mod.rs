@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use weir_ledger::keys::KeyPair;
 use weir_ledger::{Genesis, GenesisFile, Id, Key, Memory, Ordered, Verify};
 use weir_plugin_staking::commands::{self, AccountAnswer, AccountArgs, StakesArgs};
-use weir_plugin_staking::items::{Action, Anchor, Body, Decree, Operation, Order, Proof, Signed};
+use weir_plugin_staking::items::{Action, Anchor, Decree, Operation, Order, Proof, Signed};
 use weir_plugin_staking::{Ledger, Notice, Receipt, STEP, Verdict, Want};
 use weir_sdk::testing::Imports;
 
@@ -180,12 +180,8 @@ impl Node {
     }
 
     pub fn work(&mut self) {
-        self.work_in(STEP);
-    }
-
-    pub fn work_in(&mut self, limit: usize) {
         for _ in 0..100_000 {
-            let more = self.ledger.step(&mut self.store, &Remembered, limit);
+            let more = self.ledger.step(&mut self.store, &Remembered, STEP);
             self.notices.extend(self.ledger.take_notices());
             if !more {
                 return;
@@ -248,8 +244,13 @@ impl Node {
     }
 }
 
-/// Takes what `to` wants out of `from`. True when something was new.
+/// Takes what `to` wants out of `from`, and what set reconciliation would find. True when something was new.
 pub fn pull(to: &mut Node, from: &mut Node) -> bool {
+    fetch(to, from) | reconcile(to, from)
+}
+
+/// Takes what `to` wants by name or height.
+pub fn fetch(to: &mut Node, from: &mut Node) -> bool {
     let mut wants: Vec<Want> = to.ledger.hear(&from.ledger.summary(), &to.store).into_iter().collect();
     wants.extend(to.ledger.wants(&to.store, 64));
     let mut new = false;
@@ -258,7 +259,11 @@ pub fn pull(to: &mut Node, from: &mut Node) -> bool {
             new |= to.give(&item).verdict == Verdict::Accepted;
         }
     }
-    // Stands for the set reconciliation.
+    new
+}
+
+fn reconcile(to: &mut Node, from: &mut Node) -> bool {
+    let mut new = false;
     for (_, _, id) in from.ledger.pending(None, usize::MAX, &from.store) {
         let item = from.ledger.item(id, &from.store).expect("what is pending is kept");
         new |= to.give(&item).verdict == Verdict::Accepted;
@@ -300,8 +305,4 @@ pub fn agree(nodes: &[Node]) {
 
 pub fn body_of(decree: &[u8]) -> Signed<Decree> {
     Signed::decode(decree).expect("a decree")
-}
-
-pub fn encode<B: Body>(body: &B) -> Vec<u8> {
-    body.encode()
 }
