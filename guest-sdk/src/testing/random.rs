@@ -27,6 +27,11 @@ impl Random {
         if width == 0 { range.start } else { range.start + self.number() % width }
     }
 
+    /// True in so many of a hundred cases.
+    pub fn chance(&mut self, percent: u64) -> bool {
+        self.within(0..100) < percent
+    }
+
     /// One of these; none of none.
     pub fn pick<'a, T>(&mut self, of: &'a [T]) -> Option<&'a T> {
         if of.is_empty() { None } else { of.get(self.within(0..of.len() as u64) as usize) }

@@ -3,9 +3,10 @@
 
 mod net;
 
-use net::{Issuer, Node, Random, Wallet, exchange, genesis, rotation};
+use net::{Issuer, Node, Wallet, exchange, genesis, rotation};
 use weir_plugin_staking::Verdict;
 use weir_plugin_staking::items::Action;
+use weir_sdk::testing::Random;
 
 /// Several logs under way: each with the node that it was shown to.
 struct Branch {
@@ -15,19 +16,20 @@ struct Branch {
 
 /// Lives through forks and rotations; returns everything signed and shown to anybody, pages included.
 fn live(seed: u64, steps: usize) -> Vec<Vec<u8>> {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let genesis = genesis();
     let mut items: Vec<Vec<u8>> = Vec::new();
     let mut wallets: Vec<_> = (0..6).map(|name| Wallet::new(100 + name, &genesis)).collect();
     let mut branches = vec![Branch { node: Node::new(&genesis), issuer: Issuer::new(&genesis) }];
     let mut reign = 0;
     for _ in 0..steps {
-        let at = random.below(branches.len() as u64) as usize;
+        let at = random.within(0..branches.len() as u64) as usize;
         let few = branches.len() < 4;
         let Branch { node, issuer } = &mut branches[at];
-        match random.below(20) {
+        match random.within(0..20) {
             0..4 => {
-                let minted = issuer.mint(wallets[random.below(6) as usize].key(), 1 + u128::from(random.below(500)));
+                let minted =
+                    issuer.mint(wallets[random.within(0..6) as usize].key(), 1 + u128::from(random.within(0..500)));
                 node.give(&minted);
                 items.push(minted);
             }
@@ -46,7 +48,7 @@ fn live(seed: u64, steps: usize) -> Vec<Vec<u8>> {
             }
             9 => {
                 // The recovery key chooses what one of the nodes has, or a little less.
-                reign += 1 + random.below(2);
+                reign += 1 + random.within(0..2);
                 let node = &branches[at].node;
                 let (seq, before) = if random.chance(50) {
                     (branches[at].issuer.seq, branches[at].issuer.before)
@@ -62,11 +64,11 @@ fn live(seed: u64, steps: usize) -> Vec<Vec<u8>> {
             }
             _ => {
                 let action = if random.chance(70) {
-                    Action::Stake(1 + u128::from(random.below(99)))
+                    Action::Stake(1 + u128::from(random.within(0..99)))
                 } else {
                     Action::Unstake(5)
                 };
-                let signed = wallets[random.below(6) as usize].sign(action);
+                let signed = wallets[random.within(0..6) as usize].sign(action);
                 node.give(&signed);
                 items.push(signed);
             }
@@ -84,7 +86,7 @@ fn the_same_items_lead_to_the_same_place() {
         let genesis = genesis();
         let mut nodes: Vec<_> = (0..4).map(|_| Node::new(&genesis)).collect();
         for (number, node) in nodes.iter_mut().enumerate() {
-            let mut random = Random(seed << 8 | number as u64);
+            let mut random = Random::new(seed << 8 | number as u64);
             let mut own = items.clone();
             match number {
                 0 => {}

@@ -4,11 +4,12 @@ mod net;
 
 use std::sync::LazyLock;
 
-use net::{Issuer, Node, Random, SECOND_ISSUER, Wallet, agree, exchange, genesis, pull, rotation};
+use net::{Issuer, Node, SECOND_ISSUER, Wallet, agree, exchange, genesis, pull, rotation};
 use proptest::prelude::*;
 use weir_ledger::Ordered;
 use weir_plugin_staking::items::{Action, Anchor, Item, Topic};
 use weir_plugin_staking::{Ledger, Verdict};
+use weir_sdk::testing::Random;
 
 /// A network's life: everything that was ever signed, and the issuer's own node at the end.
 struct Life {
@@ -17,16 +18,16 @@ struct Life {
 }
 
 fn action(random: &mut Random) -> Action {
-    match random.below(8) {
-        0..4 => Action::Stake(1 + u128::from(random.below(400))),
-        4..7 => Action::Unstake(1 + u128::from(random.below(300))),
+    match random.within(0..8) {
+        0..4 => Action::Stake(1 + u128::from(random.within(0..400))),
+        4..7 => Action::Unstake(1 + u128::from(random.within(0..300))),
         _ => Action::Withdraw,
     }
 }
 
 /// Accounts that stake and overdraw, some that sign twice, an issuer that closes epochs now and then.
 fn live(seed: u64, steps: usize) -> Life {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let genesis = genesis();
     let (mut node, mut issuer) = (Node::new(&genesis), Issuer::new(&genesis));
     let mut wallets: Vec<_> = (0..12).map(|name| Wallet::new(100 + name, &genesis)).collect();
@@ -38,10 +39,10 @@ fn live(seed: u64, steps: usize) -> Life {
         items.push(bytes);
     };
     for step in 0..steps {
-        let who = random.below(wallets.len() as u64) as usize;
-        match random.below(40) {
+        let who = random.within(0..wallets.len() as u64) as usize;
+        match random.within(0..40) {
             0..5 => {
-                let minted = issuer.mint(wallets[who].key(), 1 + u128::from(random.below(1_000)));
+                let minted = issuer.mint(wallets[who].key(), 1 + u128::from(random.within(0..1_000)));
                 keep(minted, &mut node, true);
             }
             5..9 => {
@@ -78,7 +79,7 @@ fn replay(life: &Life, seed: u64, count: usize) -> Vec<Node> {
     let genesis = genesis();
     let mut nodes = vec![life.issuer.clone()];
     for number in 0..count {
-        let mut random = Random(seed ^ (number as u64 + 1) << 32);
+        let mut random = Random::new(seed ^ (number as u64 + 1) << 32);
         let mut node = Node::new(&genesis);
         let mut items = life.items.clone();
         items.retain(|_| !random.chance(20));
@@ -129,7 +130,7 @@ fn all_orders_lead_to_one_root() {
 #[test]
 fn two_halves_go_on_apart_and_agree_when_they_meet() {
     for seed in 0..10 {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let genesis = genesis();
         let mut nodes: Vec<_> = (0..6).map(|_| Node::new(&genesis)).collect();
         let mut issuer = Issuer::new(&genesis);
@@ -140,8 +141,8 @@ fn two_halves_go_on_apart_and_agree_when_they_meet() {
         for _ in 0..4 {
             // The issuer sits in the first half; wallets talk to any node.
             for _ in 0..40 {
-                let who = random.below(8) as usize;
-                let at = if who < 4 { random.below(3) } else { 3 + random.below(3) } as usize;
+                let who = random.within(0..8) as usize;
+                let at = if who < 4 { random.within(0..3) } else { 3 + random.within(0..3) } as usize;
                 let signed = wallets[who].sign(action(&mut random));
                 nodes[at].give(&signed);
             }

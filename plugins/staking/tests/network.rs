@@ -2,12 +2,12 @@
 
 mod net;
 
-use net::{Issuer, Random, Wallet};
+use net::{Issuer, Wallet};
 use serde_json::{Value, json};
 use weir_ledger::{Genesis, from_hex, to_hex};
 use weir_plugin_staking::items::{Action, Body, Decree};
 use weir_plugin_staking::{First, Second, Staking};
-use weir_sdk::testing::{Faults, Network, Scenario, Step, TestNet};
+use weir_sdk::testing::{Faults, Network, Random, Scenario, Step, TestNet};
 
 struct World {
     net: TestNet,
@@ -29,7 +29,7 @@ impl World {
         net.random_mesh(6.min(nodes - 1));
         net.run_ms(1_000);
         let wallets = (0..accounts).map(|name| Wallet::new(100 + name, &genesis)).collect();
-        let mut world = Self { net, issuer: Issuer::new(&genesis), wallets, random: Random(seed), taken: 0 };
+        let mut world = Self { net, issuer: Issuer::new(&genesis), wallets, random: Random::new(seed), taken: 0 };
         for who in 0..world.wallets.len() {
             let mint = world.issuer.mint(world.wallets[who].key(), 1_000_000);
             world.submit(0, &mint).expect("a mint");
@@ -54,12 +54,12 @@ impl World {
 
     /// One operation somewhere; its wallet remembers it and hands it in again until somebody took it.
     fn operate(&mut self) {
-        let who = self.random.below(self.wallets.len() as u64) as usize;
-        let amount = 1 + u128::from(self.random.below(1_000));
+        let who = self.random.within(0..self.wallets.len() as u64) as usize;
+        let amount = 1 + u128::from(self.random.within(0..1_000));
         let action = if self.random.chance(70) { Action::Stake(amount) } else { Action::Unstake(amount) };
         let nodes = u64::from(self.net.nodes().end);
         let signed = self.wallets[who].clone().sign(action);
-        let at = self.random.below(nodes) as u32;
+        let at = self.random.within(0..nodes) as u32;
         if self.net.is_up(at) && self.submit(at, &signed).is_ok() {
             self.wallets[who].sign(action);
             self.taken += 1;
@@ -164,7 +164,7 @@ fn a_node_that_was_away_gets_everything_from_one_peer() {
     world.net.step(Step::Kill { node: 2, lose_ms: 0 });
     for _ in 0..10 {
         for _ in 0..100 {
-            let who = world.random.below(100) as usize;
+            let who = world.random.within(0..100) as usize;
             let signed = world.wallets[who].sign(Action::Stake(1));
             world.submit(0, &signed).expect("an operation");
         }

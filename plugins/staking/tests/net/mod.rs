@@ -8,7 +8,7 @@ use weir_ledger::{Genesis, GenesisFile, Id, Key, Memory, Ordered, Verify};
 use weir_plugin_staking::commands::{self, AccountAnswer, AccountArgs, StakesArgs};
 use weir_plugin_staking::items::{Action, Anchor, Decree, Operation, Order, Proof, Signed};
 use weir_plugin_staking::{Ledger, Notice, Receipt, STEP, Verdict, Want};
-use weir_sdk::testing::Imports;
+use weir_sdk::testing::{Imports, Random};
 
 /// Signature checks remembered between the ledgers of a test.
 pub struct Remembered;
@@ -19,38 +19,10 @@ impl Verify for Remembered {
     }
 }
 
-/// SplitMix64: the same numbers for the same seed everywhere.
-#[derive(Clone)]
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    pub fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit.max(1)
-    }
-
-    pub fn chance(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
-
-    pub fn shuffle<T>(&mut self, items: &mut [T]) {
-        for place in (1..items.len()).rev() {
-            items.swap(place, self.below(place as u64 + 1) as usize);
-        }
-    }
-}
-
 pub fn pair(name: u64) -> KeyPair {
     let mut secret = [0; 32];
-    let mut random = Random(name);
-    secret.chunks_exact_mut(8).for_each(|chunk| chunk.copy_from_slice(&random.next().to_be_bytes()));
+    let mut random = Random::new(name);
+    secret.chunks_exact_mut(8).for_each(|chunk| chunk.copy_from_slice(&random.number().to_be_bytes()));
     KeyPair::from_secret(&secret)
 }
 
