@@ -1,6 +1,8 @@
 //! Ledgers in memory, wallets that sign, and the exchange between ledgers as the gossip does it.
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub mod world;
+
 use std::collections::BTreeMap;
 
 use weir_ledger::keys::KeyPair;
