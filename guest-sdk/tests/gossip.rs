@@ -1,4 +1,6 @@
-//! Gossip on many nodes: everybody gets everything, whatever happens to the network and whoever is in it.
+//! Gossip on many nodes: everybody gets everything, whatever happens to the network.
+//!
+//! The long form: `cargo test --release -p weir-sdk --test gossip -- --ignored --nocapture`.
 #![expect(clippy::print_stdout, reason = "figures for people")]
 
 mod common;
@@ -12,11 +14,6 @@ use weir_sdk::abi::{AskError, Verdict};
 use weir_sdk::gossip::{Decision, Gossip, Incoming, ItemId, Items, Place, Policy, StoreItems};
 use weir_sdk::prelude::*;
 use weir_sdk::testing::{Faults, LinkSpec, Native, Network, Random, Scenario, Step, TestHost, TestNet, TraceMode};
-
-/// The long form: `WEIR_GOSSIP_SEEDS=1000 cargo test -p weir-sdk --release --test gossip`.
-fn seeds() -> u64 {
-    std::env::var("WEIR_GOSSIP_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(50)
-}
 
 fn all_have(net: &TestNet, items: usize) -> bool {
     net.nodes().all(|node| net.is_up(node) && count(net, node) >= items)
@@ -38,8 +35,18 @@ fn talk(net: &mut TestNet, random: &mut Random, texts: usize, within_ms: u64) ->
 
 #[test]
 fn everybody_gets_everything_under_churn_partitions_and_loss() {
+    live_through(50);
+}
+
+#[test]
+#[ignore = "long: a thousand seeds instead of fifty"]
+fn everybody_gets_everything_a_thousand_times() {
+    live_through(1_000);
+}
+
+fn live_through(seeds: u64) {
     let (mut copies, mut worst_ms, mut longest) = (0.0, 0, 0);
-    for seed in 1..=seeds() {
+    for seed in 1..=seeds {
         let mut random = Random::new(seed);
         let nodes = 20 + random.within(0..81) as u32;
         let network = Network { seed, nodes, ..Network::default() };
@@ -80,11 +87,10 @@ fn everybody_gets_everything_under_churn_partitions_and_loss() {
             .nodes()
             .map(|node| stats(&net, node))
             .fold((0, 0), |(received, accepted), it| (received + it.received, accepted + it.accepted));
-        copies += received as f64 / accepted.max(1) as f64 / seeds() as f64;
+        copies += received as f64 / accepted.max(1) as f64 / seeds as f64;
     }
     println!(
-        "{} seeds: {copies:.2} copies a node and item, all healed within {worst_ms} ms, {longest} of them after 10 s",
-        seeds()
+        "{seeds} seeds: {copies:.2} copies a node and item, all healed within {worst_ms} ms, {longest} of them after 10 s"
     );
     assert!(copies < 4.0);
 }

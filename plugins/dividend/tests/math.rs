@@ -1,4 +1,6 @@
 //! The promises of the accumulator, against exact fractions, and its size.
+//!
+//! The long form: `cargo test --release -p weir-plugin-dividend --test math -- --ignored --nocapture`.
 
 use num_bigint::BigUint;
 use proptest::prelude::*;
@@ -115,11 +117,19 @@ fn the_largest_numbers_fit_and_larger_ones_are_refused() {
     assert!(accumulator.add(1, 0).is_err());
 }
 
-/// 2^100 tokens, 10^6 accounts, 10^6 declarations. The long form takes all of them, the short one a hundredth.
 #[test]
+fn ten_thousand_declarations_on_ten_thousand_accounts() {
+    divide_2_to_the_100_tokens(10_000);
+}
+
+#[test]
+#[ignore = "long: a minute without `--release`"]
 fn a_million_declarations_on_a_million_accounts() {
-    let long = std::env::var_os("WEIR_LONG").is_some();
-    let count: u128 = if long { 1_000_000 } else { 10_000 };
+    divide_2_to_the_100_tokens(1_000_000);
+}
+
+/// Among so many accounts, with so many declarations.
+fn divide_2_to_the_100_tokens(count: u128) {
     let started = std::time::Instant::now();
     let mut accumulator = Accumulator::new(Rule::Exact);
     let mut positions = vec![Position::default(); count as usize];

@@ -1,5 +1,7 @@
 //! An issuer that signs two logs again and again, a recovery key that answers, nodes that hear of it in any order: with
 //! the same items all end in the same place.
+//!
+//! The long form: `cargo test --release -p weir-plugin-staking --test chaos -- --ignored --nocapture`.
 
 mod net;
 
@@ -79,7 +81,16 @@ fn live(seed: u64, steps: usize) -> Vec<Vec<u8>> {
 
 #[test]
 fn the_same_items_lead_to_the_same_place() {
-    let seeds: u64 = std::env::var("WEIR_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(40);
+    end_in_one_place(40);
+}
+
+#[test]
+#[ignore = "long: a thousand seeds instead of forty"]
+fn the_same_items_lead_to_the_same_place_a_thousand_times() {
+    end_in_one_place(1_000);
+}
+
+fn end_in_one_place(seeds: u64) {
     let (mut faults, mut epochs) = (0, 0);
     for seed in 0..seeds {
         let items = live(seed, 80);

@@ -1,4 +1,6 @@
 //! Any order, duplication and partition of the same items gives the same root, and nothing is made or lost on the way.
+//!
+//! The long form: `cargo test --release -p weir-plugin-staking --test convergence -- --ignored --nocapture`.
 
 mod net;
 
@@ -103,7 +105,16 @@ fn replay(life: &Life, seed: u64, count: usize) -> Vec<Node> {
 
 #[test]
 fn all_orders_lead_to_one_root() {
-    let seeds: u64 = std::env::var("WEIR_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(30);
+    lead_to_one_root(30);
+}
+
+#[test]
+#[ignore = "long: a thousand seeds instead of thirty"]
+fn all_orders_lead_to_one_root_a_thousand_times() {
+    lead_to_one_root(1_000);
+}
+
+fn lead_to_one_root(seeds: u64) {
     for seed in 0..seeds {
         let life = live(seed, 150);
         life.issuer.check();
