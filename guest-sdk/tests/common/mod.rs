@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use weir_sdk::gossip::{Decision, Gossip, ItemId, Place, Policy, Stats, StoreItems};
 use weir_sdk::prelude::*;
-use weir_sdk::testing::TestNet;
+use weir_sdk::testing::{Network, TestNet};
 
 pub const KEY: ProtocolKey = 1;
 
@@ -146,6 +146,15 @@ impl News {
 fn stamp(bytes: &[u8]) -> u64 {
     let digits: String = bytes.iter().map_while(|byte| byte.is_ascii_digit().then_some(char::from(*byte))).collect();
     digits.parse().unwrap_or(0)
+}
+
+/// Nodes that run it, each connected with about so many others.
+pub fn mesh(nodes: u32, degree: u32, seed: u64, config: Config) -> TestNet {
+    let mut net = TestNet::new(Network { nodes, seed, ..Network::default() });
+    net.install::<News>(config);
+    net.random_mesh(degree);
+    net.run_ms(3_000);
+    net
 }
 
 pub fn count(net: &TestNet, node: u32) -> usize {
