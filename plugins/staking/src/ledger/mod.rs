@@ -254,11 +254,6 @@ impl Ledger {
     fn notice(&mut self, notice: Notice) {
         self.notices.push(notice);
     }
-
-    /// Peers that have shown this header, and so may have what it names.
-    fn sources_of(&self, header: Id) -> Vec<Key> {
-        self.sources.iter().filter(|(id, _)| *id == header).map(|(_, peer)| *peer).collect()
-    }
 }
 
 /// Where a network begins.

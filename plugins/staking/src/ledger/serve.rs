@@ -196,6 +196,16 @@ impl Ledger {
         store.get(&layout::item(id))
     }
 
+    /// Peers that have shown the epoch which is being closed, and so may have what it names.
+    pub fn sources(&self) -> Vec<Key> {
+        match &self.meta.work {
+            Work::Closing(closing) => {
+                self.sources.iter().filter(|(id, _)| *id == closing.id).map(|(_, peer)| *peer).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// What is missing, and which peers have shown the epoch that names it.
     pub fn missing(&self) -> (Vec<(Id, Option<Key>)>, Vec<Key>) {
         let account = |missing: &Missing| match missing {
@@ -204,11 +214,7 @@ impl Ledger {
         };
         let missing = self.missing.iter().map(|(id, missing)| (*id, account(missing)));
         let decrees = self.parents.iter().map(|id| (*id, None));
-        let peers = match &self.meta.work {
-            Work::Closing(closing) => self.sources_of(closing.id),
-            _ => Vec::new(),
-        };
-        (decrees.chain(missing).collect(), peers)
+        (decrees.chain(missing).collect(), self.sources())
     }
 }
 

@@ -97,8 +97,7 @@ impl CatchUp {
         if wants.is_empty() {
             return;
         }
-        let (_, sources) = ledger.missing();
-        let sources = sources.into_iter().map(|source| PeerId::from_bytes(source.0));
+        let sources = ledger.sources().into_iter().map(|source| PeerId::from_bytes(source.0));
         let known: Vec<_> = sources.filter(|source| self.peers.contains(source)).collect();
         // Who named it should have it; every other time somebody else, in case it has not.
         let among = if known.is_empty() || self.turn % 2 == 1 { self.peers.iter().copied().collect() } else { known };
