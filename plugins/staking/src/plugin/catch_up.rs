@@ -20,6 +20,8 @@ const ANSWER: usize = 256 * 1024;
 const TIMEOUT_MS: u32 = 5_000;
 /// Requests open at once: enough to fill a link, few enough that answers fit the mailbox.
 const MAX_OPEN: usize = 8;
+/// Of these, what summaries showed: that a log is longer is one peer's word, and must not keep back what an epoch names.
+const MAX_HEARSAY: usize = 4;
 /// Wants of one request: an account's operations each, so an answer is full.
 const MAX_WANTS: usize = 128;
 /// Requests of one peer that are answered between two ticks: a peer that catches up needs fewer.
@@ -27,15 +29,25 @@ const MAX_SERVED: u32 = 200;
 /// Summaries sent in one tick.
 const SUMMARIES: usize = 4;
 
+/// A request without an answer yet.
+struct Open {
+    peer: PeerId,
+    wants: Vec<Want>,
+    /// Its own summary showed what it is asked for.
+    hearsay: bool,
+}
+
 /// Who is there, and what was asked.
 #[derive(Default)]
 pub(super) struct CatchUp {
     peers: BTreeSet<PeerId>,
-    open: BTreeMap<u64, (PeerId, Vec<Want>)>,
+    open: BTreeMap<u64, Open>,
     asked: BTreeSet<Want>,
     /// Asked without success since the last tick: the next tick asks somebody else.
     refused: BTreeSet<Want>,
     heard: BTreeMap<PeerId, Want>,
+    /// Peers that last owed an answer, or what their own summary showed: the others are asked first.
+    owing: BTreeSet<PeerId>,
     served: BTreeMap<PeerId, u32>,
     turn: usize,
 }
@@ -50,6 +62,7 @@ impl CatchUp {
     pub(super) fn on_peer_gone(&mut self, peer: PeerId) {
         self.peers.remove(&peer);
         self.heard.remove(&peer);
+        self.owing.remove(&peer);
     }
 
     /// Tells some peers where this node stands, and lets failed questions be asked again.
@@ -89,9 +102,7 @@ impl CatchUp {
         if self.peers.is_empty() || self.open.len() >= MAX_OPEN {
             return;
         }
-        for (peer, want) in std::mem::take(&mut self.heard) {
-            self.ask_for(peer, vec![want], ctx);
-        }
+        self.ask_who_boasts(ctx);
         let mut wants = ledger.wants(store, MAX_OPEN * MAX_WANTS);
         wants.retain(|want| !self.asked.contains(want) && !self.refused.contains(want));
         if wants.is_empty() {
@@ -100,14 +111,32 @@ impl CatchUp {
         let sources = ledger.sources().into_iter().map(|source| PeerId::from_bytes(source.0));
         let known: Vec<_> = sources.filter(|source| self.peers.contains(source)).collect();
         // Who named it should have it; every other time somebody else, in case it has not.
-        let among = if known.is_empty() || self.turn % 2 == 1 { self.peers.iter().copied().collect() } else { known };
+        let mut among =
+            if known.is_empty() || self.turn % 2 == 1 { self.peers.iter().copied().collect() } else { known };
+        if among.iter().any(|peer| !self.owing.contains(peer)) {
+            among.retain(|peer| !self.owing.contains(peer));
+        }
         for (place, some) in wants.chunks(MAX_WANTS).enumerate() {
             let peer = among[(self.turn / 2 + place) % among.len()];
-            self.ask_for(peer, some.to_vec(), ctx);
+            self.ask_for(peer, some.to_vec(), false, ctx);
         }
     }
 
-    fn ask_for(&mut self, peer: PeerId, mut wants: Vec<Want>, ctx: &Context) {
+    /// Asks those whose summaries show something new, each for one thing at a time, and first those that deliver.
+    fn ask_who_boasts(&mut self, ctx: &Context) {
+        let mut heard: Vec<_> = std::mem::take(&mut self.heard).into_iter().collect();
+        heard.sort_by_key(|(peer, _)| self.owing.contains(peer));
+        for (peer, want) in heard {
+            let hearsay = || self.open.values().filter(|open| open.hearsay);
+            if hearsay().count() < MAX_HEARSAY && hearsay().all(|open| open.peer != peer) {
+                self.ask_for(peer, vec![want], true, ctx);
+            } else {
+                self.heard.insert(peer, want);
+            }
+        }
+    }
+
+    fn ask_for(&mut self, peer: PeerId, mut wants: Vec<Want>, hearsay: bool, ctx: &Context) {
         wants.retain(|want| !self.asked.contains(want) && !self.refused.contains(want));
         if wants.is_empty() || self.open.len() >= MAX_OPEN {
             return;
@@ -116,7 +145,7 @@ impl CatchUp {
         match ctx.ask_bytes(peer, PROTOCOL, TIMEOUT_MS, &[&[WANT], &body[..]].concat()) {
             Ok(id) => {
                 self.asked.extend(&wants);
-                self.open.insert(id, (peer, wants));
+                self.open.insert(id, Open { peer, wants, hearsay });
             }
             Err(_) => self.turn += 1,
         }
@@ -124,11 +153,16 @@ impl CatchUp {
 
     /// The items that a peer answered with. None for an answer to somebody else, and for a failure.
     pub(super) fn on_response(&mut self, response: &Response<'_>) -> Option<(PeerId, Vec<Vec<u8>>)> {
-        let (peer, wants) = self.open.remove(&response.id)?;
+        let Open { peer, wants, hearsay } = self.open.remove(&response.id)?;
         for want in &wants {
             self.asked.remove(want);
         }
         let items: Vec<Vec<u8>> = response.decode().unwrap_or_default();
+        if (response.outcome.is_err() || hearsay && items.is_empty()) && self.peers.contains(&peer) {
+            self.owing.insert(peer);
+        } else {
+            self.owing.remove(&peer);
+        }
         if items.is_empty() {
             // Somebody else may have it; the same again not before the next tick.
             self.turn += 1;
