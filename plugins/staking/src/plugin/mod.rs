@@ -205,6 +205,7 @@ impl<R: Revision> Plugin for Staking<R> {
         let waiting = self.take_answers(&mut store, ctx);
         self.taken = Taken::default();
         let more = self.ledger.step(&mut store, ctx, PIECE) || waiting;
+        self.catch_up.tell_news(&self.ledger, ctx);
         self.catch_up.ask(&mut self.ledger, &store, ctx);
         store.finish()?;
         if more || self.gossip.waiting().1 > 0 {
