@@ -34,6 +34,13 @@ pub enum Body {
     },
 }
 
+impl Body {
+    /// Its one encoding, without a signature.
+    pub fn encode(&self) -> Vec<u8> {
+        weir_ledger::Body::encode(self)
+    }
+}
+
 /// A body with a signature, which is not verified by having one of these. Its id is what an anchor names.
 pub type Item = Signed<Body>;
 
