@@ -1,8 +1,5 @@
 //! Where the items are: the plugin's store, or whatever else a protocol keeps them in.
 
-use std::collections::BTreeMap;
-use std::rc::Rc;
-
 use super::item::{ItemId, Place};
 use crate::{Context, Error, Result};
 
@@ -133,28 +130,6 @@ impl Items for StoreItems {
             self.count += 1;
             wanted = wanted && each(self.place(&key)?);
         }
-        Ok(())
-    }
-}
-
-/// Items in memory: they are gone with the instance, and catch-up brings them back. For tests and for news that nobody
-/// needs tomorrow.
-#[derive(Default)]
-pub struct MemoryItems {
-    items: BTreeMap<ItemId, Rc<[u8]>>,
-}
-
-impl Items for MemoryItems {
-    fn get(&self, id: &ItemId, _: &Context) -> Option<Vec<u8>> {
-        self.items.get(id).map(|bytes| bytes.to_vec())
-    }
-
-    fn put(&mut self, place: Place, bytes: &[u8], _: &Context) -> Result<Vec<ItemId>> {
-        self.items.insert(place.id, bytes.into());
-        Ok(Vec::new())
-    }
-
-    fn load(&mut self, _: &mut dyn FnMut(Place) -> bool, _: &Context) -> Result {
         Ok(())
     }
 }

@@ -26,11 +26,6 @@ impl Wide {
         Self(limbs)
     }
 
-    /// Its limbs, the lowest first.
-    pub const fn limbs(&self) -> [u64; LIMBS] {
-        self.0
-    }
-
     /// Its 48 bytes, the highest first.
     pub fn to_be_bytes(&self) -> [u8; LIMBS * 8] {
         let mut bytes = [0; LIMBS * 8];

@@ -73,11 +73,6 @@ impl<'a> Reader<'a> {
     }
 
     /// A number.
-    pub fn u16(&mut self) -> Result<u16, DecodeError> {
-        self.array().map(u16::from_be_bytes)
-    }
-
-    /// A number.
     pub fn u32(&mut self) -> Result<u32, DecodeError> {
         self.array().map(u32::from_be_bytes)
     }

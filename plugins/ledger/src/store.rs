@@ -152,18 +152,12 @@ impl Memory {
 pub struct PluginStore<'a> {
     ctx: &'a Context,
     refused: Option<weir_sdk::abi::WriteError>,
-    sums: Sums,
 }
 
 impl<'a> PluginStore<'a> {
     /// For one event.
     pub fn new(ctx: &'a Context) -> Self {
-        Self { ctx, refused: None, sums: Sums::default() }
-    }
-
-    /// What this turn wrote through it.
-    pub fn sums(&self) -> Sums {
-        self.sums
+        Self { ctx, refused: None }
     }
 
     /// To be asked after the event: a refused write gives up the whole turn.
@@ -181,15 +175,12 @@ impl Ordered for PluginStore<'_> {
     }
 
     fn put(&mut self, key: &[u8], value: &[u8]) {
-        self.sums.writes += 1;
-        self.sums.bytes += (key.len() + value.len()) as u64;
         if let Err(error) = self.ctx.store().put_bytes(key, value) {
             self.refused.get_or_insert(error);
         }
     }
 
     fn remove(&mut self, key: &[u8]) {
-        self.sums.writes += 1;
         self.ctx.store().remove(key);
     }
 

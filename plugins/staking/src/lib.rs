@@ -15,8 +15,7 @@ mod plugin;
 
 pub use account::{Account, Refusal, Unbonding};
 pub use ledger::{
-    Desk, Draft, Ignored, Ledger, MAX_DRAFT_PAGES, MAX_PENDING, Notice, OtherGenesis, Receipt, Rejected, STEP, Summary,
-    Verdict, Want,
+    Desk, Draft, Ignored, Ledger, MAX_PENDING, Notice, OtherGenesis, Receipt, Rejected, STEP, Summary, Verdict, Want,
 };
 pub use meta::{EpochRecord, Fault, Meta, Rotation, Tip, Totals};
 pub use plugin::{First, PROTOCOL, PROTOCOL_ID, Revision, Second, Staking};

@@ -8,7 +8,7 @@ use crate::layout;
 use crate::meta::Work;
 
 /// Pages of one draft: half of the megabyte that a turn may write. What does not fit is news for the next epoch.
-pub const MAX_DRAFT_PAGES: usize = 2;
+const MAX_DRAFT_PAGES: usize = 2;
 
 /// An epoch that only lacks its signature. Its pages are kept by this node until the next draft, and for good once it is signed.
 #[derive(Debug, Clone, PartialEq, Eq)]

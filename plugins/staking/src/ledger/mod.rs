@@ -38,7 +38,7 @@ use crate::layout;
 use crate::meta::{Meta, Stage, Totals, Work};
 
 pub use desk::Desk;
-pub use draft::{Draft, MAX_DRAFT_PAGES};
+pub use draft::Draft;
 pub(crate) use serve::pending;
 pub use serve::{Summary, Want};
 pub use verdict::{Ignored, Receipt, Rejected, Verdict};
