@@ -119,6 +119,7 @@ impl CatchUp {
             return ctx.report(message.peer, PROTOCOL, weir_sdk::abi::Verdict::Invalid, "a message that is none");
         };
         if let Some(epoch) = self.peers.get_mut(&message.peer)
+            && theirs.genesis == ledger.genesis().hash()
             && *epoch != theirs.epoch
         {
             *epoch = theirs.epoch;
