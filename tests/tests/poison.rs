@@ -337,6 +337,15 @@ async fn an_upgrade_lifts_a_quarantine() {
     assert_eq!((node.count("fine").await, node.info().state), (1, PluginState::Active));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plugin_that_has_no_snapshot_did_not_crash() {
+    let node = Node::start(policy()).await;
+    let report = node.plugins.upgrade(NAME, source()).await.expect("upgraded");
+    assert_eq!(report.snapshot_skipped.as_deref(), Some("it returned the error `it has none`"));
+    assert_eq!((&report.plugin.last_crash, &report.plugin.last_error), (&None, &None));
+    assert_eq!((report.plugin.counters.crashes, report.plugin.counters.restarts), (0, 0));
+}
+
 /// What poison costs when nobody is muted for it: the time in which the plugin does nothing else.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_poison_costs() {

@@ -198,8 +198,9 @@ impl Instance {
         (outcome, events, bodies)
     }
 
-    /// Calls `snapshot`. It may stage nothing; what it staged is forgotten.
-    pub(super) async fn snapshot(mut self) -> Outcome<Vec<u8>> {
+    /// Calls `snapshot`. It may stage nothing; what it staged is forgotten. That it returns an error is an answer like any
+    /// other: it has none to give, and goes on as it was.
+    pub(super) async fn snapshot(mut self) -> Outcome<Result<Vec<u8>, String>> {
         self.state_mut().about = About::call("snapshot");
         let policy = self.state().policy.clone();
         let budget = policy.turn_time;
@@ -207,14 +208,14 @@ impl Instance {
         self.store.set_hostcall_fuel(policy.host_call.max(policy.snapshot.saturating_add(1)));
         let (mut instance, outcome) = self
             .call(budget, |store, plugin| {
-                Box::pin(async move { plugin.weir_plugin_handler().call_snapshot(store).await })
+                Box::pin(async move { plugin.weir_plugin_handler().call_snapshot(store).await.map(Ok) })
             })
             .await;
         if let Some(instance) = &mut instance {
             instance.state_mut().staged.keep(0);
             instance.store.set_hostcall_fuel(policy.host_call);
         }
-        (instance, outcome)
+        (instance, outcome.map(|answer| answer.map_err(said)))
     }
 
     async fn call<T: Send + 'static>(
@@ -298,10 +299,7 @@ pub(super) enum Failed {
 /// Puts a failure into words.
 pub(super) fn failure(failed: Failed, panic: Option<PanicNote>, refused_memory: Option<u64>) -> CallFailure {
     let (kind, reason, backtrace) = match failed {
-        Failed::Said(mut text) => {
-            text.truncate(text.floor_char_boundary(4_096));
-            (CrashKind::Error, format!("it returned the error `{text}`"), Vec::new())
-        }
+        Failed::Said(text) => (CrashKind::Error, said(text), Vec::new()),
         Failed::Call(error) => {
             let backtrace = error.downcast_ref::<WasmBacktrace>();
             let frames = backtrace.map(frames).unwrap_or_default();
@@ -310,6 +308,12 @@ pub(super) fn failure(failed: Failed, panic: Option<PanicNote>, refused_memory: 
         }
     };
     CallFailure { kind, reason, panic: panic.map(Box::new), refused_memory, backtrace }
+}
+
+/// An error that the guest returned, in words.
+fn said(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(4_096));
+    format!("it returned the error `{text}`")
 }
 
 fn kind(error: &wasmtime::Error, in_guest: bool) -> (CrashKind, String) {

@@ -281,8 +281,8 @@ impl Actor {
         self.revive().await;
     }
 
-    /// Asks the running instance for its memory. A failure costs the instance, not the upgrade, and it takes a bounded
-    /// time, whatever the old code does.
+    /// Asks the running instance for its memory. One that returns an error has none to give and goes on if the upgrade
+    /// fails; a trap or a loop costs the instance, not the upgrade. It takes a bounded time, whatever the old code does.
     async fn snapshot(&mut self, plan: Plan) -> (Option<Instance>, Option<Vec<u8>>, Option<String>) {
         let Some(old) = self.instance.take() else {
             let state = if self.is_quarantined() { "quarantined" } else { "waiting to be started again" };
@@ -302,8 +302,9 @@ impl Actor {
             return (None, None, Some(report.failure.reason));
         };
         match outcome {
-            (old, Ok(bytes)) if bytes.len() <= most => (old, Some(bytes), None),
-            (old, Ok(bytes)) => (old, None, Some(format!("it has {} bytes; the limit is {most}", bytes.len()))),
+            (old, Ok(Ok(bytes))) if bytes.len() <= most => (old, Some(bytes), None),
+            (old, Ok(Ok(bytes))) => (old, None, Some(format!("it has {} bytes; the limit is {most}", bytes.len()))),
+            (old, Ok(Err(none))) => (old, None, Some(none)),
             (_, Err(failure)) => {
                 let report = self.report("snapshot", None, None, failure);
                 (None, None, Some(report.failure.reason))
