@@ -65,6 +65,35 @@ fn a_store_moves_from_one_node_to_another() -> Result<()> {
     Ok(())
 }
 
+/// Writes one note with a version of the journal that is loaded and unloaded again, and takes the store out.
+fn exported(weir: &Weir, guest: &str, file: &str) -> Result<()> {
+    weir.json(&["plugin", "load", guest_path(guest)?.to_str().context("a text")?])?;
+    weir.json(&["call", "journal", "note"])?;
+    weir.json(&["plugin", "unload", "journal"])?;
+    weir.json(&["plugin", "store", "export", "journal", file])?;
+    weir.json(&["plugin", "store", "purge", "journal"])?;
+    Ok(())
+}
+
+#[test]
+fn a_store_comes_back_in_the_layout_in_which_it_went() -> Result<()> {
+    let weir = Weir::start()?;
+    let (first, second) = (weir.folder().join("first.store"), weir.folder().join("second.store"));
+    let (first, second) = (first.to_str().context("a text")?, second.to_str().context("a text")?);
+    exported(&weir, "journal", first)?;
+    exported(&weir, "journal_layout", second)?;
+    let old = guest_path("journal")?;
+    let load = ["plugin", "load", old.to_str().context("a text")?];
+    weir.json(&["plugin", "store", "import", "journal", second])?;
+    let refused = weir.failure(&load)?;
+    ensure!(refused.code == "data-version" && refused.message.contains("has layout 2"), "{refused:?}");
+    // The node knows the newer layout, and the file brings the older one.
+    weir.json(&["plugin", "store", "import", "journal", first, "--replace"])?;
+    weir.json(&load)?;
+    ensure!(weir.json(&["call", "journal", "stats"])?["note"] == 1);
+    Ok(())
+}
+
 #[test]
 fn a_damaged_file_changes_nothing() -> Result<()> {
     let mut weir = Weir::start()?;

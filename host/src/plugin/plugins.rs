@@ -132,6 +132,11 @@ impl Plugins {
         &self.0.services.store
     }
 
+    /// What is kept of the plugins' revisions and stores.
+    pub(super) fn archive(&self) -> &Arc<Archive> {
+        &self.0.services.archive
+    }
+
     pub(super) fn policy(&self) -> &PluginPolicy {
         &self.0.services.policy
     }

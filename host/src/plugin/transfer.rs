@@ -5,9 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
-use super::PluginBudgets;
+use super::lifecycle::LayoutRecord;
 use super::manifest::check_name;
 use super::plugins::Plugins;
+use super::records::RecordError;
+use super::{PluginBudgets, PluginError};
 use super::store::{
     ArchiveError, ArchiveHead, ArchiveLimits, ArchiveReader, ArchiveTotals, ArchiveWriter, Namespace, Reader, Staging,
     StoreError,
@@ -75,6 +77,14 @@ pub enum TransferError {
         /// What the store says.
         source: StoreError,
     },
+    /// The layout of a store is not known, or cannot be noted.
+    #[error("the layout of the store of plugin {plugin} cannot be read or noted: {reason}")]
+    Layout {
+        /// The plugin.
+        plugin: String,
+        /// What is wrong with the record of it.
+        reason: String,
+    },
 }
 
 impl TransferError {
@@ -88,7 +98,7 @@ impl TransferError {
             Self::OtherPlugin { .. } => "other-plugin",
             Self::File(error) => error.code(),
             Self::Busy => "busy",
-            Self::Store { .. } => "store-failed",
+            Self::Store { .. } | Self::Layout { .. } => "store-failed",
         }
     }
 }
@@ -107,6 +117,14 @@ pub struct ImportOptions {
 fn failed(plugin: &str) -> impl FnOnce(StoreError) -> TransferError {
     let plugin = plugin.to_owned();
     move |source| TransferError::Store { plugin, source }
+}
+
+fn not_noted(plugin: &str) -> impl FnOnce(RecordError) -> TransferError {
+    let plugin = plugin.to_owned();
+    move |error| match error {
+        RecordError::Store(source) => TransferError::Store { plugin, source },
+        unreadable => TransferError::Layout { plugin, reason: unreadable.to_string() },
+    }
 }
 
 fn permit(transfers: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, TransferError> {
@@ -183,10 +201,15 @@ impl StoreImport {
     /// When the file is not whole, or the plugin was loaded meanwhile. Nothing has changed then.
     pub async fn finish(self) -> Result<ArchiveTotals, TransferError> {
         let Self { plugins, plugin, options, namespace, staging, reader, _permit } = self;
+        let head = reader.head().cloned();
         let totals = reader.finish()?;
         let _alone = plugins.alone().await;
         plugins.free_for_import(&plugin, &namespace, &options)?;
-        staging.replace(&namespace).await.map_err(failed(&plugin))?;
+        let layout = head.and_then(|head| {
+            let (data_version, version) = (head.data_version?, head.version.unwrap_or_default());
+            Some(LayoutRecord { data_version, version })
+        });
+        plugins.archive().replace(&plugin, staging, layout.as_ref()).await.map_err(not_noted(&plugin))?;
         Ok(totals)
     }
 }
@@ -198,10 +221,16 @@ impl Plugins {
     /// When there is no such store, or too many are on their way.
     pub async fn export_store(&self, plugin: &str) -> Result<StoreExport, TransferError> {
         let permit = permit(self.transfers())?;
+        // Nothing is loaded or upgraded meanwhile, so the layout is that of what is read.
+        let _alone = self.alone().await;
         let namespace = self.existing(plugin)?;
         let bytes = namespace.used();
         let reader = Reader::new(&namespace).await.map_err(failed(plugin))?;
-        let head = ArchiveHead { plugin: plugin.to_owned(), bytes, exported_ms: self.unix_ms() };
+        let unknown = |error: PluginError| TransferError::Layout { plugin: plugin.to_owned(), reason: error.to_string() };
+        let layout = self.archive().layout(plugin).map_err(unknown)?;
+        let (data_version, version) = layout.map(|layout| (layout.data_version, layout.version)).unzip();
+        let exported_ms = self.unix_ms();
+        let head = ArchiveHead { plugin: plugin.to_owned(), bytes, exported_ms, data_version, version };
         let (writer, start) = ArchiveWriter::begin(&head);
         let (plugin, start, writer) = (plugin.to_owned(), Some(start), Some(writer));
         Ok(StoreExport { plugin, bytes, start, writer, reader, _permit: permit })
@@ -231,7 +260,10 @@ impl Plugins {
     pub async fn purge_store(&self, plugin: &str) -> Result<u64, TransferError> {
         let _alone = self.alone().await;
         self.free(plugin, "empty")?;
-        self.existing(plugin)?.empty().await.map_err(failed(plugin))
+        let bytes = self.existing(plugin)?.used();
+        let nothing = Staging::begin(self.store()).await.map_err(failed(plugin))?;
+        self.archive().replace(plugin, nothing, None).await.map_err(not_noted(plugin))?;
+        Ok(bytes)
     }
 
     /// The namespace of a plugin that keeps anything, loaded or not.

@@ -8,7 +8,7 @@ use super::record::{CopyRecord, LayoutRecord};
 use super::shelf::Shelf;
 use super::succession::{Chain, Layouts};
 use crate::plugin::records::{RecordError, Records};
-use crate::plugin::store::{Namespace, Store, StoreError};
+use crate::plugin::store::{Namespace, Staging, Store, StoreError};
 use crate::plugin::trust::{Owner, OwnerRecord, Trust};
 use crate::plugin::{Digest, PluginError};
 
@@ -106,6 +106,26 @@ impl Archive {
             return Ok(());
         }
         self.layouts.put(plugin, ONLY, layout).await.map(drop).map_err(failed(plugin))
+    }
+
+    /// Puts what was laid down in the place of the plugin's store, which nobody may use meanwhile. Without a layout every
+    /// revision may try it. A crash of the node in between leaves the old or the new store, with its layout or with none:
+    /// never with that of the other. A restore that was cut off before is of the past.
+    pub(in crate::plugin) async fn replace(
+        &self,
+        plugin: &str,
+        with: Staging,
+        layout: Option<&LayoutRecord>,
+    ) -> Result<(), RecordError> {
+        let before: Option<LayoutRecord> = self.layouts.get(plugin, ONLY)?;
+        self.restores.remove(plugin, ONLY).await?;
+        self.layouts.remove(plugin, ONLY).await?;
+        let replaced = with.replace(&self.store.namespace(plugin)).await;
+        let known = if replaced.is_ok() { layout } else { before.as_ref() };
+        if let Some(layout) = known {
+            self.layouts.put(plugin, ONLY, layout).await?.durable().await?;
+        }
+        Ok(replaced?)
     }
 
     /// Whose the plugin's store is, if anybody ever had it.

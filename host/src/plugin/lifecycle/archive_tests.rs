@@ -1,7 +1,7 @@
 //! Copies are bounded, come back whole, and a restore that was cut off is finished.
 
 use super::*;
-use crate::plugin::store::{Durability, MemoryDisk, WriteBatch};
+use crate::plugin::store::{Durability, MemoryDisk, Staging, WriteBatch};
 
 async fn write(store: &Store, value: &str) {
     let mut batch = WriteBatch::default();
@@ -71,4 +71,25 @@ async fn an_empty_store_has_no_layout() {
     assert_eq!(archive.layout("a").expect("read"), None);
     write(&store, "x").await;
     assert_eq!(archive.layout("a").expect("read"), Some(layout(3)));
+}
+
+#[tokio::test]
+async fn an_imported_store_has_the_layout_it_came_with_and_no_other() {
+    let store = Store::in_memory(&MemoryDisk::default());
+    let archive = archive(&store);
+    let import = async |value: &str, layout: Option<LayoutRecord>| {
+        let mut staging = Staging::begin(&store).await.expect("room");
+        staging.put(b"key".to_vec(), value.as_bytes().to_vec()).await.expect("laid down");
+        archive.replace("a", staging, layout.as_ref()).await.expect("replaced");
+    };
+    write(&store, "of layout 3").await;
+    archive.set_layout("a", &layout(3)).await.expect("noted");
+    import("of layout 1", Some(layout(1))).await;
+    assert_eq!((read(&store).as_deref(), archive.layout("a").expect("read")), (Some("of layout 1"), Some(layout(1))));
+    // A restore that a crash cut off must not come over what was imported since.
+    archive.copy("a", &layout(1), 0).await.expect("copied");
+    archive.restores.put("a", ONLY, &0_u64).await.expect("noted");
+    import("of no layout", None).await;
+    archive.finish_restore("a").await.expect("nothing to do");
+    assert_eq!((read(&store).as_deref(), archive.layout("a").expect("read")), (Some("of no layout"), None));
 }

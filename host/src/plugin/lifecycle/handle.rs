@@ -6,7 +6,6 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::Archive;
 use super::change::Plan;
 use super::options::{ChangeOptions, KeptPlugin, Rollback};
 use super::record::KeptRecord;
@@ -32,10 +31,6 @@ const CONTROL_QUEUE: usize = 4;
 const CHANGE_TIME: Duration = Duration::from_secs(120);
 
 impl Plugins {
-    fn archive(&self) -> &Arc<Archive> {
-        &self.0.services.archive
-    }
-
     fn stage(&self) -> Stage<'_> {
         Stage { engine: &self.0.engine, policy: &self.0.services.policy, archive: self.archive() }
     }

@@ -20,7 +20,7 @@ pub(super) use self::change::Plan;
 pub(super) use self::lineage::Lineage;
 pub use self::options::{ChangeOptions, KeptPlugin, LifecycleConfig, Rollback};
 pub(super) use self::probation::{Probation, Ruling};
-pub(super) use self::record::KeptRecord;
+pub(super) use self::record::{KeptRecord, LayoutRecord};
 pub(super) use self::shelf::Shelf;
 pub use self::state::{Event as RevisionEvent, NotAllowed, PluginState};
 pub(super) use self::succession::Layouts;

@@ -29,6 +29,12 @@ pub struct ArchiveHead {
     pub bytes: u64,
     /// When the export began, in milliseconds since the Unix epoch.
     pub exported_ms: u64,
+    /// The layout of what is in it; none when the node did not know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_version: Option<u32>,
+    /// The version of the plugin that wrote it last, if the node knew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
 }
 
 /// What was in a file.

@@ -9,7 +9,8 @@ use super::*;
 const LIMITS: ArchiveLimits = ArchiveLimits { key: 64, value: 64, bytes: 10_000 };
 
 fn head() -> ArchiveHead {
-    ArchiveHead { plugin: "ping".to_owned(), bytes: 7, exported_ms: 3 }
+    let version = Some("0.1.0".to_owned());
+    ArchiveHead { plugin: "ping".to_owned(), bytes: 7, exported_ms: 3, data_version: Some(2), version }
 }
 
 fn write(entries: &[Entry], at_once: usize) -> Vec<u8> {

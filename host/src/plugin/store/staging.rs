@@ -224,15 +224,4 @@ impl Namespace {
     pub async fn replace_with(&self, source: &Self) -> Result<u64, StoreError> {
         source.copy_to(self).await
     }
-
-    /// Empties the namespace at one moment, like [`Namespace::purge`], but takes the contents off the disk in pieces, so
-    /// that nobody waits long for it: bytes of keys and values that were there. Cancel safe: it is empty or as it was.
-    ///
-    /// # Errors
-    /// When the store failed, stalled or is closed.
-    pub async fn empty(&self) -> Result<u64, StoreError> {
-        let bytes = self.used();
-        Staging::begin(self.store()).await?.replace(self).await?;
-        Ok(bytes)
-    }
 }
