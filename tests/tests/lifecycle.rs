@@ -157,6 +157,26 @@ fn a_store_is_not_given_to_code_that_cannot_read_it() -> Result<()> {
 }
 
 #[test]
+fn on_the_store_before_it_a_quarantined_plugin_is_tried_at_once() -> Result<()> {
+    let mut weir = Weir::start()?;
+    weir.json(&["plugin", "load", &guest("journal")?])?;
+    weir.json(&["call", "journal", "note"])?;
+    let layout = guest("journal_layout")?;
+    weir.json(&["plugin", "upgrade", "journal", &layout])?;
+    weir.json(&["call", "journal", "note"])?;
+    poison(&weir, |plugin| plugin["state"] == "quarantined")?;
+    weir.terminate()?;
+    weir.run()?;
+    let loaded = weir.json(&["plugin", "load", &layout, "--restore-store"])?;
+    assert_eq!((&loaded["plugin"]["state"], &loaded["plugin"]["quarantine"]), (&json!("active"), &Value::Null));
+    assert_eq!(weir.json(&["call", "journal", "stats"])?["note"], 1, "of the copy");
+    weir.terminate()?;
+    weir.run()?;
+    assert_eq!(weir.json(&["plugin", "load", &layout])?["plugin"]["state"], "active", "it is over for good");
+    Ok(())
+}
+
+#[test]
 fn old_code_cannot_block_an_upgrade() -> Result<()> {
     let weir = Weir::start()?;
     let (loops, next) = (guest("loop_in_snapshot")?, guest("counter_v2")?);

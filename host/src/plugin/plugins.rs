@@ -195,10 +195,14 @@ impl Plugins {
         let _alone = self.0.lifecycle.lock().await;
         let info = self.stop(name, Instant::now() + UNLOAD_TIME).await?;
         // Who ends a plugin and loads it again wants it to run.
+        self.forget_quarantine(name).await;
+        Ok(info)
+    }
+
+    pub(super) async fn forget_quarantine(&self, name: &str) {
         if let Err(error) = super::supervision::Quarantines::new(self.store()).forget(name).await {
             tracing::error!(target: "weir::plugin", plugin = name, %error, "the quarantine is not forgotten");
         }
-        Ok(info)
     }
 
     async fn stop(&self, name: &str, deadline: Instant) -> Result<PluginInfo, PluginError> {

@@ -67,13 +67,17 @@ impl Plugins {
         }
         home.letters.open().await.map_err(|error| store_failed(&name, error))?;
         let mut actor = Actor::new(self.0.engine.clone(), home.clone(), revision.clone());
-        // One that the node had to quarantine before it ended stays so until its time is over.
-        let quarantine = self.quarantine_of(&revision)?;
+        // One that the node had to quarantine before it ended stays so until its time is over; not on another store,
+        // which may be all that was wrong.
+        let quarantine = if restore.is_some() { None } else { self.quarantine_of(&revision)? };
         let quarantined = quarantine.is_some_and(|quarantine| actor.restore_quarantine(quarantine));
         if !quarantined {
             let instance = self.instance(&home, &revision).await?;
             let cause = if options.boot { abi::Cause::Boot } else { abi::Cause::Load };
             actor.first(instance, cause, restore).await?;
+        }
+        if restore.is_some() {
+            self.forget_quarantine(&name).await;
         }
         // What cannot be noted now is noted with the next change; the plugin runs.
         if let Err(error) = archive.set_owner(&name, &owner).await {
