@@ -16,6 +16,10 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(86_400);
+const WEEK: Duration = Duration::from_secs(7 * 86_400);
 
 /// One key: how its value is written, how large it may be, and what it sets.
 struct Budget {
@@ -67,6 +71,35 @@ const BUDGETS: [Budget; 22] = [
     Budget { name: "metrics", kind: Count(0..=4_096, |b, v| b.metrics = narrow(v)) },
 ];
 
+/// What becomes of plugins and peers that fail. These keys stand in `[plugins]`, too, for all plugins.
+const FAULTS: [Budget; 15] = [
+    Budget { name: "crashes", kind: Count(1..=1_000, |b, v| b.crashes = narrow(v)) },
+    Budget { name: "crash_window", kind: Time(SECOND..=HOUR, |b, v| b.crash_window = Some(v)) },
+    Budget { name: "backoff", kind: Time(MS..=HOUR, |b, v| b.backoff = Some(v)) },
+    Budget { name: "longest_backoff", kind: Time(MS..=HOUR, |b, v| b.longest_backoff = Some(v)) },
+    Budget { name: "quarantine", kind: Time(SECOND..=DAY, |b, v| b.quarantine = Some(v)) },
+    Budget { name: "longest_quarantine", kind: Time(SECOND..=DAY, |b, v| b.longest_quarantine = Some(v)) },
+    Budget { name: "calm", kind: Time(SECOND..=DAY, |b, v| b.calm = Some(v)) },
+    Budget { name: "mute_poisons", kind: Count(1..=100, |b, v| b.mute_poisons = narrow(v)) },
+    Budget { name: "mute_reports", kind: Count(1..=100, |b, v| b.mute_reports = narrow(v)) },
+    Budget { name: "mute_window", kind: Time(SECOND..=HOUR, |b, v| b.mute_window = Some(v)) },
+    Budget { name: "mute", kind: Time(SECOND..=DAY, |b, v| b.mute = Some(v)) },
+    Budget { name: "longest_mute", kind: Time(SECOND..=DAY, |b, v| b.longest_mute = Some(v)) },
+    Budget { name: "mute_memory", kind: Time(SECOND..=WEEK, |b, v| b.mute_memory = Some(v)) },
+    Budget { name: "dead_letters", kind: Count(1..=10_000, |b, v| b.dead_letters = narrow(v)) },
+    Budget { name: "dead_letter_bytes", kind: Size(0..=GIB, |b, v| b.dead_letter_bytes = Some(v)) },
+];
+
+/// Every key that `[plugins.NAME]` may have for a budget.
+fn all() -> impl Iterator<Item = &'static Budget> {
+    BUDGETS.iter().chain(&FAULTS)
+}
+
+/// Whether the key may also stand in `[plugins]`.
+pub(super) fn is_of_all_plugins(key: &str) -> bool {
+    FAULTS.iter().any(|budget| budget.name == key)
+}
+
 /// What is wrong with one of the keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BudgetProblem {
@@ -104,7 +137,7 @@ impl BudgetKeys {
         let mut budgets = PluginBudgets::default();
         for (key, value) in &self.0 {
             let problem = |problem| BudgetProblem { key: key.clone(), problem };
-            let budget = BUDGETS.iter().find(|budget| budget.name == key).ok_or_else(|| problem(no_such_key()))?;
+            let budget = all().find(|budget| budget.name == key).ok_or_else(|| problem(no_such_key()))?;
             budget.kind.set(&mut budgets, value).map_err(problem)?;
         }
         Ok(budgets)
@@ -112,7 +145,7 @@ impl BudgetKeys {
 }
 
 fn no_such_key() -> String {
-    let names: Vec<_> = BUDGETS.iter().map(|budget| budget.name).collect();
+    let names: Vec<_> = all().map(|budget| budget.name).collect();
     format!("there is no such key; there are grants, config, {}", names.join(", "))
 }
 
@@ -194,7 +227,7 @@ mod tests {
     #[test]
     fn every_key_sets_something_of_its_own() {
         let mut seen = Vec::new();
-        for Budget { name, kind } in &BUDGETS {
+        for Budget { name, kind } in all() {
             let value = match kind {
                 Size(range, _) | Count(range, _) => json!(range.end()),
                 Time(range, _) => json!(format_duration(*range.end())),

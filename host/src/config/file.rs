@@ -10,13 +10,14 @@ use serde::{Deserialize, Deserializer};
 
 use super::keys::Source;
 use super::units::{format_duration, format_size};
+use super::budgets::is_of_all_plugins;
 use super::{
-    Config, ConfigError, ConfiguredPeer, Limits, LogConfig, LogFormat, PluginLimits, PluginOverrides, Reconnect,
-    Timeouts, parse_duration, parse_size,
+    Config, ConfigError, ConfiguredPeer, Limits, LogConfig, LogFormat, PluginFaults, PluginLimits, PluginOverrides,
+    Reconnect, Timeouts, parse_duration, parse_size,
 };
 use crate::connection::Eviction;
 use crate::peer::{PeerAddr, PeerId};
-use crate::plugin::{Digest, SignaturePolicy, Trust};
+use crate::plugin::{Digest, PluginBudgets, PluginPolicy, SignaturePolicy, Trust};
 use crate::transport::{AccessEntry, AccessLists, MAX_ACCESS_ENTRIES};
 use crate::wire::MAX_ADDRESSES;
 
@@ -207,7 +208,7 @@ pub(super) fn from_source(source: &Source<'_>) -> Result<Config, ConfigError> {
     let raw: RawConfig = source.read()?;
     let check = Check(source);
     let default = Config::default();
-    let (plugin_settings, pins) = plugin_settings(source)?;
+    let Named { settings: plugin_settings, pins, faults } = named(source)?;
     Ok(Config {
         listen: raw.listen.unwrap_or(default.listen),
         advertise: advertise(&check, &raw.advertise)?,
@@ -217,6 +218,7 @@ pub(super) fn from_source(source: &Source<'_>) -> Result<Config, ConfigError> {
         reconnect: reconnect(&check, &raw.reconnect)?,
         peers: peers(&check, &raw.peers)?,
         plugins: plugin_limits(&check, &raw.plugins)?,
+        plugin_faults: PluginFaults::of(&faults.apply(&PluginPolicy::default())),
         plugin_watch: raw.plugins.watch.unwrap_or(default.plugin_watch),
         plugin_trust: plugin_trust(&check, raw.plugins, pins)?,
         plugin_settings,
@@ -419,24 +421,41 @@ fn plugin_trust(check: &Check<'_>, raw: RawPlugins, pins: BTreeMap<String, Diges
     Ok(trust)
 }
 
-/// What `[plugins.NAME]` says of settings, and which contents it pins.
-type Named = (BTreeMap<String, PluginOverrides>, BTreeMap<String, Digest>);
+/// What `[plugins]` says beside the limits that are checked one by one.
+#[derive(Default)]
+struct Named {
+    /// By plugin.
+    settings: BTreeMap<String, PluginOverrides>,
+    /// The only content that may run under a name.
+    pins: BTreeMap<String, Digest>,
+    /// What is said of faults for all plugins.
+    faults: PluginBudgets,
+}
 
-fn plugin_settings(source: &Source<'_>) -> Result<Named, ConfigError> {
-    let named: RawNamed = source.read()?;
-    let (mut settings, mut pins) = Named::default();
-    for (name, value) in named.plugins {
-        let toml::Value::Table(mut section) = value else { continue };
+fn named(source: &Source<'_>) -> Result<Named, ConfigError> {
+    let raw: RawNamed = source.read()?;
+    let (mut named, mut faults) = (Named::default(), toml::Table::new());
+    for (name, value) in raw.plugins {
+        let mut section = match value {
+            toml::Value::Table(section) => section,
+            value if is_of_all_plugins(&name) => {
+                faults.insert(name, value);
+                continue;
+            }
+            _ => continue,
+        };
         if let Some(digest) = section.remove("digest") {
             let read: Result<Digest, toml::de::Error> = digest.try_into();
             let wrong =
                 |error: toml::de::Error| source.wrong(&format!("plugins.{name}.digest"), error.message().trim());
-            pins.insert(name.clone(), read.map_err(wrong)?);
+            named.pins.insert(name.clone(), read.map_err(wrong)?);
         }
         let overrides = PluginOverrides::of_table(section, source, &format!("plugins.{name}."))?;
-        settings.insert(name, overrides);
+        named.settings.insert(name, overrides);
     }
-    Ok((settings, pins))
+    // Budgets that cannot be are refused where they are read.
+    named.faults = PluginOverrides::of_table(faults, source, "plugins.")?.budgets.read().unwrap_or_default();
+    Ok(named)
 }
 
 fn log(check: &Check<'_>, raw: RawLog) -> Result<LogConfig, ConfigError> {

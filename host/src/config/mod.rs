@@ -26,7 +26,7 @@ pub use units::{format_size, parse_duration, parse_size};
 use self::memory::PluginDemand;
 use crate::connection::Eviction;
 use crate::peer::PeerAddr;
-use crate::plugin::{PluginBudgets, PluginPolicy, Trust};
+use crate::plugin::{MutePolicy, PluginBudgets, PluginPolicy, SupervisionPolicy, Trust};
 use crate::stream::LoadPolicy;
 use crate::supervisor::{DEFAULT_REMEMBERED, RetryPolicy};
 use crate::transport::{AccessLists, StreamLimits};
@@ -50,6 +50,8 @@ pub struct Config {
     pub peers: Vec<ConfiguredPeer>,
     /// What plugins may use.
     pub plugins: PluginLimits,
+    /// What becomes of plugins and peers that fail, where nothing else is said for one plugin.
+    pub plugin_faults: PluginFaults,
     /// Settings by the stem of the plugin's file.
     pub plugin_settings: BTreeMap<String, PluginOverrides>,
     /// Which plugin files may run.
@@ -225,6 +227,33 @@ impl Default for PluginLimits {
     }
 }
 
+/// What becomes of plugins that crash, of peers that make them, and of the events that they crashed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PluginFaults {
+    /// When a plugin is started again, and when it is quarantined.
+    pub supervision: SupervisionPolicy,
+    /// When a peer is muted.
+    pub mute: MutePolicy,
+    /// Most dead letters of one plugin.
+    pub dead_letters: usize,
+    /// Most bytes of their bodies.
+    pub dead_letter_bytes: u64,
+}
+
+impl PluginFaults {
+    /// Of a policy.
+    fn of(policy: &PluginPolicy) -> Self {
+        let PluginPolicy { supervision, mute, dead_letters, dead_letter_bytes, .. } = *policy;
+        Self { supervision, mute, dead_letters, dead_letter_bytes }
+    }
+}
+
+impl Default for PluginFaults {
+    fn default() -> Self {
+        Self::of(&PluginPolicy::default())
+    }
+}
+
 /// What is logged and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogConfig {
@@ -264,6 +293,7 @@ impl Default for Config {
             reconnect: Reconnect::default(),
             peers: Vec::new(),
             plugins: PluginLimits::default(),
+            plugin_faults: PluginFaults::default(),
             plugin_settings: BTreeMap::new(),
             plugin_trust: Trust::default(),
             plugin_watch: true,
@@ -297,6 +327,7 @@ impl Config {
     /// What every plugin may use for which nothing else is said.
     pub fn plugin_policy(&self) -> PluginPolicy {
         let bytes = |size| usize::try_from(size).unwrap_or(usize::MAX);
+        let PluginFaults { supervision, mute, dead_letters, dead_letter_bytes } = self.plugin_faults;
         PluginPolicy {
             memory: self.plugins.max_memory,
             message: self.limits.max_message.min(crate::wire::DEFAULT_MAX_MESSAGE),
@@ -306,6 +337,10 @@ impl Config {
             store_bytes: self.plugins.max_store,
             mailbox_bytes: bytes(self.plugins.max_mailbox),
             file: bytes(self.plugins.max_file),
+            supervision,
+            mute,
+            dead_letters,
+            dead_letter_bytes,
             ..PluginPolicy::default()
         }
     }

@@ -141,6 +141,31 @@ pub const TEMPLATE: &str = r#"# Configuration of a Weir node. Every key stands h
 # What compiled plugins may take on disk, so that they start at once the next time. 0 keeps none.
 #code_cache = "1 GiB"
 
+# A plugin that crashes is started again at once; from the third crash of one cause within crash_window on after backoff,
+# twice as long each time, up to longest_backoff. With so many crashes it is quarantined: its protocols go, and it is
+# tried again after quarantine, twice as long each time, up to longest_quarantine, until it ran for calm without one.
+#crashes = 5
+#crash_window = "60s"
+#backoff = "100ms"
+#longest_backoff = "10s"
+#quarantine = "60s"
+#longest_quarantine = "1h"
+#calm = "10m"
+
+# A peer is muted when so many of its events within mute_window made a plugin crash and others' did not, or when the
+# plugin itself called it abusive so often: for mute, twice as long each time, up to longest_mute. After mute_memory
+# without poison it is like any other. mute_poisons belongs below crashes, or the plugin is quarantined first.
+#mute_poisons = 3
+#mute_reports = 8
+#mute_window = "60s"
+#mute = "60s"
+#longest_mute = "1h"
+#mute_memory = "4h"
+
+# Events on which a plugin crashed, kept so that they can be looked at and tried again: how many, and bytes of bodies.
+#dead_letters = 256
+#dead_letter_bytes = "4 MiB"
+
 # Grants, configuration and budgets of one plugin, by the name of its file without .wasm.
 # All but the digest may also stand in NAME.toml beside the file; what stands here counts more. With a digest no other
 # content is loaded under this name.
@@ -182,6 +207,22 @@ pub const TEMPLATE: &str = r#"# Configuration of a Weir node. Every key stands h
 #metrics = 256
 # Lines it may log in a second.
 #log_lines = 256
+# When it is quarantined, whom it mutes and what it keeps of what it crashed on, as above.
+#crashes = 5
+#crash_window = "60s"
+#backoff = "100ms"
+#longest_backoff = "10s"
+#quarantine = "60s"
+#longest_quarantine = "1h"
+#calm = "10m"
+#mute_poisons = 3
+#mute_reports = 8
+#mute_window = "60s"
+#mute = "60s"
+#longest_mute = "1h"
+#mute_memory = "4h"
+#dead_letters = 256
+#dead_letter_bytes = "4 MiB"
 
 [log]
 # off, error, warn, info, debug or trace; or directives like "info,weir_host::plugin=debug". RUST_LOG counts more.

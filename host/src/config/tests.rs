@@ -219,6 +219,21 @@ fn a_budget_of_one_plugin_is_named_with_its_line() {
 }
 
 #[test]
+fn what_becomes_of_faults_is_said_for_all_plugins_and_for_one() {
+    let text = "[plugins]\ncrashes = 9\nmute = \"5s\"\ndead_letters = 7\n[plugins.a]\ncrashes = 2\nquarantine = \"10s\"";
+    let config = parse(text).expect("in range");
+    let node = config.plugin_policy();
+    assert_eq!((node.supervision.crashes, node.mute.first, node.dead_letters), (9, Duration::from_secs(5), 7));
+    assert_eq!(config.plugin_settings.len(), 1, "a key for all plugins is no plugin");
+    let one = config.plugin_settings["a"].budgets.read().expect("good").apply(&node);
+    assert_eq!((one.supervision.crashes, one.supervision.quarantine), (2, Duration::from_secs(10)));
+    assert_eq!((one.mute, one.supervision.backoff), (node.mute, Duration::from_millis(100)));
+    assert!(refusal("[plugins]\n\ncrashes = 0").contains("line 3: plugins.crashes: 0 is outside 1 to 1000"));
+    assert!(refusal("[plugins.a]\nmute = 5").contains("line 2: plugins.a.mute: `5` is no duration"));
+    assert!(refusal("[plugins]\ncrash = 5").contains("did you mean plugins.crashes?"));
+}
+
+#[test]
 fn the_memory_bound_is_of_what_plugins_may_really_take() {
     let term = |config: &Config, loaded: &[(&str, u64)], name: &str| {
         let budgets = |memory| PluginBudgets { memory: Some(memory), ..PluginBudgets::default() };
