@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::config::Config;
+use crate::config::{Config, PluginFaults};
 use crate::connection::{
     DIAL_TIMEOUT, DRAIN_TIMEOUT, HELLO_TIMEOUT, MAX_PENDING_OF_PEER, MAX_PROTOCOL_NAME, MAX_RACE, ManagerStatus,
     PROBE_TIMEOUT, REFUSAL_LINGER, WRITE_TIMEOUT,
@@ -84,6 +84,7 @@ pub fn table(config: &Config, receive: &ReceivePolicy, usage: &Usage) -> Vec<Lim
     let mut table = connections(config, usage);
     table.extend(streams(config, receive, usage));
     table.extend(plugins(config, usage));
+    table.extend(faults(config));
     table.extend(timeouts(config));
     table
 }
@@ -219,6 +220,38 @@ fn plugins(config: &Config, usage: &Usage) -> Vec<Limit> {
         bytes("compiling a plugin: memory", Plugin, limits.compile_memory, "address space of that process")
             .key("plugins.compile_memory"),
         bytes("compiled plugins", Node, limits.code_cache, "what is kept of them on disk").key("plugins.code_cache"),
+        time("probation", Plugin, limits.probation, "a new version is watched for this long after an upgrade")
+            .key("plugins.probation"),
+        count("crashes on probation", Plugin, limits.probation_crashes, "then the version before comes back")
+            .key("plugins.probation_crashes"),
+    ]
+}
+
+fn faults(config: &Config) -> Vec<Limit> {
+    use Scope::{Peer, Plugin};
+    let PluginFaults { supervision, mute, dead_letters, dead_letter_bytes } = config.plugin_faults;
+    vec![
+        count("crashes of one cause", Plugin, supervision.crashes, "then it is quarantined").key("plugins.crashes"),
+        time("crash window", Plugin, supervision.window, "older crashes do not count").key("plugins.crash_window"),
+        time("backoff", Plugin, supervision.backoff, "from the third crash on it is started again later")
+            .key("plugins.backoff"),
+        time("longest backoff", Plugin, supervision.longest_backoff, "its messages wait meanwhile")
+            .key("plugins.longest_backoff"),
+        time("quarantine", Plugin, supervision.quarantine, "the first, before it is tried again")
+            .key("plugins.quarantine"),
+        time("longest quarantine", Plugin, supervision.longest_quarantine, "each is twice as long as the one before")
+            .key("plugins.longest_quarantine"),
+        time("calm", Plugin, supervision.calm, "without a quarantine, before the next is the first again")
+            .key("plugins.calm"),
+        count("poisons", Peer, mute.poisons, "then it is muted for the plugin").key("plugins.mute_poisons"),
+        count("reports", Peer, mute.reports, "then it is muted at the plugin's word").key("plugins.mute_reports"),
+        time("mute window", Peer, mute.window, "older poisons and reports do not count").key("plugins.mute_window"),
+        time("mute", Peer, mute.first, "the first").key("plugins.mute"),
+        time("longest mute", Peer, mute.longest, "each is twice as long as the one before").key("plugins.longest_mute"),
+        time("mute memory", Peer, mute.memory, "without poison, before it is like any other").key("plugins.mute_memory"),
+        count("dead letters", Plugin, dead_letters, "the oldest go").key("plugins.dead_letters"),
+        bytes("dead letters: bodies", Plugin, dead_letter_bytes, "they are on disk, the oldest go")
+            .key("plugins.dead_letter_bytes"),
     ]
 }
 
@@ -268,8 +301,12 @@ mod tests {
         let limits = |key: &String| {
             let section = key.split('.').next().unwrap_or_default();
             matches!(section, "limits" | "timeouts" | "reconnect") && key.contains('.')
-                || key.starts_with("plugins.max_")
+                || key.starts_with("plugins.") && !key.starts_with("plugins.NAME") && !no_limit(key)
         };
+        // Which files may run, and when the folder is looked at.
+        fn no_limit(key: &str) -> bool {
+            ["plugins.signatures", "plugins.trusted_keys", "plugins.watch"].contains(&key)
+        }
         for key in all_keys().into_iter().filter(limits) {
             assert!(table.iter().any(|limit| limit.key == Some(key.as_str())), "{key} is missing");
         }

@@ -68,6 +68,7 @@ fn a_new_version_that_crashes_makes_way_for_the_one_before() -> Result<()> {
     let why = plugin["fell_back"].as_str().context("why")?;
     says(why, &["went back from 0.2.0 to 0.1.0", "crashed too often after its upgrade", "poison"])?;
     assert_eq!((&plugin["probation"], &plugin["previous"]["version"]), (&Value::Null, &json!("0.2.0")));
+    assert_eq!(plugin["counters"]["rollbacks"], 1);
     let stats = weir.json(&["call", "journal", "note"])?;
     assert_eq!((&stats["note"], &stats["cause-rollback"]), (&json!(2), &json!(1)), "{stats}");
 

@@ -71,6 +71,7 @@ pub(super) struct Counts {
     pub(super) calls_refused: AtomicU64,
     pub(super) memory: AtomicU64,
     pub(super) restarts: AtomicU64,
+    pub(super) rollbacks: AtomicU64,
     pub(super) replays: AtomicU64,
     pub(super) trials: AtomicU64,
     /// Events of a batch that the plugin's end cut off.
@@ -196,6 +197,7 @@ impl Home {
             dropped: read(&self.counts.dropped),
             purged: self.mailbox.purged() + read(&self.counts.given_up),
             restarts: read(&self.counts.restarts),
+            rollbacks: read(&self.counts.rollbacks),
             replays: read(&self.counts.replays),
             trials: read(&self.counts.trials),
             turned_away: self.mailbox.turned_away(),

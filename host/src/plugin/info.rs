@@ -35,6 +35,8 @@ pub struct Counters {
     pub log_lines_dropped: u64,
     /// How often it was started again after a crash.
     pub restarts: u64,
+    /// How often the revision before came back, by the operator's word or by itself.
+    pub rollbacks: u64,
     /// Calls to another plugin that were refused: too many were open, or they came too fast.
     pub calls_refused: u64,
     /// Turns of events that had failed before, whether they went well or not.

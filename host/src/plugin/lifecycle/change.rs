@@ -11,6 +11,7 @@ use super::record::LayoutRecord;
 use super::stage::Stage;
 use super::succession::{Chain, Step};
 use crate::plugin::actor::Actor;
+use crate::plugin::home::add;
 use crate::plugin::info::ProbationInfo;
 use crate::plugin::revision::Revision;
 use crate::plugin::supervision::Supervision;
@@ -87,6 +88,9 @@ impl Actor {
     /// Notes that `self.revision` runs since now, after `retired` or for the first time since the node started.
     pub(in crate::plugin) async fn succeed(&mut self, retired: Option<Arc<Revision>>, step: Step, broken: bool) {
         let (archive, name) = (self.home.services.archive.clone(), self.home.name.clone());
+        if step == Step::Rollback {
+            add(&self.home.counts.rollbacks, 1);
+        }
         let before = self.home.lineage().chain().cloned();
         let next = self.revision.kept();
         let chain = match before {
