@@ -4,6 +4,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
+use weir_host::peer::PeerId;
 use weir_host::plugin::{
     BudgetUnit, EngineConfig, PluginBudgets, PluginInfo, PluginPolicy, PluginSettings, PluginSource,
 };
@@ -44,6 +45,29 @@ async fn each_plugin_has_its_own_and_an_upgrade_may_change_them() -> Result<()> 
     assert_eq!(info.budgets["memory"].unit, BudgetUnit::Bytes);
     let (memory, limit) = use_of(&info, "memory");
     assert!(memory >= 1 << 16 && memory < limit, "{memory} of {limit}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_revision_that_comes_back_has_its_own_again() -> Result<()> {
+    const MESSAGES: usize = 100;
+    let bench = bench();
+    bench.load(guest("journal"), PluginSettings::default()).await?;
+    let one_at_a_time = settings(PluginBudgets { batch_events: Some(1), ..PluginBudgets::default() });
+    let source = PluginSource { bytes: guest("journal_next"), path: None, settings: one_at_a_time };
+    bench.plugins.upgrade("journal", source).await?;
+    for _ in 0..3 {
+        bench.call("journal", "poison", json!({})).await.expect_err("it panics");
+    }
+    until("the version before is back", async || bench.info("journal").counters.rollbacks == 1).await?;
+    bench.call("journal", "note", json!({})).await?;
+    let (peer, protocol) = (PeerId::from_bytes([1; 32]), "/journal/1".parse()?);
+    bench.network.connect(peer);
+    let before = bench.info("journal").counters.turns;
+    ensure!(bench.network.deliver(peer, &protocol, &[b"x".as_slice(); MESSAGES]).await, "it is heard");
+    until("it has them", async || bench.info("journal").counters.messages >= MESSAGES as u64).await?;
+    let turns = bench.info("journal").counters.turns - before;
+    ensure!(turns < 10, "{MESSAGES} messages took {turns} turns");
     Ok(())
 }
 

@@ -14,7 +14,6 @@ use crate::plugin::actor::Actor;
 use crate::plugin::home::add;
 use crate::plugin::info::ProbationInfo;
 use crate::plugin::revision::Revision;
-use crate::plugin::supervision::Supervision;
 use crate::plugin::{CrashReport, PluginError, abi};
 
 /// How another revision takes over.
@@ -187,8 +186,7 @@ impl Actor {
             data_version: failed.manifest.data_version,
             snapshot: None,
         });
-        // Nothing that the failed one did is held against the one that comes back.
-        self.supervision = Supervision::new(self.home.policy().supervision);
+        self.forget_faults();
         self.fresh = true;
         let (name, from, to) = (self.home.name.clone(), &failed.manifest.version, &kept.version);
         let why =

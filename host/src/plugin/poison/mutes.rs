@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::muting::{LaneName, Reason};
+use super::muting::{LaneName, MutePolicy, Reason};
 use crate::peer::PeerId;
 use crate::plugin::LogLevel;
 use crate::plugin::home::Home;
@@ -43,8 +43,8 @@ impl Home {
     }
 
     /// Hears everybody again: another revision runs.
-    pub(in crate::plugin) fn unmute_all(&self) {
-        let lanes = self.muting().begin_anew(self.policy().mute, Instant::now());
+    pub(in crate::plugin) fn unmute_all(&self, policy: MutePolicy) {
+        let lanes = self.muting().begin_anew(policy, Instant::now());
         lanes.iter().for_each(|lane| self.mailbox.unmute(lane));
     }
 

@@ -150,15 +150,20 @@ impl Actor {
     /// Another revision runs: nothing is held against it, and the peers that the old one could not stand are heard.
     pub(super) async fn begin_anew(&mut self) {
         let was_quarantined = self.is_quarantined();
-        let policy = self.home.policy();
-        self.supervision = Supervision::new(policy.supervision);
-        self.pace = Pace::new(policy.batch_events);
-        self.home.unmute_all();
+        self.forget_faults();
         if was_quarantined {
             self.home.services.desk.enter(&self.home.name, self.home.mailbox.clone());
             show(&self.home, PluginState::Active, None);
             self.note_end(self.quarantines().forget(&self.home.name).await);
         }
+    }
+
+    /// What another revision did says nothing about the one that `self.revision` is now: its budgets begin anew.
+    pub(super) fn forget_faults(&mut self) {
+        let policy = &self.revision.policy;
+        self.supervision = Supervision::new(policy.supervision);
+        self.pace = Pace::new(policy.batch_events);
+        self.home.unmute_all(policy.mute);
     }
 
     fn quarantines(&self) -> Quarantines {
