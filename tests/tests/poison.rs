@@ -205,7 +205,7 @@ async fn who_poisons_is_muted_and_nobody_else() {
     node.send(ATTACKER, &[b"poison"]).await;
     until("it is muted again at once", async || node.muted() == [peer(ATTACKER)]).await.expect("in time");
     assert_eq!(node.info().muted[0].times, 2);
-    assert_eq!(node.plugins.unmute(NAME, &peer(ATTACKER)).expect("it is loaded"), 1);
+    assert_eq!(node.plugins.unmute(NAME, &peer(ATTACKER)).await.expect("it is loaded"), 1);
     assert!(node.muted().is_empty() && node.send(ATTACKER, &[b"nice"]).await);
     assert_eq!(node.info().state, PluginState::Active);
 }
@@ -253,6 +253,37 @@ async fn who_is_called_abusive_is_muted() {
     until("it is muted", async || node.muted() == [peer(ATTACKER)]).await.expect("in time");
     assert!(node.send(HONEST, &[b"fine"]).await);
     assert_eq!(node.info().counters.crashes, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mute_survives_the_node_until_it_is_lifted() {
+    let disk = MemoryDisk::default();
+    let started = async || {
+        let node = Node::on(&disk, policy());
+        node.plugins.load(source()).await.expect("it loads");
+        node.network.connect(peer(ATTACKER));
+        node
+    };
+    let ended = async |node: Node| {
+        node.plugins.shutdown(tokio::time::Instant::now() + PATIENCE).await;
+        node.store.close().await.expect("closed");
+    };
+    let node = started().await;
+    assert!(node.send(ATTACKER, &[b"abuse" as &[u8]; 8]).await);
+    until("it is muted", async || node.muted() == [peer(ATTACKER)]).await.expect("in time");
+    ended(node).await;
+
+    let node = started().await;
+    let muted = node.info().muted;
+    assert_eq!((muted.len(), muted[0].peer, muted[0].times), (1, peer(ATTACKER), 1));
+    assert_eq!(muted[0].reason, "called abusive by the plugin");
+    assert!(muted[0].seconds_left <= 60 && !node.send(ATTACKER, &[b"nice"]).await);
+    assert_eq!(node.plugins.unmute(NAME, &peer(ATTACKER)).await.expect("it is loaded"), 1);
+    assert!(node.send(ATTACKER, &[b"nice"]).await);
+    ended(node).await;
+
+    let node = started().await;
+    assert!(node.muted().is_empty() && node.send(ATTACKER, &[b"nice"]).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -104,6 +104,7 @@ impl Actor {
     /// Runs until it is told to stop.
     pub(super) async fn run(mut self, mut control: mpsc::Receiver<Control>) {
         loop {
+            self.home.keep_mutes().await;
             match self.next(&mut control).await {
                 Next::Work => self.work().await,
                 Next::Control(Some(Control::Upgrade { revision, instance, plan, reply })) => {
@@ -112,6 +113,7 @@ impl Actor {
                 }
                 Next::Control(Some(Control::Stop { deadline, reply })) => {
                     self.stop(deadline).await;
+                    self.home.keep_mutes().await;
                     let _ = reply.send(());
                     return;
                 }

@@ -1,7 +1,7 @@
 //! What every instance of one plugin shares: the node's services, its ledger and its counters.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
@@ -50,6 +50,10 @@ pub(super) struct Home {
     pub(super) letters: Letters,
     ledger: Mutex<Ledger>,
     muting: Mutex<Muting<Instant>>,
+    /// Who is muted is not what was written down last.
+    pub(super) mutes_changed: AtomicBool,
+    /// Held by whoever writes down who is muted.
+    pub(super) mutes_written: tokio::sync::Mutex<()>,
     policy: Mutex<Arc<PluginPolicy>>,
     log_budget: Mutex<LogBudget<Instant>>,
     metrics: MetricBoard,
@@ -90,6 +94,8 @@ impl Home {
             log: services.logs.open(&info.name, &policy),
             letters: Letters::new(&services.store, &info.name),
             muting: Mutex::new(Muting::new(policy.mute)),
+            mutes_changed: AtomicBool::new(false),
+            mutes_written: tokio::sync::Mutex::const_new(()),
             metrics: MetricBoard::new(policy.metrics),
             policy: Mutex::new(policy),
             log_budget: Mutex::default(),
@@ -181,6 +187,11 @@ impl Home {
 
     pub(super) fn update_info(&self, change: impl FnOnce(&mut PluginInfo)) {
         change(&mut self.info.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// `sha256:…` of the file that runs.
+    pub(super) fn digest(&self) -> String {
+        self.info.lock().unwrap_or_else(PoisonError::into_inner).digest.clone()
     }
 
     /// The plugin as an operator sees it now.

@@ -5,7 +5,6 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::actor::Control;
-use super::home::Home;
 use super::poison::{DeadLetter, Letters, Retry};
 use super::{MutedPeer, PluginError, PluginInfo, Plugins};
 use crate::peer::PeerId;
@@ -71,13 +70,16 @@ impl Plugins {
         Ok(self.find(name)?.0.mutes())
     }
 
-    /// Hears a muted peer again, and forgets what it did: on how many protocols it was muted.
+    /// Hears a muted peer again, and forgets what it did: on how many protocols it was muted. Cancelled, it has done so,
+    /// but may not have written it down.
     ///
     /// # Errors
     /// When no plugin has the name.
-    pub fn unmute(&self, name: &str, peer: &PeerId) -> Result<usize, PluginError> {
-        let home: std::sync::Arc<Home> = self.find(name)?.0;
-        Ok(home.unmute(peer))
+    pub async fn unmute(&self, name: &str, peer: &PeerId) -> Result<usize, PluginError> {
+        let (home, _) = self.find(name)?;
+        let lanes = home.unmute(peer);
+        home.keep_mutes().await;
+        Ok(lanes)
     }
 
     async fn asked<T>(

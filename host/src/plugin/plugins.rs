@@ -18,6 +18,7 @@ use super::lifecycle::{Archive, ChangeOptions, LifecycleConfig, PluginState, She
 use super::logs::{LogLevel, LogPage, LogQuery, PluginLog};
 use super::mailbox::Caller;
 use super::metrics::Metric;
+use super::poison::forget_mutes;
 use super::revision::{PluginSettings, PluginSource};
 use super::store::Store;
 use super::transfer::MOST_TRANSFERS;
@@ -186,7 +187,7 @@ impl Plugins {
         self.upgrade_with(name, source, ChangeOptions::default()).await
     }
 
-    /// Gives the plugin its last turn, unregisters it and forgets it, its quarantine too: what it was at the end. Its
+    /// Gives the plugin its last turn, unregisters it and forgets it, its quarantine and its mutes too: what it was at the end. Its
     /// store and its dead letters stay.
     ///
     /// # Errors
@@ -194,8 +195,11 @@ impl Plugins {
     pub async fn unload(&self, name: &str) -> Result<PluginInfo, PluginError> {
         let _alone = self.0.lifecycle.lock().await;
         let info = self.stop(name, Instant::now() + UNLOAD_TIME).await?;
-        // Who ends a plugin and loads it again wants it to run.
+        // Who ends a plugin and loads it again wants it to run, and to hear everybody.
         self.forget_quarantine(name).await;
+        if let Err(error) = forget_mutes(self.store(), name).await {
+            tracing::error!(target: "weir::plugin", plugin = name, %error, "who is muted is not forgotten");
+        }
         Ok(info)
     }
 

@@ -66,6 +66,7 @@ impl Plugins {
             home.lineage().turn(chain, None);
         }
         home.letters.open().await.map_err(|error| store_failed(&name, error))?;
+        home.restore_mutes(&digest.to_string()).map_err(|error| store_failed(&name, error))?;
         let mut actor = Actor::new(self.0.engine.clone(), home.clone(), revision.clone());
         // One that the node had to quarantine before it ended stays so until its time is over; not on another store,
         // which may be all that was wrong.

@@ -93,7 +93,7 @@ impl Actor {
                         "it fails because of what is in its store: the plugin's own fault, whoever sent the event"
                     }
                 );
-                heard_again.iter().for_each(|lane| self.home.mailbox.unmute(lane));
+                self.home.hear_again(&heard_again);
             }
             Verdict::Suspected => {}
             Verdict::Muted(time) => {

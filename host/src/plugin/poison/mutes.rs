@@ -1,5 +1,6 @@
 //! Muting carried out: the mailbox takes nothing more of the peer, and whoever waits is told.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -15,6 +16,7 @@ impl Home {
     /// Takes nothing of a peer for a while. What waits of it is forgotten, and its requests refused.
     pub(super) fn mute(&self, lane: &LaneName, time: Duration) {
         let message = format!("muted for {} for {} s", lane.1, time.as_secs());
+        self.mutes_changed.store(true, Ordering::Relaxed);
         let revision = self.info().revision;
         self.note(LogLevel::Warn, revision, None, Some(lane.0), format!("peer {} is {message}", lane.0.short()));
         for token in self.mailbox.mute(lane, Instant::now() + time) {
@@ -38,14 +40,20 @@ impl Home {
     /// Hears a peer again: on how many protocols it was muted.
     pub(in crate::plugin) fn unmute(&self, peer: &PeerId) -> usize {
         let lanes = self.muting().forgive(peer, Instant::now());
-        lanes.iter().for_each(|lane| self.mailbox.unmute(lane));
+        self.hear_again(&lanes);
         lanes.len()
+    }
+
+    /// Takes what these send from now on.
+    pub(super) fn hear_again(&self, lanes: &[LaneName]) {
+        self.mutes_changed.store(true, Ordering::Relaxed);
+        lanes.iter().for_each(|lane| self.mailbox.unmute(lane));
     }
 
     /// Hears everybody again: another revision runs.
     pub(in crate::plugin) fn unmute_all(&self, policy: MutePolicy) {
         let lanes = self.muting().begin_anew(policy, Instant::now());
-        lanes.iter().for_each(|lane| self.mailbox.unmute(lane));
+        self.hear_again(&lanes);
     }
 
     /// Who is muted now.

@@ -77,7 +77,8 @@ pub(in crate::plugin) enum Verdict {
 }
 
 /// Why a peer is muted.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(in crate::plugin) enum Reason {
     /// Its events failed at this place.
     Poison(String),
@@ -221,6 +222,12 @@ impl<N: Copy + Ord + std::ops::Add<Duration, Output = N>> Muting<N> {
             Some(Mute { lane: lane.clone(), until, times: conduct.times, reason })
         };
         self.conduct.iter().filter_map(mute).collect()
+    }
+
+    /// Mutes a peer again as it was before the node ended.
+    pub(in crate::plugin) fn restore(&mut self, mute: Mute<N>, now: N) {
+        let conduct = self.conduct(&mute.lane, now);
+        (conduct.times, conduct.muted) = (mute.times, Some((mute.until, mute.reason)));
     }
 
     /// The operator hears a peer again, and what it did is forgotten: on which protocols it was muted.

@@ -55,6 +55,23 @@ impl Scene {
 }
 
 #[test]
+fn a_mute_that_is_restored_counts_as_the_first_one_did() {
+    let mut before = Scene::new();
+    before.muted_for(ATTACKER);
+    let mutes = before.muting.muted(before.now);
+    let mut scene = Scene { now: before.now, ..Scene::new() };
+    mutes.iter().for_each(|mute| scene.muting.restore(mute.clone(), scene.now));
+    assert_eq!(scene.muting.muted(scene.now), mutes);
+    // Its place is known, too: what another peer runs into is the plugin's own fault.
+    let heard_again = vec![lane(ATTACKER)];
+    scene.fails(ATTACKER, "lib.rs:1", true);
+    assert_eq!(scene.fails(HONEST, "lib.rs:1", true), Verdict::OwnFault { heard_again });
+    mutes.iter().for_each(|mute| scene.muting.restore(mute.clone(), scene.now));
+    scene.wait(60);
+    assert!(!scene.is_muted(ATTACKER));
+}
+
+#[test]
 fn a_peer_is_muted_for_longer_each_time_and_forgotten_when_it_behaves() {
     let mut scene = Scene::new();
     for seconds in [60, 120, 240, 480, 960, 1_920, 3_600, 3_600] {
