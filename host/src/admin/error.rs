@@ -16,7 +16,7 @@ pub(super) struct ApiError {
     pub(super) status: StatusCode,
     pub(super) code: Cow<'static, str>,
     pub(super) message: String,
-    /// `next_step` and `report`, where the plugin runtime has them.
+    /// `next_step` where there is one, and `report` where a plugin crashed.
     more: Vec<(&'static str, Value)>,
 }
 
@@ -63,7 +63,10 @@ impl From<OperateError> for ApiError {
     fn from(error: OperateError) -> Self {
         match error {
             OperateError::Plugin(error) => error.into(),
-            error => Self::coded(error.code(), error.to_string()),
+            error => {
+                let more = vec![("next_step", json!(error.next_step()))];
+                Self { more, ..Self::coded(error.code(), error.to_string()) }
+            }
         }
     }
 }

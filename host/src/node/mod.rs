@@ -146,6 +146,24 @@ impl OperateError {
             Self::NotSaved { .. } | Self::StillSaved { .. } => "not-saved",
         }
     }
+
+    /// What an operator does next, in one sentence.
+    pub fn next_step(&self) -> String {
+        let fixed = match self {
+            Self::Plugin(error) => return error.next_step(),
+            Self::Transfer(error) => return error.next_step(),
+            Self::Folder(_) | Self::NotSaved { .. } | Self::StillSaved { .. } => {
+                "let the node write its data folder, and do it again"
+            }
+            Self::TooManyPlugins(_) => "run `weir plugin unload NAME`, or raise plugins.max_plugins in weir.toml",
+            Self::OwnId | Self::UnknownPeer(_) => "run `weir peers` and name another peer",
+            Self::Watch(_) => "run `weir peers remove PEER_ID` for one that is not needed",
+            Self::Group(_) => "run `weir groups`",
+            Self::UnknownEntry { .. } => "run `weir access`",
+            Self::ConfiguredEntry { .. } => "remove the entry in weir.toml and start the node again",
+        };
+        fixed.to_owned()
+    }
 }
 
 /// What is loaded when a node starts.

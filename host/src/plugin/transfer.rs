@@ -101,6 +101,23 @@ impl TransferError {
             Self::Store { .. } | Self::Layout { .. } => "store-failed",
         }
     }
+
+    /// What an operator does next, in one sentence.
+    pub fn next_step(&self) -> String {
+        match self {
+            Self::Loaded { plugin, .. } => format!("run `weir plugin unload {plugin}`"),
+            Self::Unknown { .. } => "run `weir plugin list`".to_owned(),
+            Self::BadName { .. } => "give the name of a plugin".to_owned(),
+            Self::NotEmpty { .. } => "say --replace, or export what is there first".to_owned(),
+            Self::OtherPlugin { found, .. } => format!("import it as {found}, or say --other"),
+            Self::File(ArchiveError::TooLarge { fix, .. }) => (*fix).to_owned(),
+            Self::File(_) => "run `weir plugin store export NAME FILE` where the store is".to_owned(),
+            Self::Busy => "try again when one of the others is done".to_owned(),
+            Self::Store { .. } | Self::Layout { .. } => {
+                "look at the node's disk and its log, then restart the node".to_owned()
+            }
+        }
+    }
 }
 
 /// What an import may do.

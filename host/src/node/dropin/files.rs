@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use super::state::{Content, Problem, Seen, Stamp};
-use crate::config::{PluginOverrides, format_size, read_plugin_file};
+use crate::config::{ConfigError, PluginOverrides, format_size, read_plugin_file};
 use crate::folder::{FolderError, write_atomically};
 use crate::node::{MAX_PLUGIN_FILE, PluginRequest};
 use crate::plugin::{Digest, is_cut_off};
@@ -64,15 +64,23 @@ fn stamp(metadata: &Metadata) -> Stamp {
 pub(in crate::node) fn read(plugin: &Path) -> Result<ReadFile, Problem> {
     let unreadable = |path: &Path| {
         let shown = path.display().to_string();
-        move |error: io::Error| Problem::new("plugin-unreadable", format!("cannot read {shown}: {error}"))
+        move |error: io::Error| {
+            let next_step = format!("let the node read {shown}; it tries again by itself");
+            Problem::new("plugin-unreadable", format!("cannot read {shown}: {error}"), next_step)
+        }
     };
     let size = fs::metadata(plugin).map_err(unreadable(plugin))?.len();
     if size > MAX_PLUGIN_FILE as u64 {
         let (size, limit) = (format_size(size), format_size(MAX_PLUGIN_FILE as u64));
-        return Err(Problem::new("plugin-too-large", format!("{size} is more than a plugin may have ({limit})")));
+        let message = format!("{size} is more than a plugin may have ({limit})");
+        return Err(Problem::new("plugin-too-large", message, "strip it: `strip = true` in the release profile"));
     }
     let bytes = fs::read(plugin).map_err(unreadable(plugin))?;
-    let settings = read_plugin_file(plugin).map_err(|error| Problem::new(error.code(), error.to_string()))?;
+    let beside_it = plugin.with_extension("toml");
+    let wrong = |error: ConfigError| {
+        Problem::new(error.code(), error.to_string(), format!("correct or remove {}", beside_it.display()))
+    };
+    let settings = read_plugin_file(plugin).map_err(wrong)?;
     let signature = beside(&signature_of(plugin)).map_err(unreadable(&signature_of(plugin)))?;
     let described = serde_json::to_vec(&(&settings, &signature)).unwrap_or_default();
     let content = Content { digest: Digest::of(&bytes), beside: Digest::of(&described), cut_off: is_cut_off(&bytes) };
@@ -121,4 +129,23 @@ pub(in crate::node) fn put_away(file: &Path) -> Result<PathBuf, String> {
     let away = file.with_extension("wasm.unloaded");
     fs::rename(file, &away).map_err(|error| FolderError::io("rename", file)(error).to_string())?;
     Ok(away)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_is_wrong_with_a_file_says_what_to_do() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let plugin = folder.path().join("ping.wasm");
+        let problem = || read(&plugin).err().expect("a problem");
+        assert_eq!((problem().code.as_str(), problem().next_step.is_empty()), ("plugin-unreadable", false));
+        fs::write(&plugin, b"\0asm").expect("written");
+        fs::write(folder.path().join("ping.toml"), "grant = []").expect("written");
+        assert!(problem().next_step.contains("ping.toml"), "{:?}", problem());
+        fs::write(folder.path().join("ping.toml"), "").expect("written");
+        fs::File::create(&plugin).expect("made").set_len(MAX_PLUGIN_FILE as u64 + 1).expect("long");
+        assert_eq!((problem().code.as_str(), problem().next_step.is_empty()), ("plugin-too-large", false));
+    }
 }

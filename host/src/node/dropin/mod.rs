@@ -154,13 +154,8 @@ impl PluginDesk {
     }
 
     fn settled(&self, path: PathBuf, outcome: Result<String, OperateError>) {
-        let outcome = outcome.map_err(|error| Problem {
-            next_step: match &error {
-                OperateError::Plugin(error) => Some(error.next_step()),
-                _ => None,
-            },
-            ..Problem::new(error.code(), error.to_string())
-        });
+        let problem = |error: OperateError| Problem::new(error.code(), error.to_string(), error.next_step());
+        let outcome = outcome.map_err(problem);
         self.report(&path, outcome.as_ref().err());
         self.dropin.handle(Event::Done(path, outcome));
     }

@@ -60,14 +60,17 @@ pub struct Problem {
     pub code: String,
     /// For people.
     pub message: String,
-    /// What to do about it, where one sentence says it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub next_step: Option<String>,
+    /// What to do about it, in one sentence.
+    pub next_step: String,
 }
 
 impl Problem {
-    pub(in crate::node) fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { code: code.into(), message: message.into(), next_step: None }
+    pub(in crate::node) fn new(
+        code: impl Into<String>,
+        message: impl Into<String>,
+        next_step: impl Into<String>,
+    ) -> Self {
+        Self { code: code.into(), message: message.into(), next_step: next_step.into() }
     }
 }
 
@@ -294,7 +297,7 @@ impl FolderState {
             }
             None => {
                 let message = format!("it holds the same as {}, which is loaded: remove one of them", other.display());
-                let problem = Problem::new(DUPLICATE, message);
+                let problem = Problem::new(DUPLICATE, message, "remove one of the two files");
                 self.entries.get_mut(path).into_iter().for_each(|entry| entry.problem = Some(problem.clone()));
                 Vec::new()
             }

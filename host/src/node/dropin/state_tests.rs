@@ -86,7 +86,7 @@ impl World {
     }
 
     fn refuse(code: &str) -> Result<String, Problem> {
-        Err(Problem::new(code, ""))
+        Err(Problem::new(code, "", ""))
     }
 
     fn load(&mut self, path: &Path) -> Result<String, Problem> {
@@ -281,7 +281,7 @@ fn a_file_that_cannot_be_read_is_tried_again() {
     let files: BTreeMap<_, _> = world.files.iter().map(|(path, (_, seen))| (path.clone(), *seen)).collect();
     let actions = world.state.handle(Event::Listed { files: files.clone(), settled: true }, world.now);
     assert_eq!(actions, [Action::Read("a.wasm".into())]);
-    let problem = Problem::new("plugin-unreadable", "");
+    let problem = Problem::new("plugin-unreadable", "", "");
     assert!(world.state.handle(Event::Read("a.wasm".into(), Err(problem)), world.now).is_empty());
     assert_eq!(world.problems().len(), 1);
     assert_eq!(world.state.next_look(), Some(RETRY));
