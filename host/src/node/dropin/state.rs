@@ -3,7 +3,8 @@
 //! A file is looked into when nothing about it changed for [`SETTLE`], and waited for longer when it ends in the middle.
 //! It is gone when it is missing for [`GONE`], so that whoever moves or replaces it in two steps unloads nothing. What a
 //! file holds counts, not what it is called: the same content under another name changes nothing but the path. Whatever
-//! cannot be done is kept as a problem of its file, and leaves what runs alone.
+//! cannot be done is kept as a problem of its file, and leaves what runs alone. A plugin that does not start is tried again
+//! after pauses that grow, unless an older revision of it runs.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,12 @@ pub(in crate::node) const GONE: Duration = Duration::from_secs(1);
 pub(in crate::node) const PATIENCE: Duration = Duration::from_secs(10);
 /// How long after it could not be read a file is tried again.
 pub(in crate::node) const RETRY: Duration = Duration::from_secs(2);
+/// How long after its plugin did not start a file is tried again, where nothing of it runs. Twice as long each time.
+pub(in crate::node) const START_AGAIN: Duration = Duration::from_secs(10);
+/// The longest such pause.
+pub(in crate::node) const LONGEST_PAUSE: Duration = Duration::from_secs(600);
+/// The code of a plugin that did not start. What it waits for may come: a disk, a peer, another plugin.
+const NOT_STARTED: &str = "start-failed";
 /// Problems that may be over when another plugin goes.
 const IN_THE_WAY: [&str; 4] = ["name-taken", "too-many-plugins", "protocol-refused", DUPLICATE];
 /// The code of a file that holds the same as another one.
@@ -125,6 +132,8 @@ struct Entry {
     content: Option<Content>,
     runs: Option<Runs>,
     problem: Option<Problem>,
+    /// How often in a row its plugin did not start.
+    not_started: u32,
     /// The operator unloaded this content, and it stays unloaded until it changes.
     left: Option<Digest>,
     missing: Option<Duration>,
@@ -147,7 +156,7 @@ impl FolderState {
                 Vec::new()
             }
             Event::Done(path, outcome) => {
-                self.entry(&path, now).done(outcome);
+                self.entry(&path, now).done(outcome, now);
                 Vec::new()
             }
             Event::Saved { plugin, path, digest } => {
@@ -321,28 +330,41 @@ impl FolderState {
 
 impl Entry {
     fn new(seen: Option<Seen>, now: Duration) -> Self {
-        let (content, runs, problem, left) = (None, None, None, None);
-        Self { seen, due: Some(now + SETTLE), since: now, content, runs, problem, left, missing: None }
+        let (content, runs, problem, left, missing) = (None, None, None, None, None);
+        Self { seen, due: Some(now + SETTLE), since: now, content, runs, problem, not_started: 0, left, missing }
     }
 
     fn changed(&mut self, now: Duration) {
-        (self.since, self.due, self.content) = (now, Some(now + SETTLE), None);
+        (self.since, self.due, self.content, self.not_started) = (now, Some(now + SETTLE), None, 0);
     }
 
     fn is_due(&self, now: Duration) -> bool {
         self.missing.is_none() && self.due.is_some_and(|due| due <= now)
     }
 
-    fn done(&mut self, outcome: Result<String, Problem>) {
+    fn done(&mut self, outcome: Result<String, Problem>, now: Duration) {
         match (outcome, self.content) {
             (Ok(plugin), Some(content)) => {
                 self.runs = Some(Runs { plugin, digest: content.digest, beside: Some(content.beside) });
-                self.problem = None;
+                (self.problem, self.not_started) = (None, 0);
             }
             // It changed meanwhile, and is read again.
             (Ok(_), None) => {}
-            (Err(problem), _) => self.problem = Some(problem),
+            (Err(mut problem), content) => {
+                // Where an older revision runs, each try would hold it up.
+                if problem.code == NOT_STARTED && self.runs.is_none() && content.is_some() {
+                    self.try_again(now);
+                    problem.next_step.push_str("; the node tries it again by itself, after a while and less and less often");
+                }
+                self.problem = Some(problem);
+            }
         }
+    }
+
+    fn try_again(&mut self, now: Duration) {
+        let pause = START_AGAIN.saturating_mul(1 << self.not_started.min(20)).min(LONGEST_PAUSE);
+        self.not_started = self.not_started.saturating_add(1);
+        self.due = Some(now + pause);
     }
 }
 

@@ -94,6 +94,9 @@ impl World {
         self.log.push(format!("load {}", path.display()));
         let Some(name) = bytes.first().filter(|first| **first != b'!') else { return Self::refuse("malformed") };
         let name = char::from(*name).to_string();
+        if bytes.ends_with(b"?") {
+            return Self::refuse("start-failed");
+        }
         if self.running.contains_key(&name) {
             return Self::refuse("name-taken");
         }
@@ -104,6 +107,9 @@ impl World {
     fn upgrade(&mut self, path: &Path, plugin: &str) -> Result<String, Problem> {
         let bytes = self.files[path].0.clone();
         self.log.push(format!("upgrade {plugin}"));
+        if bytes.ends_with(b"?") {
+            return Self::refuse("start-failed");
+        }
         if bytes.first().map(|first| char::from(*first).to_string()).as_deref() != Some(plugin) {
             return Self::refuse("name-mismatch");
         }
@@ -287,6 +293,33 @@ fn a_file_that_cannot_be_read_is_tried_again() {
     assert_eq!(world.state.next_look(), Some(RETRY));
     assert_eq!(world.settle(), ["load a.wasm"]);
     assert!(world.problems().is_empty());
+}
+
+#[test]
+fn a_plugin_that_does_not_start_is_tried_again_after_pauses_that_grow() {
+    let mut world = World::default();
+    world.write("a.wasm", b"a?");
+    let mut tries = Vec::new();
+    for _ in 0..30_000 {
+        world.pass(Duration::from_millis(100));
+        if !std::mem::take(&mut world.log).is_empty() {
+            tries.push(world.now);
+        }
+    }
+    let pauses: Vec<_> = tries.windows(2).map(|pair| (pair[1] - pair[0]).as_secs()).collect();
+    assert_eq!(pauses, [10, 20, 40, 80, 160, 320, 600, 600, 600]);
+    let (_, problem) = world.state.problems().next().expect("reported");
+    assert!(problem.next_step.contains("tries it again by itself"), "{problem:?}");
+    // Another content is another plugin, and what comes back is well.
+    world.write("a.wasm", b"a2?");
+    assert_eq!(world.settle(), ["load a.wasm", "load a.wasm"]);
+    world.write("a.wasm", b"a3");
+    assert_eq!(world.settle(), ["load a.wasm"]);
+    assert!(world.problems().is_empty());
+    // Nothing is held up again and again by what does not start in its place.
+    world.write("a.wasm", b"a4?");
+    assert_eq!(world.settle(), ["upgrade a"]);
+    assert!(world.settle().is_empty());
 }
 
 proptest! {
