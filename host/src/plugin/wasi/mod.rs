@@ -29,8 +29,7 @@ use crate::runtime::Entropy;
 pub(super) const CAPABILITY: &str = "wasi";
 /// Most bytes one call draws from the random numbers.
 const MAX_RANDOM: u64 = 1 << 16;
-/// Most things of WASI that an instance may hold: streams, clocks, errors. A socket, which may be made although it can
-/// neither be bound nor connected, is a file handle of the node's.
+/// Most things of WASI that an instance may hold: streams, clocks, errors, networks that lead nowhere.
 const MAX_RESOURCES: usize = 256;
 
 /// What an instance has of WASI.
@@ -70,6 +69,7 @@ impl Wasi {
         ctx.wall_clock(Wall(wall)).monotonic_clock(Passed(passed));
         ctx.secure_random(Random(entropy.clone())).insecure_random(Random(entropy)).insecure_random_seed(seed);
         ctx.max_random_size(MAX_RANDOM);
+        // So that no socket is even made, which would be a file handle of the node's.
         ctx.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
