@@ -11,7 +11,7 @@ use super::home::{Home, add};
 use super::instance::InstanceState;
 use super::mailbox::Caller;
 use super::store::{CommitTicket, Durability, StoreError};
-use super::turn::{Commit, Effect, StagedLane};
+use super::turn::{Commit, Effect, Staged, StagedLane};
 use crate::protocol::{AskId, Handler, Outgoing, ProtocolId, ProtocolSpec};
 
 /// Protocols that are registered for a plugin.
@@ -23,22 +23,40 @@ pub(super) type Registered = BTreeMap<ProtocolId, ProtocolSpec>;
 /// # Errors
 /// When the store refused, or the disk of a strict plugin. Nothing has left then.
 pub(super) async fn commit(state: &mut InstanceState, registered: &mut Registered) -> Result<(), StoreError> {
-    let writes = state.staged.writes.take();
-    let commit = state.staged.take();
+    let home = state.home.clone();
+    let rests_on = (state.durability, &mut state.settled);
+    for (key, spec) in commit_staged(&home, &mut state.staged, rests_on, registered).await? {
+        match spec {
+            Some(spec) => drop(state.protocols.insert(key, spec)),
+            None => drop(state.protocols.remove(&key)),
+        }
+    }
+    Ok(())
+}
+
+/// Commits what was staged: the protocols by key as they are from now on, where the turn changed them. `settled` says
+/// that all that the turn heard is on the disk.
+async fn commit_staged(
+    home: &Arc<Home>,
+    staged: &mut Staged,
+    (durability, settled): (Durability, &mut bool),
+    registered: &mut Registered,
+) -> Result<BTreeMap<u32, Option<ProtocolSpec>>, StoreError> {
+    let writes = staged.writes.take();
+    let commit = staged.take();
     // A strict turn that changes nothing rests on what is on the disk already, unless it heard of what may not be.
-    let waits = state.durability == Durability::Strict && !(state.settled && writes.is_empty());
+    let waits = durability == Durability::Strict && !(*settled && writes.is_empty());
     // An answer to a command is told when the disk has it, so such a turn makes the disk hurry.
     let answers = commit.effects.iter().any(|effect| matches!(effect, Effect::Answer { .. }));
     let durability = if waits || answers { Durability::Strict } else { Durability::Relaxed };
-    let ticket = state.home.namespace.commit(writes, durability).await?;
+    let ticket = home.namespace.commit(writes, durability).await?;
     if waits {
         // Dropped here, the turn is written and nothing of it has left, as after a crash.
         ticket.clone().durable().await?;
-        state.settled = true;
+        *settled = true;
     }
-    let home = state.home.clone();
-    let mut leaving = Leaving::new(&home, registered, &ticket, &commit);
-    let Commit { effects, lanes, keys } = commit;
+    let mut leaving = Leaving::new(home, registered, &ticket, &commit);
+    let Commit { effects, lanes, mut keys } = commit;
     for effect in effects {
         leaving.carry_out(effect, &lanes);
     }
@@ -50,14 +68,11 @@ pub(super) async fn commit(state: &mut InstanceState, registered: &mut Registere
     if !keys.is_empty() {
         home.update_info(|info| info.protocols = registered.keys().cloned().collect());
     }
-    for (key, spec) in keys {
-        match spec {
-            Some(spec) if !failed.contains(&spec.id) => drop(state.protocols.insert(key, spec)),
-            _ => drop(state.protocols.remove(&key)),
-        }
+    for spec in keys.values_mut() {
+        spec.take_if(|spec| failed.contains(&spec.id));
     }
     add(&home.counts.turns, 1);
-    Ok(())
+    Ok(keys)
 }
 
 /// Effects on their way out. What goes to one lane leaves together.
