@@ -12,7 +12,7 @@ const LAYERS: [(&str, &[&str]); 13] = [
     ("stream", &["connection", "transport", "wire", "peer", "level", "reached"]),
     ("protocol", &["stream", "connection", "transport", "wire", "peer", "level", "reached"]),
     ("supervisor", &["protocol", "stream", "connection", "transport", "wire", "peer", "runtime"]),
-    ("plugin", &["protocol", "stream", "connection", "transport", "wire", "peer", "runtime"]),
+    ("plugin", &["protocol", "stream", "connection", "transport", "wire", "peer", "runtime", "hex"]),
     (
         "limits.rs",
         &["config", "plugin", "supervisor", "protocol", "stream", "connection", "transport", "wire", "peer", "reached"],
@@ -40,6 +40,7 @@ const OF_HOST: &[&str] = &[
     "limits",
     "metrics",
     "folder",
+    "hex",
 ];
 
 /// A host with its folder.
@@ -58,8 +59,20 @@ const OF_NODE: &[&str] = &[
 ];
 
 /// The admin API speaks of what people ask about, and of no connection, stream or packet.
-const OF_ADMIN: &[&str] =
-    &["node", "host", "folder", "plugin", "supervisor", "protocol", "transport", "peer", "config", "limits", "metrics"];
+const OF_ADMIN: &[&str] = &[
+    "node",
+    "host",
+    "folder",
+    "plugin",
+    "supervisor",
+    "protocol",
+    "transport",
+    "peer",
+    "config",
+    "limits",
+    "metrics",
+    "hex",
+];
 
 /// The command line speaks to a node over the admin API, and to `admin` and `node` themselves for `weir run`.
 const OF_CLI: &[&str] = &[

@@ -13,6 +13,7 @@ pub mod connection;
 #[cfg(test)]
 mod docs_tests;
 pub mod folder;
+mod hex;
 pub mod host;
 pub mod identity;
 #[cfg(test)]

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::error::ApiError;
 use super::guard::to_the_end;
+use crate::hex::hex;
 use crate::node::Node;
 use crate::peer::PeerId;
 
@@ -22,8 +23,7 @@ pub(super) async fn letter(State(node): State<Arc<Node>>, Path((name, id)): Path
     let (letter, body) = node.host().plugins().dead_letter(&name, number(&id)?)?;
     let mut letter = json!(letter);
     if let Some(keys) = letter.as_object_mut() {
-        let digits = body.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        keys.insert("body_hex".to_owned(), json!(digits));
+        keys.insert("body_hex".to_owned(), json!(hex(&body)));
     }
     Ok(Json(letter))
 }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connection::AddressSource;
 use crate::folder::write_atomically;
+use crate::hex::{hex, unhex};
 use crate::identity::NodeKey;
 use crate::peer::PeerId;
 use crate::runtime::Runtime;
@@ -114,7 +115,7 @@ fn read(file: &Path) -> io::Result<Document> {
 }
 
 fn record(line: Line) -> Option<BookRecord> {
-    let signed = SignedAddressRecord::from_bytes(&from_hex(&line.record)?).ok()?;
+    let signed = SignedAddressRecord::from_bytes(&unhex(&line.record)?).ok()?;
     Some(BookRecord { peer: line.peer_id, signed, seen: line.seen, until_unix_ms: line.until_unix_ms })
 }
 
@@ -123,7 +124,7 @@ fn save(file: &Path, records: Vec<BookRecord>) -> io::Result<()> {
         peer_id: kept.peer,
         seen: kept.seen,
         until_unix_ms: kept.until_unix_ms,
-        record: to_hex(&kept.signed.to_bytes()),
+        record: hex(&kept.signed.to_bytes()),
     };
     let document = Document { records: records.into_iter().map(line).collect() };
     write_atomically(file, &serde_json::to_vec(&document)?)
@@ -150,21 +151,6 @@ pub(super) async fn keep(supervisor: ConnectionSupervisor, file: PathBuf, stop: 
         }
         let _ = stop.run_until_cancelled(tokio::time::sleep(SAVE_EVERY)).await;
     }
-}
-
-fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        for digit in [byte >> 4, byte & 15] {
-            text.extend(char::from_digit(digit.into(), 16));
-        }
-        text
-    })
-}
-
-fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digits: Option<Vec<u32>> = text.chars().map(|digit| digit.to_digit(16)).collect();
-    let (pairs, rest) = digits.as_ref()?.as_chunks::<2>();
-    rest.is_empty().then(|| pairs.iter().map(|[high, low]| (high << 4 | low) as u8).collect())
 }
 
 #[cfg(test)]

@@ -18,7 +18,6 @@ mod commit;
 mod compiler;
 mod cpu;
 mod crash;
-mod digest;
 mod engine;
 mod engine_config;
 mod error;

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use tokio::sync::Mutex;
 
 use super::letter::{DeadLetter, LetterEvent};
+use crate::plugin::Digest;
 use crate::plugin::crash::CrashReport;
-use crate::plugin::digest::sha256;
 use crate::plugin::records::{RecordError, Records};
 use crate::plugin::store::{Durability, Namespace, ScanRange, Store, WriteBatch};
 
@@ -72,7 +72,7 @@ impl Letters {
         let takes = if kept { bytes } else { 0 };
         index.last += 1;
         let letter =
-            DeadLetter { id: index.last, at_unix_ms, event, bytes, sha256: sha256(body), kept, retries: 0, report };
+            DeadLetter { id: index.last, at_unix_ms, event, bytes, sha256: Digest::of(body).hex(), kept, retries: 0, report };
         if kept && !body.is_empty() {
             let mut batch = WriteBatch::default();
             batch.put(self.key(letter.id), body.to_vec());

@@ -6,6 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
+use crate::hex::{hex, unhex};
+
 /// What the text form begins with.
 const PREFIX: &str = "sha256:";
 
@@ -38,24 +40,6 @@ impl Digest {
     }
 }
 
-/// Bytes as lowercase hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).filter_map(|d| char::from_digit(d.into(), 16)).collect()
-}
-
-/// Bytes of a fixed length from exactly as many hexadecimal digits.
-pub(super) fn unhex<const N: usize>(digits: &str) -> Option<[u8; N]> {
-    let mut bytes = [0; N];
-    if digits.len() != 2 * N {
-        return None;
-    }
-    for (byte, pair) in bytes.iter_mut().zip(digits.as_bytes().chunks_exact(2)) {
-        let digit = |at: usize| char::from(pair[at]).to_digit(16);
-        *byte = u8::try_from(digit(0)? << 4 | digit(1)?).ok()?;
-    }
-    Some(bytes)
-}
-
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{PREFIX}{}", self.hex())
@@ -78,7 +62,7 @@ impl FromStr for Digest {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let digits = text.strip_prefix(PREFIX).and_then(unhex);
-        digits.map(Self).ok_or_else(|| NoDigest(text.chars().take(100).collect()))
+        digits.and_then(|digits| digits.try_into().ok()).map(Self).ok_or_else(|| NoDigest(text.chars().take(100).collect()))
     }
 }
 

@@ -9,7 +9,8 @@ use std::str::FromStr;
 
 use ed25519_dalek::{Signature, VerifyingKey};
 
-use super::digest::{Digest, hex, unhex};
+use super::digest::Digest;
+use crate::hex::{hex, unhex};
 use crate::peer::PeerId;
 
 /// First word of the file.
@@ -75,9 +76,13 @@ impl FromStr for SignatureFile {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let words: Vec<_> = text.split_ascii_whitespace().take(4).collect();
         let [LABEL, signer, signature] = words.as_slice() else { return Err(SignatureProblem::Unreadable) };
-        let read = unhex(signer).map(PeerId::from_bytes).zip(unhex(signature));
+        let read = signed_by(signer, signature);
         read.map(|(signer, signature)| Self { signer, signature }).ok_or(SignatureProblem::Unreadable)
     }
+}
+
+fn signed_by(signer: &str, signature: &str) -> Option<(PeerId, [u8; 64])> {
+    Some((PeerId::from_bytes(unhex(signer)?.try_into().ok()?), unhex(signature)?.try_into().ok()?))
 }
 
 #[cfg(test)]
