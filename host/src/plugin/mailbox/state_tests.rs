@@ -46,6 +46,17 @@ fn shown(batch: &Batch) -> Vec<String> {
     batch.items.iter().map(show).collect()
 }
 
+/// Two peers that the plugin knows, and what waits of them: `a` and `b` of the first, `c` of the second.
+fn with_messages_of_two() -> MailboxState {
+    let mut state = MailboxState::new(BOUNDS);
+    state.news(supported(1));
+    state.news(supported(2));
+    state.take();
+    push(&mut state, &messages(1, &[b"a", b"b"]));
+    push(&mut state, &messages(2, &[b"c"]));
+    state
+}
+
 #[test]
 fn a_turn_takes_what_is_there_in_order_and_gives_room_back() {
     let mut state = MailboxState::new(BOUNDS);
@@ -73,12 +84,7 @@ fn a_turn_is_bounded_in_events_and_bytes_except_for_one_large_message() {
 
 #[test]
 fn a_peer_that_goes_takes_its_messages_along() {
-    let mut state = MailboxState::new(BOUNDS);
-    state.news(supported(1));
-    state.news(supported(2));
-    state.take();
-    push(&mut state, &messages(1, &[b"a", b"b"]));
-    push(&mut state, &messages(2, &[b"c"]));
+    let mut state = with_messages_of_two();
     state.news(unsupported(1));
     state.news(supported(1));
     push(&mut state, &messages(1, &[b"new"]));
@@ -158,12 +164,7 @@ fn commands_are_limited_and_come_back_when_it_closes() {
 
 #[test]
 fn a_muted_peer_leaves_nothing_behind_but_the_count() {
-    let mut state = MailboxState::new(BOUNDS);
-    state.news(supported(1));
-    state.news(supported(2));
-    state.take();
-    push(&mut state, &messages(1, &[b"a", b"b"]));
-    push(&mut state, &messages(2, &[b"c"]));
+    let mut state = with_messages_of_two();
     let timeout = Duration::from_secs(1);
     let request = Inbound::Request { token: RequestToken(7), timeout, body: Bytes::new() };
     push(&mut state, &InBatch { peer: peer(1), protocol: protocol(), items: vec![request] });
