@@ -227,6 +227,7 @@ impl AdminClient {
         let mut exchange = std::pin::pin!(exchange);
         // The connection is driven here and dies with this future: no task is left behind.
         tokio::select! {
+            biased;
             answer = &mut exchange => answer,
             _ = connection => exchange.await,
         }

@@ -74,6 +74,7 @@ async fn accept(listener: UnixListener, router: Router, closing: CancellationTok
             (slot, listener.accept().await)
         };
         let (slot, accepted) = tokio::select! {
+            biased;
             () = closing.cancelled() => return,
             next = next => next,
         };
@@ -99,6 +100,7 @@ async fn serve(stream: UnixStream, router: Router, closing: CancellationToken) {
     let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
+        biased;
         ended = connection.as_mut() => ended,
         () = closing.cancelled() => finish(connection.as_mut()).await,
         () = sleep(CONNECTION_LIFETIME) => finish(connection.as_mut()).await,

@@ -42,14 +42,16 @@ impl Run {
         let mode = if self.safe_mode { NodeMode::Safe } else { NodeMode::Normal };
         let mut signals = Signals::new()?;
         let node = tokio::select! {
-            node = RunningNode::start_in(mode, folder, config, environment()) => node?,
+            biased;
             // Nothing is running yet that would have to end in order.
             _ = signals.next() => return Ok(()),
+            node = RunningNode::start_in(mode, folder, config, environment()) => node?,
         };
         announce(&node, output);
         let first = signals.next().await;
         tracing::info!("{} received, ending", first.name);
         tokio::select! {
+            biased;
             () = node.shutdown() => tracing::info!("ended"),
             second = signals.next() => {
                 tracing::warn!("{} received again, ending at once", second.name);
@@ -103,6 +105,7 @@ impl Signals {
     /// Cancel safe.
     async fn next(&mut self) -> Received {
         tokio::select! {
+            biased;
             _ = self.interrupt.recv() => Received { name: "SIGINT", number: 2 },
             _ = self.terminate.recv() => Received { name: "SIGTERM", number: 15 },
         }
