@@ -12,7 +12,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use weir_guest_build::{GuestBuild, PackageInstall, Progress, Search, Toolchain};
 
@@ -52,7 +52,7 @@ impl Dev {
         let package = package(&dir)?;
         let bench =
             Arc::new(Bench { dir, target, package, toolchain: Default::default(), over: AtomicBool::new(false) });
-        let mut session = Session { folder, output: *output, bench, running: None, follower: None };
+        let mut session = Session { folder, output: *output, bench, build: None, running: None, follower: None };
         let ended = tokio::select! {
             biased;
             ended = super::super::run::end_signal() => ended,
@@ -149,6 +149,8 @@ struct Session<'a> {
     folder: &'a Folder,
     output: Output,
     bench: Arc<Bench>,
+    /// The build that is under way.
+    build: Option<JoinHandle<Result<PathBuf, String>>>,
     /// The plugin as it runs, as the node last told.
     running: Option<Value>,
     follower: Option<AbortOnDropHandle<()>>,
@@ -190,8 +192,9 @@ impl Session<'_> {
     async fn turn(&mut self) {
         let began = Instant::now();
         let (bench, lines) = (Arc::clone(&self.bench), !self.output.is_json());
-        let built: JoinHandle<_> = tokio::task::spawn_blocking(move || bench.build(lines));
-        let file = match built.await.unwrap_or_else(|error| Err(error.to_string())) {
+        let built = self.build.insert(tokio::task::spawn_blocking(move || bench.build(lines))).await;
+        self.build = None;
+        let file = match built.unwrap_or_else(|error| Err(error.to_string())) {
             Ok(file) => file,
             Err(why) => return self.failed("not-built", "build-failed", &why),
         };
@@ -274,10 +277,9 @@ impl Session<'_> {
             ),
             None => format!("no longer watching; {}", self.runs_on()),
         });
-        // A build that is under way hears it within a tenth of a second.
-        let until = Instant::now() + LAST_BUILD;
-        while Arc::strong_count(&self.bench) > 1 && Instant::now() < until {
-            sleep(LOOK / 4).await;
+        if let Some(build) = self.build {
+            // It hears it within a tenth of a second. What it still made is for nobody.
+            let _ = timeout(LAST_BUILD, build).await;
         }
     }
 
