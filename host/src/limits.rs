@@ -248,7 +248,8 @@ fn faults(config: &Config) -> Vec<Limit> {
         time("mute window", Peer, mute.window, "older poisons and reports do not count").key("plugins.mute_window"),
         time("mute", Peer, mute.first, "the first").key("plugins.mute"),
         time("longest mute", Peer, mute.longest, "each is twice as long as the one before").key("plugins.longest_mute"),
-        time("mute memory", Peer, mute.memory, "without poison, before it is like any other").key("plugins.mute_memory"),
+        time("mute memory", Peer, mute.memory, "without poison, before it is like any other")
+            .key("plugins.mute_memory"),
         count("dead letters", Plugin, dead_letters, "the oldest go").key("plugins.dead_letters"),
         bytes("dead letters: bodies", Plugin, dead_letter_bytes, "they are on disk, the oldest go")
             .key("plugins.dead_letter_bytes"),

@@ -33,7 +33,8 @@ async fn there_is_nothing_to_reach() -> Result<()> {
     let found = bench.call("wasi", "environment", json!({})).await?;
     let nothing = json!({"variables": [], "arguments": [], "folders": 0, "sockets": found["sockets"]});
     assert_eq!(found, nothing);
-    let sockets: Vec<_> = found["sockets"].as_array().into_iter().flatten().flat_map(Value::as_array).flatten().collect();
+    let sockets: Vec<_> =
+        found["sockets"].as_array().into_iter().flatten().flat_map(Value::as_array).flatten().collect();
     assert_eq!(sockets.len(), 4, "TCP and UDP, of either family: {found}");
     // Where one is refused is the engine's choice; that none gets anywhere is ours.
     let refused = |socket: &&Value| {

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
+use super::budgets::is_of_all_plugins;
 use super::keys::Source;
 use super::units::{format_duration, format_size};
-use super::budgets::is_of_all_plugins;
 use super::{
     Config, ConfigError, ConfiguredPeer, Limits, LogConfig, LogFormat, PluginFaults, PluginLimits, PluginOverrides,
     Reconnect, Timeouts, parse_duration, parse_size,

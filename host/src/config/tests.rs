@@ -220,7 +220,8 @@ fn a_budget_of_one_plugin_is_named_with_its_line() {
 
 #[test]
 fn what_becomes_of_faults_is_said_for_all_plugins_and_for_one() {
-    let text = "[plugins]\ncrashes = 9\nmute = \"5s\"\ndead_letters = 7\n[plugins.a]\ncrashes = 2\nquarantine = \"10s\"";
+    let text =
+        "[plugins]\ncrashes = 9\nmute = \"5s\"\ndead_letters = 7\n[plugins.a]\ncrashes = 2\nquarantine = \"10s\"";
     let config = parse(text).expect("in range");
     let node = config.plugin_policy();
     assert_eq!((node.supervision.crashes, node.mute.first, node.dead_letters), (9, Duration::from_secs(5), 7));

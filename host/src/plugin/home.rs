@@ -87,6 +87,12 @@ pub(super) fn add(counter: &AtomicU64, by: u64) {
     counter.fetch_add(by, Ordering::Relaxed);
 }
 
+/// What who waits for an answer is told when nobody is left to give it.
+pub(super) fn gone() -> Failure {
+    let message = "the plugin was restarted or unloaded before it answered".to_owned();
+    Failure { code: "gone".to_owned(), message }
+}
+
 impl Home {
     pub(super) fn new(services: Services, policy: Arc<PluginPolicy>, mailbox: Arc<Mailbox>, info: PluginInfo) -> Self {
         Self {
@@ -165,11 +171,9 @@ impl Home {
 
     /// The plugin takes nothing more: what waits for it hears that it is gone.
     pub(super) fn close_mailbox(&self) {
-        let gone = "the plugin was restarted or unloaded before it answered";
         let (requests, commands) = self.mailbox.close();
         for token in requests {
-            let failure = Failure { code: "gone".to_owned(), message: gone.to_owned() };
-            self.network().respond(token, Err(failure));
+            self.network().respond(token, Err(gone()));
         }
         for command in commands {
             // It came in beside the farewell at the desk.

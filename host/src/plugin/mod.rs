@@ -18,6 +18,7 @@ mod commit;
 mod compiler;
 mod cpu;
 mod crash;
+mod ending;
 mod engine;
 mod engine_config;
 mod error;

@@ -9,11 +9,11 @@ use super::lifecycle::LayoutRecord;
 use super::manifest::check_name;
 use super::plugins::Plugins;
 use super::records::RecordError;
-use super::{PluginBudgets, PluginError};
 use super::store::{
     ArchiveError, ArchiveHead, ArchiveLimits, ArchiveReader, ArchiveTotals, ArchiveWriter, Namespace, Reader, Staging,
     StoreError,
 };
+use super::{PluginBudgets, PluginError};
 
 /// Stores that may be on their way in or out at once. Each keeps a piece of about a mebibyte in memory.
 pub(super) const MOST_TRANSFERS: usize = 4;
@@ -243,7 +243,8 @@ impl Plugins {
         let namespace = self.existing(plugin)?;
         let bytes = namespace.used();
         let reader = Reader::new(&namespace).await.map_err(failed(plugin))?;
-        let unknown = |error: PluginError| TransferError::Layout { plugin: plugin.to_owned(), reason: error.to_string() };
+        let unknown =
+            |error: PluginError| TransferError::Layout { plugin: plugin.to_owned(), reason: error.to_string() };
         let layout = self.archive().layout(plugin).map_err(unknown)?;
         let (data_version, version) = layout.map(|layout| (layout.data_version, layout.version)).unzip();
         let exported_ms = self.unix_ms();

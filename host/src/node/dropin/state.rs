@@ -354,7 +354,9 @@ impl Entry {
                 // Where an older revision runs, each try would hold it up.
                 if problem.code == NOT_STARTED && self.runs.is_none() && content.is_some() {
                     self.try_again(now);
-                    problem.next_step.push_str("; the node tries it again by itself, after a while and less and less often");
+                    problem
+                        .next_step
+                        .push_str("; the node tries it again by itself, after a while and less and less often");
                 }
                 self.problem = Some(problem);
             }

@@ -71,8 +71,16 @@ impl Letters {
         let kept = bytes <= room.bytes;
         let takes = if kept { bytes } else { 0 };
         index.last += 1;
-        let letter =
-            DeadLetter { id: index.last, at_unix_ms, event, bytes, sha256: Digest::of(body).hex(), kept, retries: 0, report };
+        let letter = DeadLetter {
+            id: index.last,
+            at_unix_ms,
+            event,
+            bytes,
+            sha256: Digest::of(body).hex(),
+            kept,
+            retries: 0,
+            report,
+        };
         if kept && !body.is_empty() {
             let mut batch = WriteBatch::default();
             batch.put(self.key(letter.id), body.to_vec());

@@ -62,7 +62,10 @@ impl FromStr for Digest {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let digits = text.strip_prefix(PREFIX).and_then(unhex);
-        digits.and_then(|digits| digits.try_into().ok()).map(Self).ok_or_else(|| NoDigest(text.chars().take(100).collect()))
+        digits
+            .and_then(|digits| digits.try_into().ok())
+            .map(Self)
+            .ok_or_else(|| NoDigest(text.chars().take(100).collect()))
     }
 }
 
