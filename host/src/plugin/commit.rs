@@ -10,8 +10,9 @@ use super::calls::{PairLimits, Submission, Waiter};
 use super::home::{Home, add};
 use super::instance::InstanceState;
 use super::mailbox::Caller;
+use super::staged_lanes::StagedLane;
 use super::store::{CommitTicket, Durability, StoreError};
-use super::turn::{Commit, Effect, Staged, StagedLane};
+use super::turn::{Commit, Effect, Staged};
 use crate::protocol::{AskId, Handler, Outgoing, ProtocolId, ProtocolSpec};
 
 /// Protocols that are registered for a plugin.

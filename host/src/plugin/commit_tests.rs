@@ -104,7 +104,7 @@ fn home_on(disk: &MemoryDisk, network: Arc<Recorder>) -> Arc<Home> {
 fn message(staged: &mut Staged, peer: u8) {
     let status = LaneStatus { room: 1_000, shared: 1_000_000, max_message: 1_000 };
     let look = || ("/a/1".parse().expect("an id"), Ok(status));
-    let lane = staged.lane(PeerId::from_bytes([peer; 32]), 0, look);
+    let lane = staged.lanes.position(PeerId::from_bytes([peer; 32]), 0, look);
     staged.push(Effect::Message { lane, body: Bytes::from_static(b"m") }).expect("fits");
 }
 
@@ -162,7 +162,7 @@ async fn without_the_disk(durability: Durability, effect: Effect) -> (bool, Stri
     let before = traces(&home, &network);
     let mut staged = Staged::new(99, 1_000, StagedWrites::new(home.namespace.clone(), StoreLimits::default()));
     let status = LaneStatus { room: 1_000, shared: 1_000_000, max_message: 1_000 };
-    staged.lane(PeerId::from_bytes([2; 32]), 0, || ("/a/1".parse().expect("an id"), Ok(status)));
+    staged.lanes.position(PeerId::from_bytes([2; 32]), 0, || ("/a/1".parse().expect("an id"), Ok(status)));
     let mark = staged.writes.mark();
     staged.writes.put(b"k".to_vec(), b"v".to_vec()).expect("staged");
     staged.push(Effect::Write(mark)).expect("fits");

@@ -45,6 +45,7 @@ mod policy;
 mod records;
 mod report;
 mod revision;
+mod staged_lanes;
 mod supervision;
 mod ticker;
 mod timers;

@@ -30,7 +30,7 @@ impl InstanceState {
     fn lane(&mut self, to: types::PeerId, key: u32) -> Result<usize, SendError> {
         let protocol = self.protocol(key).ok_or(SendError::UnknownProtocol)?.id.clone();
         let (peer, home) = (PeerId::from(to), &self.home);
-        Ok(self.staged.lane(peer, key, || {
+        Ok(self.staged.lanes.position(peer, key, || {
             let status = home.network().lane(&peer, &protocol);
             (protocol, status)
         }))
@@ -39,7 +39,7 @@ impl InstanceState {
     /// The lane, if it takes a body of this length now.
     fn open_lane(&mut self, to: types::PeerId, key: u32, len: usize) -> Result<usize, SendError> {
         let lane = self.lane(to, key)?;
-        self.staged.accept(lane, len)?;
+        self.staged.lanes.accept(lane, len)?;
         Ok(lane)
     }
 }

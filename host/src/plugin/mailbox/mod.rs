@@ -2,6 +2,7 @@
 
 mod batch;
 mod news;
+mod queue;
 mod state;
 
 use std::collections::HashMap;

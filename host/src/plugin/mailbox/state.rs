@@ -3,10 +3,11 @@
 //! Messages wait in segments, each as large as one turn may take: a turn takes the first segment whole, bodies
 //! and all, and nothing is copied a second time. Control news wait as coalesced state ahead of the queue.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 
-use super::batch::{Batch, CommandHead, Item, Place};
+use super::batch::{Batch, CommandHead, Item};
 use super::news::NewsBoard;
+use super::queue::{Entry, Queue, What};
 use crate::peer::PeerId;
 use crate::plugin::CallError;
 use crate::protocol::{AskError, AskId, InBatch, Inbound, News, ProtocolId, RequestToken};
@@ -44,36 +45,6 @@ struct Lane {
     told: bool,
 }
 
-/// One entry of a segment. `cost` is the room it gives back.
-#[derive(Debug)]
-struct Entry {
-    cost: u32,
-    body: Place,
-    what: What,
-}
-
-#[derive(Debug)]
-enum What {
-    Message(Stay),
-    Request(Stay, RequestToken, u32),
-    Response(AskId, Option<Box<AskError>>),
-    Command(Box<CommandHead>),
-    Called(u64, Option<Box<CallError>>),
-    RequestWithdrawn(RequestToken),
-    CommandWithdrawn(u64),
-    /// Purged or withdrawn; the next turn passes over it. It keeps its cost until then, because its body is still there:
-    /// a peer that comes and goes, or asks and withdraws, must not put more here than the bounds say.
-    Nothing,
-    /// The same for a command.
-    NoCommand,
-}
-
-#[derive(Debug, Default)]
-struct Segment {
-    entries: Vec<Entry>,
-    bodies: Vec<u8>,
-}
-
 /// What happened to a batch that wants in.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Admission {
@@ -94,7 +65,7 @@ pub(in crate::plugin) struct MailboxState {
     stays: HashMap<Stay, (PeerId, ProtocolId)>,
     next_stay: u64,
     news: NewsBoard,
-    queue: VecDeque<Segment>,
+    queue: Queue,
     waiting_requests: BTreeSet<RequestToken>,
     waiting_commands: BTreeSet<u64>,
     /// Withdrawn commands that are still in the queue.
@@ -111,7 +82,7 @@ impl MailboxState {
             stays: HashMap::new(),
             next_stay: 0,
             news: NewsBoard::default(),
-            queue: VecDeque::new(),
+            queue: Queue::default(),
             waiting_requests: BTreeSet::new(),
             waiting_commands: BTreeSet::new(),
             void_commands: 0,
@@ -127,8 +98,8 @@ impl MailboxState {
     /// What waits, with what was purged and is still held.
     pub(super) fn waiting(&self) -> Waiting {
         Waiting {
-            events: self.queue.iter().map(|segment| segment.entries.len()).sum::<usize>() + self.news.len(),
-            bytes: self.queue.iter().map(|segment| segment.bodies.len()).sum(),
+            events: self.queue.entries() + self.news.len(),
+            bytes: self.queue.bytes(),
             commands: self.waiting_commands.len() + self.void_commands,
         }
     }
@@ -185,19 +156,7 @@ impl MailboxState {
     }
 
     fn append(&mut self, what: What, body: &[u8], cost: u32) {
-        let fits = |segment: &Segment| {
-            segment.entries.len() < self.bounds.batch_events
-                && segment.bodies.len() + body.len() <= self.bounds.batch_bytes
-        };
-        if !self.queue.back().is_some_and(fits) {
-            self.queue.push_back(Segment::default());
-        }
-        if let Some(segment) = self.queue.back_mut() {
-            // A body is at most 1 MiB, and more than one in a segment are at most a batch: both fit 32 bits.
-            let place = Place { at: segment.bodies.len() as u32, len: body.len() as u32 };
-            segment.bodies.extend_from_slice(body);
-            segment.entries.push(Entry { cost, body: place, what });
-        }
+        self.queue.append(what, body, cost, &self.bounds);
     }
 
     /// The outcome of an ask. Always fits: open asks are limited.
@@ -230,7 +189,7 @@ impl MailboxState {
     pub(super) fn command_withdrawn(&mut self, id: u64) {
         if self.waiting_commands.remove(&id) {
             self.void_commands += 1;
-            self.void(|what| matches!(what, What::Command(head) if head.id == id), || What::NoCommand);
+            self.queue.void(|what| matches!(what, What::Command(head) if head.id == id), || What::NoCommand);
         } else {
             self.append(What::CommandWithdrawn(id), &[], 0);
         }
@@ -266,9 +225,12 @@ impl MailboxState {
         if !told {
             self.lanes.remove(&name);
         }
-        let messages = stay.map_or(0, |stay| self.purge(stay));
-        if messages > 0 {
-            self.news.missed(name.clone(), messages);
+        if let Some(stay) = stay {
+            self.stays.remove(&stay);
+            let (messages, _) = self.forget(stay);
+            if messages > 0 {
+                self.news.missed(name.clone(), messages);
+            }
         }
         self.news.unsupported(name, told);
     }
@@ -276,19 +238,7 @@ impl MailboxState {
     /// Forgets what waits of a peer that is muted from now on, and tells its messages as missed: the requests among it.
     pub(super) fn mute(&mut self, name: &(PeerId, ProtocolId)) -> Vec<RequestToken> {
         let Some(stay) = self.lanes.get(name).and_then(|lane| lane.stay) else { return Vec::new() };
-        let (mut messages, mut requests) = (0, Vec::new());
-        for entry in self.queue.iter_mut().flat_map(|segment| &mut segment.entries) {
-            match entry.what {
-                What::Message(of) if of == stay => messages += 1,
-                What::Request(of, token, _) if of == stay => requests.push(token),
-                _ => continue,
-            }
-            entry.what = What::Nothing;
-        }
-        for token in &requests {
-            self.waiting_requests.remove(token);
-        }
-        self.purged += messages + requests.len() as u64;
+        let (messages, requests) = self.forget(stay);
         if messages > 0 {
             self.news.missed(name.clone(), messages);
         }
@@ -301,44 +251,27 @@ impl MailboxState {
         gone.into_iter().for_each(|name| self.unsupported(name));
     }
 
-    /// Forgets what waits of one stay: how many messages.
-    fn purge(&mut self, stay: Stay) -> u64 {
-        self.stays.remove(&stay);
-        let mut messages = 0;
-        for entry in self.queue.iter_mut().flat_map(|segment| &mut segment.entries) {
-            match entry.what {
-                What::Message(of) if of == stay => messages += 1,
-                What::Request(of, token, _) if of == stay => {
-                    self.waiting_requests.remove(&token);
-                    self.purged += 1;
-                }
-                _ => continue,
-            }
-            entry.what = What::Nothing;
+    /// Forgets what waits of one stay: how many messages, and the requests.
+    fn forget(&mut self, stay: Stay) -> (u64, Vec<RequestToken>) {
+        let (messages, requests) = self.queue.void_all_of(stay);
+        for token in &requests {
+            self.waiting_requests.remove(token);
         }
-        self.purged += messages;
-        messages
+        self.purged += messages + requests.len() as u64;
+        (messages, requests)
     }
 
     fn request_withdrawn(&mut self, token: RequestToken) {
         if self.waiting_requests.remove(&token) {
-            self.void(|what| matches!(what, What::Request(_, of, _) if *of == token), || What::Nothing);
+            self.queue.void(|what| matches!(what, What::Request(_, of, _) if *of == token), || What::Nothing);
         } else {
             self.append(What::RequestWithdrawn(token), &[], 0);
         }
     }
 
-    fn void(&mut self, matches: impl Fn(&What) -> bool, by: impl Fn() -> What) {
-        for entry in self.queue.iter_mut().flat_map(|segment| &mut segment.entries) {
-            if matches(&entry.what) {
-                entry.what = by();
-            }
-        }
-    }
-
     /// How many turns take all that is here, about.
     pub(super) fn turns(&self) -> usize {
-        self.queue.len() + self.news.len().div_ceil(self.bounds.batch_events)
+        self.queue.segments() + self.news.len().div_ceil(self.bounds.batch_events)
     }
 
     /// Takes what one turn handles and the room that this gives back: news first, and the queue only when all
@@ -352,7 +285,7 @@ impl MailboxState {
         }
         batch.items.extend(news.into_iter().map(|news| Item::News(Box::new(news))));
         let full = batch.items.len() >= self.bounds.batch_events || !self.news.is_empty();
-        let Some(segment) = self.queue.pop_front_if(|_| !full) else { return (batch, 0) };
+        let Some(segment) = self.queue.pop_if(!full) else { return (batch, 0) };
         batch.bodies = segment.bodies;
         let mut places = Places::default();
         let mut freed = 0;
@@ -415,7 +348,7 @@ impl MailboxState {
     pub(super) fn close(&mut self) -> (Vec<RequestToken>, Vec<u64>, u32) {
         self.open = false;
         let mut freed = 0;
-        for entry in self.queue.drain(..).flat_map(|segment| segment.entries) {
+        for entry in self.queue.drain() {
             freed += entry.cost;
             self.purged += u64::from(matches!(entry.what, What::Message(_) | What::Request(..)));
         }
