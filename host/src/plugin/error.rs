@@ -1,4 +1,4 @@
-//! Why a plugin cannot be loaded, upgraded or called, in a paragraph that says what to do.
+//! Why a plugin cannot be loaded, upgraded or operated, in a paragraph that says what to do.
 
 use super::crash::CrashReport;
 
@@ -387,53 +387,6 @@ impl PluginError {
             Self::Runtime { .. } => "runtime-unavailable",
         }
     }
-}
-
-impl PluginError {
-    /// What an operator or author does next, in one sentence.
-    pub fn next_step(&self) -> String {
-        match self {
-            Self::NotWasm { .. } | Self::OtherWorld { .. } => {
-                "give the .wasm file that the build of a plugin made".into()
-            }
-            Self::Malformed { .. } => "copy or build the file again and compare the sizes".into(),
-            Self::OtherVersion { served, .. } => format!("build it with an SDK of version {served}"),
-            Self::Unlinkable { .. } => "build it without WASI, for target wasm32-unknown-unknown".into(),
-            Self::TooLarge { .. } => "strip it: `strip = true` in the release profile".into(),
-            Self::Precompiled { .. } => "give the .wasm file it was compiled from".into(),
-            Self::TooComplex { .. } => "split what the plugin does, or leave out what it does not use".into(),
-            Self::CompileLimit { .. } => {
-                "give it a higher limit in [plugins] of weir.toml if you trust the file".into()
-            }
-            Self::OverMemoryLimit { .. } => "lower its budgets or raise limits.memory_limit in weir.toml".into(),
-            Self::Manifest { .. } => "mend the manifest in the plugin's source and build it again".into(),
-            Self::MissingGrant { settings, all, .. } => {
-                format!("add grants = [{}] to [plugins.{}] in weir.toml", quoted(all, ", "), key(settings))
-            }
-            Self::NameTaken { plugin } => format!("run `weir plugin upgrade {plugin} FILE`"),
-            Self::NameMismatch { .. } => "run `weir plugin load FILE`".into(),
-            Self::Protocol { .. } => "unload the handler that has the protocol".into(),
-            Self::DataVersion { running, .. } => format!("upgrade to a revision that reads layout {running}"),
-            Self::Layout { plugin, .. } => format!("run `weir plugin rollback {plugin} --restore-store`"),
-            Self::NoPrevious { plugin } => format!("run `weir plugin upgrade {plugin} FILE`"),
-            Self::NoCopy { plugin } => format!("run `weir plugin rollback {plugin}` without --restore-store"),
-            Self::Lost { .. } => "load the file of that version again".into(),
-            Self::Unsigned { .. } | Self::BadSignature { .. } => "run `weir plugin sign FILE --key KEYFILE`".into(),
-            Self::UntrustedSigner { signer, .. } => format!("add \"{signer}\" to plugins.trusted_keys in weir.toml"),
-            Self::DigestMismatch { section, found, .. } => {
-                format!("take the pinned file, or set [plugins.{}] digest = \"{found}\" in weir.toml", key(section))
-            }
-            Self::ForeignStore { .. } => "say --adopt, or give the plugin another name".into(),
-            Self::Start { report } | Self::RetryFailed { report, .. } => report.next_step.clone(),
-            Self::Store { .. } => "look at the node's disk and its log, then restart the node".into(),
-            Self::UnknownLetter { plugin, .. } => format!("run `weir plugin dead-letters {plugin}`"),
-            Self::NotRetried { plugin, id, .. } => {
-                format!("run `weir plugin dead-letters {plugin} retry {id}` when that has changed")
-            }
-            Self::NotQuarantined { .. } | Self::Unknown { .. } => "run `weir plugin list`".into(),
-            Self::Runtime { .. } => "start the node again".into(),
-        }
-    }
 
     /// The crash behind it, in parts.
     pub fn report(&self) -> Option<&CrashReport> {
@@ -445,47 +398,14 @@ impl PluginError {
 }
 
 /// `"a" and "b"`.
-fn quoted(names: &[String], between: &str) -> String {
+pub(super) fn quoted(names: &[String], between: &str) -> String {
     names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(between)
 }
 
 /// A key as TOML wants it: bare where that is allowed.
-fn key(name: &str) -> String {
+pub(super) fn key(name: &str) -> String {
     let bare = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     if !name.is_empty() && name.bytes().all(bare) { name.to_owned() } else { format!("{name:?}") }
-}
-
-/// Why a command was not answered.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CallError {
-    /// No plugin of that name.
-    #[error("no plugin named {0} is loaded; `weir plugin list` shows what is")]
-    UnknownPlugin(String),
-    /// No answer within the time the caller gave.
-    #[error("no answer in time")]
-    TimedOut,
-    /// The plugin has too many commands waiting.
-    #[error("the plugin has too many commands waiting; try again")]
-    Busy,
-    /// The plugin was restarted, upgraded without its memory, or unloaded before it answered.
-    #[error("the plugin was restarted or unloaded before it answered; try again")]
-    Gone,
-    /// The plugin answered with a failure.
-    #[error("{} ({})", .0.message, .0.code)]
-    Failed(crate::wire::Failure),
-}
-
-impl CallError {
-    /// The stable name of the case, for programs; for [`CallError::Failed`] the plugin's own code.
-    pub fn code(&self) -> &str {
-        match self {
-            Self::UnknownPlugin(_) => "unknown-plugin",
-            Self::TimedOut => "timed-out",
-            Self::Busy => "busy",
-            Self::Gone => "gone",
-            Self::Failed(failure) => &failure.code,
-        }
-    }
 }
 
 #[cfg(test)]

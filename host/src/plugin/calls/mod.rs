@@ -3,6 +3,7 @@
 //! `state` decides; here are the mailboxes and those who wait. Actions are carried out without the lock, because a
 //! mailbox may be full and a waiter may be gone.
 
+mod error;
 mod state;
 
 use std::collections::HashMap;
@@ -13,11 +14,12 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+pub use self::error::CallError;
 use self::state::{DeskAction, DeskEvent, DeskState, End};
 pub(super) use self::state::{PairLimits, PairRefused};
 use super::mailbox::{Caller, CommandHead, Mailbox};
 use super::store::CommitTicket;
-use super::{CallError, PluginPolicy};
+use super::PluginPolicy;
 
 impl PairLimits {
     /// What the policy of a caller says.
