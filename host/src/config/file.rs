@@ -1,154 +1,24 @@
-//! `weir.toml` as it is written, and its checked form.
+//! From what is written in `weir.toml` to its checked form.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer};
-
 use super::budgets::is_of_all_plugins;
 use super::keys::Source;
+use super::raw::{
+    RawAccess, RawConfig, RawLimits, RawLog, RawNamed, RawPeer, RawPlugins, RawReconnect, RawTimeouts, Size, Time,
+};
 use super::units::{format_duration, format_size};
 use super::{
-    Config, ConfigError, ConfiguredPeer, Limits, LogConfig, LogFormat, PluginFaults, PluginLimits, PluginOverrides,
-    Reconnect, Timeouts, parse_duration, parse_size,
+    Config, ConfigError, ConfiguredPeer, Limits, LogConfig, PluginFaults, PluginLimits, PluginOverrides, Reconnect,
+    Timeouts,
 };
-use crate::connection::Eviction;
-use crate::peer::{PeerAddr, PeerId};
 use crate::plugin::{Digest, PluginBudgets, PluginPolicy, SignaturePolicy, Trust};
-use crate::transport::{AccessEntry, AccessLists, MAX_ACCESS_ENTRIES};
+use crate::transport::{AccessLists, MAX_ACCESS_ENTRIES};
 use crate::wire::MAX_ADDRESSES;
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct RawConfig {
-    listen: Option<SocketAddr>,
-    advertise: Vec<SocketAddr>,
-    limits: RawLimits,
-    timeouts: RawTimeouts,
-    access: RawAccess,
-    reconnect: RawReconnect,
-    peers: Vec<RawPeer>,
-    plugins: RawPlugins,
-    log: RawLog,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct RawLimits {
-    max_peers: Option<u32>,
-    connections_per_peer: Option<u32>,
-    reserved_outbound: Option<u32>,
-    eviction: Option<Eviction>,
-    max_pending_handshakes: Option<u32>,
-    max_pending_per_source: Option<u32>,
-    max_connections_per_source: Option<u32>,
-    max_streams: Option<u32>,
-    stream_window: Option<Size>,
-    send_buffer: Option<Size>,
-    max_message: Option<Size>,
-    native_handlers: Option<u32>,
-    memory_limit: Option<Size>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct RawTimeouts {
-    idle: Option<Time>,
-    keep_alive: Option<Time>,
-    handshake: Option<Time>,
-    spare_connection: Option<Time>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct RawAccess {
-    allow: BTreeSet<AccessEntry>,
-    block: BTreeSet<AccessEntry>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct RawReconnect {
-    max_wait: Option<Time>,
-    settled: Option<Time>,
-    next_address: Option<Time>,
-    remembered_peers: Option<u32>,
-}
-
-#[derive(Deserialize)]
-struct RawPeer {
-    address: PeerAddr,
-    #[serde(default = "yes")]
-    necessary: bool,
-}
-
-fn yes() -> bool {
-    true
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct RawPlugins {
-    max_plugins: Option<u32>,
-    max_memory: Option<Size>,
-    max_turn_time: Option<Time>,
-    max_store: Option<Size>,
-    max_mailbox: Option<Size>,
-    probation: Option<Time>,
-    probation_crashes: Option<u32>,
-    signatures: SignaturePolicy,
-    trusted_keys: BTreeSet<PeerId>,
-    watch: Option<bool>,
-    max_file: Option<Size>,
-    compile_time: Option<Time>,
-    compile_memory: Option<Size>,
-    code_cache: Option<Size>,
-}
-
-/// A second view of the same section. `flatten` would do it in one, but loses the place of an error.
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct RawNamed {
-    plugins: BTreeMap<String, toml::Value>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct RawLog {
-    level: Option<String>,
-    format: Option<LogFormat>,
-}
-
-/// Bytes, written as a number or with a unit.
-#[derive(Clone, Copy)]
-struct Size(u64);
-
-impl<'de> Deserialize<'de> for Size {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match toml::Value::deserialize(deserializer)? {
-            toml::Value::Integer(bytes) if bytes >= 0 => Ok(Self(bytes as u64)),
-            toml::Value::String(text) => parse_size(&text).map(Self).map_err(serde::de::Error::custom),
-            other => parse_size(&other.to_string()).map(Self).map_err(serde::de::Error::custom),
-        }
-    }
-}
-
-/// A duration, written with a unit.
-#[derive(Clone, Copy)]
-struct Time(Duration);
-
-impl<'de> Deserialize<'de> for Time {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = match toml::Value::deserialize(deserializer)? {
-            toml::Value::String(text) => text,
-            other => other.to_string(),
-        };
-        parse_duration(&text).map(Self).map_err(serde::de::Error::custom)
-    }
-}
 
 /// Looks at one key after the other and keeps the source at hand for errors.
 struct Check<'a>(&'a Source<'a>);

@@ -8,6 +8,7 @@ mod file;
 pub(crate) mod keys;
 mod memory;
 mod plugin;
+mod raw;
 mod template;
 mod units;
 

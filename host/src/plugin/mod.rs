@@ -61,10 +61,10 @@ pub mod store;
 
 pub use self::budgets::PluginBudgets;
 pub use self::cache::CacheConfig;
+pub use self::calls::CallError;
 pub use self::compiler::{CodeOrigin, CompileRefused, compile_program};
 pub use self::crash::{CallFailure, CrashKind, CrashReport, PanicNote};
 pub use self::engine_config::{Allocator, EngineConfig};
-pub use self::calls::CallError;
 pub use self::error::PluginError;
 pub use self::grants::Grants;
 pub use self::info::{Counters, MutedPeer, PluginInfo, PreviousRevision, ProbationInfo, UpgradeReport};

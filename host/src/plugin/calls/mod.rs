@@ -17,9 +17,9 @@ use tokio::time::Instant;
 pub use self::error::CallError;
 use self::state::{DeskAction, DeskEvent, DeskState, End};
 pub(super) use self::state::{PairLimits, PairRefused};
+use super::PluginPolicy;
 use super::mailbox::{Caller, CommandHead, Mailbox};
 use super::store::CommitTicket;
-use super::PluginPolicy;
 
 impl PairLimits {
     /// What the policy of a caller says.
