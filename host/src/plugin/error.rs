@@ -1,5 +1,7 @@
 //! Why a plugin cannot be loaded, upgraded or operated, in a paragraph that says what to do.
 
+use std::fmt::Display;
+
 use super::crash::CrashReport;
 
 /// A failure an operator or author can act on. The text names the thing, the limit and the fix.
@@ -395,6 +397,11 @@ impl PluginError {
             _ => None,
         }
     }
+}
+
+/// The store refused what was asked of it for a plugin.
+pub(super) fn store_failed<E: Display>(plugin: &str) -> impl Fn(E) -> PluginError {
+    move |error| PluginError::Store { plugin: plugin.to_owned(), reason: error.to_string() }
 }
 
 /// `"a" and "b"`.

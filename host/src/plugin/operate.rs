@@ -5,6 +5,8 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::actor::Control;
+use super::error::store_failed;
+use super::plugins::ask;
 use super::poison::{DeadLetter, Letters, Retry};
 use super::{MutedPeer, PluginError, PluginInfo, Plugins};
 use crate::peer::PeerId;
@@ -15,7 +17,7 @@ impl Plugins {
     /// # Errors
     /// When there is neither a plugin of this name nor a letter, or they cannot be read.
     pub fn dead_letters(&self, name: &str) -> Result<Vec<DeadLetter>, PluginError> {
-        let letters = Letters::new(self.store(), name).all().map_err(|error| unreadable(name, &error))?;
+        let letters = Letters::new(self.store(), name).all().map_err(store_failed(name))?;
         if letters.is_empty() {
             self.find(name)?;
         }
@@ -27,7 +29,7 @@ impl Plugins {
     /// # Errors
     /// When there is none of this id, or it cannot be read.
     pub fn dead_letter(&self, name: &str, id: u64) -> Result<(DeadLetter, Bytes), PluginError> {
-        let found = Letters::new(self.store(), name).get(id).map_err(|error| unreadable(name, &error))?;
+        let found = Letters::new(self.store(), name).get(id).map_err(store_failed(name))?;
         found.ok_or_else(|| PluginError::UnknownLetter { plugin: name.to_owned(), id })
     }
 
@@ -50,7 +52,7 @@ impl Plugins {
             Some(home) => home.letters.remove(id).await,
             None => Letters::new(self.store(), name).remove(id).await,
         };
-        let removed = removed.map_err(|error| unreadable(name, &error))?;
+        let removed = removed.map_err(store_failed(name))?;
         removed.ok_or_else(|| PluginError::UnknownLetter { plugin: name.to_owned(), id })
     }
 
@@ -85,16 +87,9 @@ impl Plugins {
     async fn asked<T>(
         &self,
         name: &str,
-        ask: impl FnOnce(oneshot::Sender<Result<T, PluginError>>) -> Control,
+        make: impl FnOnce(oneshot::Sender<Result<T, PluginError>>) -> Control,
     ) -> Result<T, PluginError> {
         let (_, control) = self.find(name)?;
-        let (reply, answer) = oneshot::channel();
-        let stopped = || PluginError::Runtime { reason: "the plugin is stopping".to_owned() };
-        control.send(ask(reply)).await.map_err(|_| stopped())?;
-        answer.await.map_err(|_| stopped())?
+        ask(&control, make).await
     }
-}
-
-fn unreadable(plugin: &str, error: &super::records::RecordError) -> PluginError {
-    PluginError::Store { plugin: plugin.to_owned(), reason: error.to_string() }
 }

@@ -292,7 +292,7 @@ impl Plugins {
         let answered = async {
             let Answer { outcome, ticket } = receiver.await.map_err(|_| CallError::Gone)?;
             if let Some(ticket) = ticket {
-                ticket.durable().await.map_err(|error| store_failed(&error.to_string()))?;
+                ticket.durable().await.map_err(|error| not_written(&error.to_string()))?;
             }
             outcome
         };
@@ -327,12 +327,23 @@ impl Plugins {
     }
 }
 
+/// Asks the actor behind `control` for something, and waits for its answer.
+pub(super) async fn ask<T>(
+    control: &mpsc::Sender<Control>,
+    make: impl FnOnce(oneshot::Sender<Result<T, PluginError>>) -> Control,
+) -> Result<T, PluginError> {
+    let (reply, answer) = oneshot::channel();
+    let stopped = || PluginError::Runtime { reason: "the plugin is stopping".to_owned() };
+    control.send(make(reply)).await.map_err(|_| stopped())?;
+    answer.await.map_err(|_| stopped())?
+}
+
 /// Writes down, among the lines of a plugin, what became of it.
 pub(super) fn note(home: &Home, info: &PluginInfo, message: String) {
     home.note(LogLevel::Info, info.revision, None, None, message);
 }
 
-fn store_failed(reason: &str) -> CallError {
+fn not_written(reason: &str) -> CallError {
     let message = format!("what the answer rests on was not written: {reason}");
     CallError::Failed(Failure { code: "store-failed".to_owned(), message })
 }

@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::record::{CopyRecord, LayoutRecord};
 use super::shelf::Shelf;
 use super::succession::{Chain, Layouts};
+use crate::plugin::error::store_failed;
 use crate::plugin::records::{RecordError, Records};
-use crate::plugin::store::{Namespace, Staging, Store, StoreError};
+use crate::plugin::store::{Namespace, Staging, Store};
 use crate::plugin::trust::{Owner, OwnerRecord, Trust};
 use crate::plugin::{Digest, PluginError};
 
@@ -30,14 +31,6 @@ pub(in crate::plugin) struct Archive {
     restores: Records,
     /// The number of the last revision.
     revisions: AtomicU64,
-}
-
-fn failed(plugin: &str) -> impl Fn(RecordError) -> PluginError {
-    |error| PluginError::Store { plugin: plugin.to_owned(), reason: error.to_string() }
-}
-
-fn unusable(plugin: &str) -> impl Fn(StoreError) -> PluginError {
-    |error| PluginError::Store { plugin: plugin.to_owned(), reason: error.to_string() }
 }
 
 impl Archive {
@@ -63,14 +56,14 @@ impl Archive {
 
     /// What runs and ran before, if the plugin ever ran.
     pub(in crate::plugin) fn chain(&self, plugin: &str) -> Result<Option<Chain>, PluginError> {
-        self.chains.get(plugin, ONLY).map_err(failed(plugin))
+        self.chains.get(plugin, ONLY).map_err(store_failed(plugin))
     }
 
     pub(in crate::plugin) async fn put_chain(&self, plugin: &str, chain: &Chain) -> Result<(), PluginError> {
         if self.chain(plugin)?.as_ref() == Some(chain) {
             return Ok(());
         }
-        self.chains.put(plugin, ONLY, chain).await.map(drop).map_err(failed(plugin))
+        self.chains.put(plugin, ONLY, chain).await.map(drop).map_err(store_failed(plugin))
     }
 
     /// The chain of the plugin that was rolled back from a file with this content, with its name.
@@ -90,7 +83,7 @@ impl Archive {
 
     /// The layout of a plugin's store; none while it is empty or was never written by a revision that said so.
     pub(in crate::plugin) fn layout(&self, plugin: &str) -> Result<Option<LayoutRecord>, PluginError> {
-        if self.is_empty(plugin) { Ok(None) } else { self.layouts.get(plugin, ONLY).map_err(failed(plugin)) }
+        if self.is_empty(plugin) { Ok(None) } else { self.layouts.get(plugin, ONLY).map_err(store_failed(plugin)) }
     }
 
     /// Whether nothing lies under the plugin's name: then it belongs to nobody.
@@ -101,11 +94,11 @@ impl Archive {
     /// Notes which layout the store has from now on. To be called before the first write of it is committed: what is
     /// on the disk after a crash is never newer than its record.
     pub(in crate::plugin) async fn set_layout(&self, plugin: &str, layout: &LayoutRecord) -> Result<(), PluginError> {
-        let before: Option<LayoutRecord> = self.layouts.get(plugin, ONLY).map_err(failed(plugin))?;
+        let before: Option<LayoutRecord> = self.layouts.get(plugin, ONLY).map_err(store_failed(plugin))?;
         if before.as_ref() == Some(layout) {
             return Ok(());
         }
-        self.layouts.put(plugin, ONLY, layout).await.map(drop).map_err(failed(plugin))
+        self.layouts.put(plugin, ONLY, layout).await.map(drop).map_err(store_failed(plugin))
     }
 
     /// Puts what was laid down in the place of the plugin's store, which nobody may use meanwhile. Without a layout every
@@ -130,7 +123,7 @@ impl Archive {
 
     /// Whose the plugin's store is, if anybody ever had it.
     pub(in crate::plugin) fn owner(&self, plugin: &str) -> Result<Option<Owner>, PluginError> {
-        let record: Option<OwnerRecord> = self.owners.get(plugin, ONLY).map_err(failed(plugin))?;
+        let record: Option<OwnerRecord> = self.owners.get(plugin, ONLY).map_err(store_failed(plugin))?;
         Ok(record.map(|record| record.owner))
     }
 
@@ -139,7 +132,7 @@ impl Archive {
             return Ok(());
         }
         let record = OwnerRecord { owner: owner.clone() };
-        self.owners.put(plugin, ONLY, &record).await.map(drop).map_err(failed(plugin))
+        self.owners.put(plugin, ONLY, &record).await.map(drop).map_err(store_failed(plugin))
     }
 
     fn place(&self, plugin: &str, number: u64) -> Namespace {
@@ -153,17 +146,17 @@ impl Archive {
         layout: &LayoutRecord,
         made_ms: u64,
     ) -> Result<CopyRecord, PluginError> {
-        let all = self.copies.of::<CopyRecord>(plugin).map_err(failed(plugin))?;
+        let all = self.copies.of::<CopyRecord>(plugin).map_err(store_failed(plugin))?;
         let number = all.last().map_or(0, |(number, _)| number + 1);
         // The record goes first: a place without one is empty, whatever half of a copy lies in it.
         for (old, _) in all.iter().filter(|(old, _)| old + MOST_COPIES <= number) {
-            self.copies.remove(plugin, *old).await.map_err(failed(plugin))?;
+            self.copies.remove(plugin, *old).await.map_err(store_failed(plugin))?;
         }
         let place = self.place(plugin, number);
-        let bytes = self.store.namespace(plugin).copy_to(&place).await.map_err(unusable(plugin))?;
+        let bytes = self.store.namespace(plugin).copy_to(&place).await.map_err(store_failed(plugin))?;
         let LayoutRecord { data_version, version } = layout.clone();
         let record = CopyRecord { data_version, version, bytes, made_ms };
-        self.copies.put(plugin, number, &record).await.map_err(failed(plugin))?;
+        self.copies.put(plugin, number, &record).await.map_err(store_failed(plugin))?;
         Ok(record)
     }
 
@@ -173,26 +166,26 @@ impl Archive {
         plugin: &str,
         layouts: Layouts,
     ) -> Result<Option<(u64, CopyRecord)>, PluginError> {
-        let all = self.copies.of::<CopyRecord>(plugin).map_err(failed(plugin))?;
+        let all = self.copies.of::<CopyRecord>(plugin).map_err(store_failed(plugin))?;
         Ok(all.into_iter().rev().find(|(_, copy)| layouts.fits(copy.data_version)))
     }
 
     /// Puts a copy in the place of the plugin's store, which nobody may use meanwhile. The copy stays.
     pub(in crate::plugin) async fn restore(&self, plugin: &str, number: u64) -> Result<CopyRecord, PluginError> {
-        let copy: Option<CopyRecord> = self.copies.get(plugin, number).map_err(failed(plugin))?;
+        let copy: Option<CopyRecord> = self.copies.get(plugin, number).map_err(store_failed(plugin))?;
         let copy = copy.ok_or_else(|| PluginError::NoCopy { plugin: plugin.to_owned() })?;
-        self.restores.put(plugin, ONLY, &number).await.map_err(failed(plugin))?;
+        self.restores.put(plugin, ONLY, &number).await.map_err(store_failed(plugin))?;
         let place = self.place(plugin, number);
-        self.store.namespace(plugin).replace_with(&place).await.map_err(unusable(plugin))?;
+        self.store.namespace(plugin).replace_with(&place).await.map_err(store_failed(plugin))?;
         let layout = LayoutRecord { data_version: copy.data_version, version: copy.version.clone() };
         self.set_layout(plugin, &layout).await?;
-        self.restores.remove(plugin, ONLY).await.map_err(failed(plugin))?;
+        self.restores.remove(plugin, ONLY).await.map_err(store_failed(plugin))?;
         Ok(copy)
     }
 
     /// Brings a restore to its end that a crash of the node cut off.
     pub(in crate::plugin) async fn finish_restore(&self, plugin: &str) -> Result<(), PluginError> {
-        let cut: Option<u64> = self.restores.get(plugin, ONLY).map_err(failed(plugin))?;
+        let cut: Option<u64> = self.restores.get(plugin, ONLY).map_err(store_failed(plugin))?;
         match cut {
             Some(number) => self.restore(plugin, number).await.map(drop),
             None => Ok(()),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::change::Plan;
@@ -12,12 +12,12 @@ use super::record::KeptRecord;
 use super::stage::{Stage, Staged};
 use super::succession::{Chain, Step};
 use crate::plugin::actor::{Actor, Control};
+use crate::plugin::error::store_failed;
 use crate::plugin::home::Home;
 use crate::plugin::info::{PluginInfo, UpgradeReport};
 use crate::plugin::instance::Instance;
 use crate::plugin::mailbox::Mailbox;
-use crate::plugin::plugins::{Plugins, Running, note};
-use crate::plugin::records::RecordError;
+use crate::plugin::plugins::{Plugins, Running, ask, note};
 use crate::plugin::revision::{PluginSettings, PluginSource, Revision};
 use crate::plugin::supervision::Quarantines;
 use crate::plugin::trust::{Identity, Owner};
@@ -65,8 +65,8 @@ impl Plugins {
         if let Some(chain) = chain {
             home.lineage().turn(chain, None);
         }
-        home.letters.open().await.map_err(|error| store_failed(&name, error))?;
-        home.restore_mutes(&digest.to_string()).map_err(|error| store_failed(&name, error))?;
+        home.letters.open().await.map_err(store_failed(&name))?;
+        home.restore_mutes(&digest.to_string()).map_err(store_failed(&name))?;
         let mut actor = Actor::new(self.0.engine.clone(), home.clone(), revision.clone());
         // One that the node had to quarantine before it ended stays so until its time is over; not on another store,
         // which may be all that was wrong.
@@ -128,7 +128,7 @@ impl Plugins {
     fn quarantine_of(&self, revision: &Revision) -> Result<Option<Quarantine>, PluginError> {
         let (name, digest) = (&revision.manifest.name, revision.identity.digest.to_string());
         let found = Quarantines::new(&self.0.services.store).of(name, &digest);
-        found.map_err(|error| store_failed(name, error))
+        found.map_err(store_failed(name))
     }
 
     /// [`Plugins::upgrade`] with all that an operator may say.
@@ -177,13 +177,7 @@ impl Plugins {
     ) -> Result<UpgradeReport, PluginError> {
         let from_version = home.info().version;
         let instance = Box::new(self.instance(home, &revision).await?);
-        let (reply, answer) = oneshot::channel();
-        let stopped = || PluginError::Runtime { reason: "the plugin is stopping".to_owned() };
-        let swapped = async {
-            let asked = Control::Upgrade { revision, instance, plan, reply };
-            control.send(asked).await.map_err(|_| stopped())?;
-            answer.await.map_err(|_| stopped())?
-        };
+        let swapped = ask(control, |reply| Control::Upgrade { revision, instance, plan, reply });
         let late = |_| PluginError::Runtime {
             reason: format!(
                 "the change was not done within {} s; `weir plugin list` shows what runs",
@@ -284,10 +278,6 @@ impl Plugins {
         let KeptRecord { version, signature, .. } = kept;
         Ok(Some(KeptPlugin { name, version, source, signature }))
     }
-}
-
-fn store_failed(plugin: &str, error: RecordError) -> PluginError {
-    PluginError::Store { plugin: plugin.to_owned(), reason: error.to_string() }
 }
 
 /// Whose the plugin's store is after this file got it.

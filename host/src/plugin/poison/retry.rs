@@ -5,6 +5,7 @@ use tokio::sync::oneshot;
 use super::letter::DeadLetter;
 use crate::plugin::PluginError;
 use crate::plugin::actor::Actor;
+use crate::plugin::error::store_failed;
 use crate::plugin::mailbox::Batch;
 
 /// What an operator asked for, and who waits.
@@ -24,10 +25,6 @@ impl Actor {
     async fn try_again(&mut self, id: u64) -> Result<DeadLetter, PluginError> {
         let plugin = self.home.name.clone();
         let refused = |reason: String| PluginError::NotRetried { plugin: plugin.clone(), id, reason };
-        let unreadable = |error: crate::plugin::records::RecordError| PluginError::Store {
-            plugin: plugin.clone(),
-            reason: error.to_string(),
-        };
         // Whatever it is in the middle of comes first.
         while (self.instance.is_none() || self.is_rescuing()) && self.supervision.wake().is_none() {
             self.work().await;
@@ -35,7 +32,7 @@ impl Actor {
         if self.instance.is_none() {
             return Err(refused("the plugin is not running right now; try again when it is active".to_owned()));
         }
-        let found = self.home.letters.get(id).map_err(unreadable)?;
+        let found = self.home.letters.get(id).map_err(store_failed(&plugin))?;
         let (letter, body) = found.ok_or_else(|| PluginError::UnknownLetter { plugin: plugin.clone(), id })?;
         if !letter.kept {
             return Err(refused("its body was too large to be kept".to_owned()));
@@ -53,12 +50,12 @@ impl Actor {
         let batch = letter.event.batch(body.into(), self.home.services.desk.next());
         let (_, outcome) = self.turn(batch, true).await;
         let Err(failure) = outcome else {
-            self.home.letters.remove(id).await.map_err(unreadable)?;
+            self.home.letters.remove(id).await.map_err(store_failed(&plugin))?;
             return Ok(letter);
         };
         self.abandon(&Batch::default());
         let report = self.report(letter.report.event.clone().as_str(), None, letter.report.peer, failure);
-        self.home.letters.retried(letter, report.clone()).await.map_err(unreadable)?;
+        self.home.letters.retried(letter, report.clone()).await.map_err(store_failed(&plugin))?;
         Err(PluginError::RetryFailed { id, report: Box::new(report) })
     }
 }
