@@ -50,7 +50,7 @@ pub enum Event {
     Retired,
     /// It will not run: a check, its start or its commit failed.
     Refused,
-    /// A call into it failed; its instance is gone.
+    /// A call into it failed, or is about to fail alone; its instance is gone.
     Crashed,
     /// It is to be made anew.
     Retried,

@@ -10,6 +10,7 @@ use crate::plugin::actor::Actor;
 use crate::plugin::crash::{CallFailure, CrashKind};
 use crate::plugin::events;
 use crate::plugin::home::add;
+use crate::plugin::lifecycle::RevisionEvent;
 use crate::plugin::mailbox::{Batch, Item};
 use crate::plugin::supervision::CrashCause;
 
@@ -64,6 +65,7 @@ impl Actor {
         if rescue.run.fresh && !self.fresh {
             // What the instance had open would not survive the culprit either.
             self.instance = None;
+            self.step(RevisionEvent::Crashed);
             self.abandon(&rescue.left());
             self.rescue = Some(rescue);
             return;

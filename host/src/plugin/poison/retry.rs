@@ -54,7 +54,7 @@ impl Actor {
             return Ok(letter);
         };
         self.abandon(&Batch::default());
-        let report = self.report(letter.report.event.clone().as_str(), None, letter.report.peer, failure);
+        let report = self.report(&letter.report.event, None, letter.report.peer, failure);
         self.home.letters.retried(letter, report.clone()).await.map_err(store_failed(&plugin))?;
         Err(PluginError::RetryFailed { id, report: Box::new(report) })
     }
