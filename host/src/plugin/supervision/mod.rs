@@ -20,10 +20,10 @@ pub(super) use self::state::Supervision;
 use super::abi;
 use super::actor::Actor;
 use super::crash::{CallFailure, CrashKind, CrashReport};
-use super::home::{Home, add};
+use super::home::add;
 use super::info::PluginInfo;
 use super::instance::Instance;
-use super::lifecycle::{PluginState, RevisionEvent, Ruling};
+use super::lifecycle::{RevisionEvent, Ruling};
 use super::mailbox::Batch;
 use super::poison::Pace;
 use super::records::RecordError;
@@ -41,11 +41,6 @@ impl From<CrashKind> for CrashCause {
     }
 }
 
-/// Shows what a plugin that does not run is doing.
-fn show(home: &Home, state: PluginState, quarantine: Option<Quarantine>) {
-    home.update_info(|info| (info.state, info.quarantine) = (state, quarantine));
-}
-
 impl Actor {
     /// Counts a crash and does what follows from it. The instance is gone, or goes on when the crash was one of a whole
     /// batch whose events then went well.
@@ -58,9 +53,8 @@ impl Actor {
             Ruling::FallBack | Ruling::Quarantine => self.supervision.give_up(now, jitter),
         };
         match decision {
-            Decision::Restart => {}
             Decision::BackOff { .. } if self.instance.is_some() => drop(self.supervision.started(now)),
-            Decision::BackOff { .. } => show(&self.home, PluginState::BackingOff, None),
+            Decision::Restart | Decision::BackOff { .. } => {}
             Decision::Quarantine { .. } => self.exhausted(report).await,
         }
     }
@@ -92,7 +86,7 @@ impl Actor {
             tracing::error!(target: "weir::plugin", plugin, %error, "the quarantine will not survive the node");
         }
         self.step(RevisionEvent::Exhausted);
-        show(&self.home, PluginState::Quarantined, Some(quarantine));
+        self.home.update_info(|info| info.quarantine = Some(quarantine));
         self.show_lineage();
     }
 
@@ -143,7 +137,7 @@ impl Actor {
         self.home.services.desk.enter(&self.home.name, self.home.mailbox.clone());
         tracing::info!(target: "weir::plugin", plugin = self.home.name, "back from its quarantine");
         self.home.note(LogLevel::Info, self.revision.number, None, None, "back from its quarantine".to_owned());
-        show(&self.home, PluginState::Active, None);
+        self.home.update_info(|info| info.quarantine = None);
         self.note_end(self.quarantines().lift(&self.home.name).await);
     }
 
@@ -153,7 +147,7 @@ impl Actor {
         self.forget_faults();
         if was_quarantined {
             self.home.services.desk.enter(&self.home.name, self.home.mailbox.clone());
-            show(&self.home, PluginState::Active, None);
+            self.home.update_info(|info| info.quarantine = None);
             self.note_end(self.quarantines().forget(&self.home.name).await);
         }
     }
@@ -218,9 +212,9 @@ impl Actor {
         self.home.update_info(|info| {
             info.last_error = Some(quarantine.report.to_string());
             info.last_crash = Some(quarantine.report.clone());
+            info.quarantine = Some(quarantine);
         });
         self.step(RevisionEvent::Exhausted);
-        show(&self.home, PluginState::Quarantined, Some(quarantine));
         true
     }
 }
