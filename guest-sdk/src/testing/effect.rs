@@ -18,6 +18,8 @@ pub enum Effect {
     Respond { request: u64, outcome: Result<Rc<[u8]>, Failure> },
     /// `net.register`.
     Register(Protocol),
+    /// An accepted call that changes nothing, as `store.remove` of a key that is not there: `turn.keep` counts it.
+    Nothing,
     /// `net.unregister`.
     Unregister(ProtocolKey),
     /// `net.pause`.

@@ -12,6 +12,9 @@ use crate::abi::{
     WriteError,
 };
 
+/// Most bytes that one page of a scan carries, whatever was asked for.
+const MAX_PAGE: u32 = 1 << 20;
+
 /// What one plugin on one node may do: every import of the ABI, with the host's refusals.
 ///
 /// Native plugins reach it through [`crate::Context`]. A harness that runs compiled ones calls the methods from the
@@ -39,7 +42,7 @@ impl Imports {
     /// As the ABI says.
     pub fn send(&self, to: PeerId, protocol: ProtocolKey, body: &[u8]) -> Result<(), SendError> {
         let mut node = self.node();
-        node.admit(to, protocol, body.len(), body.len())?;
+        node.admit(to, protocol, body.len())?;
         node.stage(Effect::Send { to: vec![to], protocol, body: body.into() });
         Ok(())
     }
@@ -47,9 +50,12 @@ impl Imports {
     /// `net.send-all`: who was refused, by position in `to`.
     pub fn send_all(&self, to: &[PeerId], protocol: ProtocolKey, body: &[u8]) -> Vec<(u32, SendError)> {
         let mut node = self.node();
+        if !node.fits(body.len()) {
+            return (0..).zip(to).map(|(position, _)| (position, SendError::OverBudget)).collect();
+        }
         let (mut accepted, mut refused) = (Vec::new(), Vec::new());
         for (position, peer) in to.iter().enumerate() {
-            match node.admit(*peer, protocol, body.len(), body.len()) {
+            match node.admit(*peer, protocol, body.len()) {
                 Ok(()) => accepted.push(*peer),
                 Err(error) => refused.push((position as u32, error)),
             }
@@ -71,10 +77,10 @@ impl Imports {
     /// As the ABI says.
     pub fn ask(&self, to: PeerId, protocol: ProtocolKey, timeout_ms: u32, body: &[u8]) -> Result<u64, SendError> {
         let mut node = self.node();
-        if node.asks.len() + node.calls.len() + node.staged_asks() >= node.limits.open_asks as usize {
+        if !node.may_ask() {
             return Err(SendError::OverBudget);
         }
-        node.admit(to, protocol, body.len(), body.len())?;
+        node.admit(to, protocol, body.len())?;
         let id = node.new_id();
         node.stage(Effect::Ask { id, to, protocol, timeout_ms, body: body.into() });
         Ok(id)
@@ -107,17 +113,22 @@ impl Imports {
 
     /// `net.unregister`.
     pub fn unregister(&self, key: ProtocolKey) {
-        self.node().stage(Effect::Unregister(key));
+        let mut node = self.node();
+        let known = node.protocols.contains_key(&key);
+        node.stage(if known { Effect::Unregister(key) } else { Effect::Nothing });
     }
 
     /// `net.pause`.
     pub fn pause(&self, protocol: ProtocolKey, paused: bool) {
-        self.node().stage(Effect::Pause { protocol, paused });
+        let mut node = self.node();
+        let known = node.protocols.contains_key(&protocol);
+        node.stage(if known { Effect::Pause { protocol, paused } } else { Effect::Nothing });
     }
 
     /// `net.report`.
     pub fn report(&self, peer: PeerId, protocol: ProtocolKey, verdict: Verdict, why: &str) {
-        self.node().stage(Effect::Report { peer, protocol, verdict, why: why.to_owned() });
+        let why = why.chars().take(200).collect();
+        self.node().stage(Effect::Report { peer, protocol, verdict, why });
     }
 
     /// `store.get`.
@@ -138,12 +149,14 @@ impl Imports {
 
     /// `store.remove`.
     pub fn remove(&self, key: &[u8]) {
-        self.node().stage(Effect::Remove { key: key.to_vec() });
+        let mut node = self.node();
+        let known = node.store.get(key).is_some();
+        node.stage(if known { Effect::Remove { key: key.to_vec() } } else { Effect::Nothing });
     }
 
     /// `store.scan`.
     pub fn scan(&self, range: &Range, limit: u32, max_bytes: u32) -> Page {
-        self.node().store.scan(range, limit as usize, max_bytes as usize)
+        self.node().store.scan(range, limit as usize, max_bytes.min(MAX_PAGE) as usize)
     }
 
     /// `store.used`.
@@ -153,7 +166,8 @@ impl Imports {
 
     /// `timers.set`.
     pub fn set_timer(&self, id: u64, after_ms: u64) -> bool {
-        self.node().stage(Effect::SetTimer { id, after_ms })
+        let mut node = self.node();
+        node.fits(0) && node.stage(Effect::SetTimer { id, after_ms })
     }
 
     /// `timers.cancel`.
@@ -170,7 +184,10 @@ impl Imports {
         if !node.granted.iter().any(|granted| granted.strip_prefix("call:") == Some(plugin)) {
             return Err(CallRefused::NotGranted);
         }
-        if node.asks.len() + node.calls.len() + node.staged_asks() >= node.limits.open_asks as usize {
+        if !node.may_ask() {
+            return Err(CallRefused::Busy);
+        }
+        if !node.fits(body.len()) {
             return Err(CallRefused::OverBudget);
         }
         let id = node.new_id();

@@ -8,6 +8,7 @@ mod host;
 mod imports;
 mod net;
 mod node;
+mod outside;
 mod random;
 mod records;
 mod revision;

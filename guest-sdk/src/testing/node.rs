@@ -45,6 +45,7 @@ pub(crate) struct Node {
     staged: Vec<Effect>,
     staged_bytes: usize,
     staged_asks: usize,
+    staged_writes: usize,
     /// By id, when it fires on this node's clock in milliseconds.
     pub timers: BTreeMap<u64, u64>,
     /// Requests and commands that nobody has answered yet, staged answers included.
@@ -90,6 +91,7 @@ impl Node {
             staged: Vec::new(),
             staged_bytes: 0,
             staged_asks: 0,
+            staged_writes: 0,
             timers: BTreeMap::new(),
             open: BTreeSet::new(),
             asks: BTreeMap::new(),
@@ -121,11 +123,6 @@ impl Node {
         id
     }
 
-    /// Asks and calls that this turn has staged.
-    pub(crate) fn staged_asks(&self) -> usize {
-        self.staged_asks
-    }
-
     pub(crate) fn log(&mut self, line: LogLine) {
         if self.logs.len() >= self.most_logs {
             self.logs.pop_front();
@@ -133,50 +130,71 @@ impl Node {
         self.logs.push_back(line);
     }
 
-    /// Whether a lane takes this body; takes its room if so.
-    pub(crate) fn admit(
-        &mut self,
-        to: PeerId,
-        protocol: ProtocolKey,
-        len: usize,
-        staged: usize,
-    ) -> Result<(), SendError> {
+    /// Whether a lane takes a body of this length. One that is full is remembered: the plugin waits for `relieved`.
+    fn accept(&mut self, to: PeerId, protocol: ProtocolKey, len: usize) -> Result<(), SendError> {
+        let (room, max_message) = self.lane(to, protocol)?;
+        if len > max_message as usize {
+            return Err(SendError::TooLarge);
+        }
+        if room == 0 {
+            self.refuse(to, protocol);
+            return Err(SendError::Busy);
+        }
+        Ok(())
+    }
+
+    /// Whether a lane and the turn take this body; takes its room if so.
+    pub(crate) fn admit(&mut self, to: PeerId, protocol: ProtocolKey, len: usize) -> Result<(), SendError> {
+        self.accept(to, protocol, len)?;
+        if !self.fits(len) {
+            return Err(SendError::OverBudget);
+        }
+        match self.lanes.get_mut(&(to, protocol)).map(|lane| &mut lane.room) {
+            Some(Room::Messages(left)) => *left -= 1,
+            Some(Room::Bytes { queued, .. }) => *queued += len,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A send was refused as busy.
+    pub(crate) fn refuse(&mut self, to: PeerId, protocol: ProtocolKey) {
+        if let Some(lane) = self.lanes.get_mut(&(to, protocol)) {
+            lane.refused = true;
+        }
+    }
+
+    /// What a lane takes, in bytes, and its largest body.
+    pub(crate) fn lane(&self, to: PeerId, protocol: ProtocolKey) -> Result<(usize, u32), SendError> {
         if !self.protocols.contains_key(&protocol) {
             return Err(SendError::UnknownProtocol);
         }
-        if !self.fits(staged) {
-            return Err(SendError::OverBudget);
-        }
         let connected = self.lanes.range((to, 0)..=(to, ProtocolKey::MAX)).next().is_some();
-        let lane = self.lanes.get_mut(&(to, protocol));
+        let lane = self.lanes.get(&(to, protocol));
         let lane = lane.ok_or(if connected { SendError::Unsupported } else { SendError::NotConnected })?;
-        if len > lane.max_message as usize {
-            return Err(SendError::TooLarge);
-        }
-        let takes = match &mut lane.room {
-            Room::Unlimited => true,
-            Room::Messages(left) => left.checked_sub(1).map(|less| *left = less).is_some(),
-            Room::Bytes { queued, soft } => {
-                let takes = *queued < *soft;
-                *queued += if takes { len } else { 0 };
-                takes
-            }
+        let room = match lane.room {
+            Room::Unlimited => usize::MAX,
+            Room::Messages(left) => (left as usize).saturating_mul(lane.max_message as usize),
+            Room::Bytes { queued, soft } => soft.saturating_sub(queued),
         };
-        lane.refused |= !takes;
-        if takes { Ok(()) } else { Err(SendError::Busy) }
+        Ok((room, lane.max_message))
     }
 
-    fn fits(&self, bytes: usize) -> bool {
+    /// Whether another effect of so many bytes fits the budget of the turn.
+    pub(crate) fn fits(&self, bytes: usize) -> bool {
         self.staged.len() < self.limits.turn_effects as usize
             && self.staged_bytes + bytes <= self.limits.turn_bytes as usize
     }
 
     pub(crate) fn room(&self, to: PeerId, protocol: ProtocolKey) -> u32 {
-        self.lanes.get(&(to, protocol)).map_or(0, |lane| match lane.room {
-            Room::Unlimited => u32::MAX,
-            Room::Messages(left) => left.saturating_mul(lane.max_message),
-            Room::Bytes { queued, soft } => soft.saturating_sub(queued) as u32,
-        })
+        let room = self.lane(to, protocol).map_or(0, |(room, _)| room);
+        let left = (self.limits.turn_bytes as usize).saturating_sub(self.staged_bytes);
+        u32::try_from(room.min(left)).unwrap_or(u32::MAX)
+    }
+
+    /// Whether one more ask or call may be open.
+    pub(crate) fn may_ask(&self) -> bool {
+        self.asks.len() + self.calls.len() + self.staged_asks < self.limits.open_asks as usize
     }
 
     /// Takes a request or command off the open ones; false when it was not open.
@@ -185,10 +203,23 @@ impl Node {
     }
 
     /// True, so that it can end a condition.
+    ///
+    /// # Panics
+    /// With a [`Trap`], when the turn stages more than it may and the import has no way to say no.
     pub(crate) fn stage(&mut self, effect: Effect) -> bool {
+        if !self.fits(effect.bytes()) {
+            let most = self.limits.turn_effects;
+            std::panic::panic_any(Trap(format!("a turn may stage at most {most} effects and this one staged more")));
+        }
         match &effect {
-            Effect::Put { key, value } => self.store.stage(key.clone(), Some(value.clone())),
-            Effect::Remove { key } => self.store.stage(key.clone(), None),
+            Effect::Put { key, value } => {
+                self.staged_writes += write_bytes(key, value);
+                self.store.stage(key.clone(), Some(value.clone()));
+            }
+            Effect::Remove { key } => {
+                self.staged_writes += write_bytes(key, &[]);
+                self.store.stage(key.clone(), None);
+            }
             Effect::Ask { .. } | Effect::Call { .. } => self.staged_asks += 1,
             _ => {}
         }
@@ -212,7 +243,7 @@ impl Node {
             }
         }
         self.store.discard();
-        (self.staged_bytes, self.staged_asks) = (0, 0);
+        (self.staged_bytes, self.staged_asks, self.staged_writes) = (0, 0, 0);
         for effect in std::mem::take(&mut self.staged) {
             self.stage(effect);
         }
@@ -229,7 +260,7 @@ impl Node {
     /// Makes everything staged true, store first, and returns it as staged. What leaves the node is the caller's.
     pub(crate) fn commit(&mut self) -> Vec<Effect> {
         self.store.commit(self.now_us);
-        (self.staged_bytes, self.staged_asks) = (0, 0);
+        (self.staged_bytes, self.staged_asks, self.staged_writes) = (0, 0, 0);
         let effects = std::mem::take(&mut self.staged);
         effects.iter().for_each(|effect| self.perform(effect));
         effects
@@ -261,7 +292,8 @@ impl Node {
                 self.timers.remove(id);
             }
             // What these do is done by the store, or outside.
-            Effect::Put { .. }
+            Effect::Nothing
+            | Effect::Put { .. }
             | Effect::Remove { .. }
             | Effect::Send { .. }
             | Effect::Respond { .. }
@@ -270,17 +302,26 @@ impl Node {
     }
 
     pub(crate) fn admit_write(&self, key: &[u8], value: &[u8]) -> Result<(), WriteError> {
-        if key.len() > self.limits.key as usize {
+        if !self.fits(0) {
+            Err(WriteError::OverBudget)
+        } else if key.len() > self.limits.key as usize {
             Err(WriteError::KeyTooLong)
         } else if value.len() > self.limits.value as usize {
             Err(WriteError::ValueTooLarge)
-        } else if self.store.bytes() + (key.len() + value.len()) as u64 > self.limits.store {
+        } else if !self.has_quota(key, value) {
             Err(WriteError::OverQuota)
-        } else if self.staged.len() >= self.limits.turn_effects as usize {
+        } else if self.staged_writes + write_bytes(key, value) > TURN_WRITES {
             Err(WriteError::OverBudget)
         } else {
             Ok(())
         }
+    }
+
+    /// Whether a write leaves the store within its limit, or makes it smaller.
+    fn has_quota(&self, key: &[u8], value: &[u8]) -> bool {
+        let before = self.store.get(key).map_or(0, |value| key.len() + value.len()) as u64;
+        let after = (key.len() + value.len()) as u64;
+        after <= before || self.store.bytes() - before + after <= self.limits.store
     }
 
     /// The instance is gone: what it waited for and what waited for it. Returns the latter.
@@ -289,6 +330,17 @@ impl Node {
         self.calls.clear();
         std::mem::take(&mut self.open).into_iter().collect()
     }
+}
+
+/// What a plugin's code unwinds with where a host would trap it: no panic hook of the plugin hears of that.
+pub(crate) struct Trap(pub String);
+
+/// Memory that the writes of one turn may take on a host.
+const TURN_WRITES: usize = 4 << 20;
+
+/// What a write counts against it.
+fn write_bytes(key: &[u8], value: &[u8]) -> usize {
+    128 + key.len() + value.len()
 }
 
 /// The morning of a day long enough ago that no test can mistake it for its own.

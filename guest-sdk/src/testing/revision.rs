@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use std::panic::AssertUnwindSafe;
 
 use super::Imports;
+use super::node::Trap;
 use crate::abi::{Event, Init, Manifest};
 use crate::runner::{self, Instance};
 use crate::{Plugin, backend};
@@ -12,7 +13,8 @@ use crate::{Plugin, backend};
 /// Why a call into a plugin failed. Its turn is thrown away with the instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// The position in the batch of the event that was being handled, if it was one.
+    /// The position in the batch of the event that was being handled, if it was one and the plugin could tell: it
+    /// panicked.
     pub event: Option<u32>,
     /// What the panic or the error said.
     pub message: String,
@@ -93,10 +95,17 @@ impl Running for NativeInstance {
 /// Runs plugin code on a node; a panic becomes an error.
 fn guarded<R>(imports: &Imports, run: impl FnOnce() -> Result<R, String>) -> Result<R, Fault> {
     let _entered = backend::enter(imports.clone());
-    let outcome = std::panic::catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|payload| {
-        let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
-        Err(text.unwrap_or_else(|| "a panic without a message".to_owned()))
-    });
-    outcome.map_err(|message| Fault { event: runner::position(), message })
+    match std::panic::catch_unwind(AssertUnwindSafe(run)) {
+        // As a host has it: only the panic hook tells the position.
+        Ok(outcome) => outcome.map_err(|message| Fault { event: None, message }),
+        Err(payload) => {
+            if let Some(Trap(message)) = payload.downcast_ref() {
+                return Err(Fault { event: None, message: message.clone() });
+            }
+            let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
+            let message = text.unwrap_or_else(|| "a panic without a message".to_owned());
+            Err(Fault { event: runner::position(), message })
+        }
+    }
 }

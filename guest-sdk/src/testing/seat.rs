@@ -57,11 +57,13 @@ impl Seat {
         self.instance.as_deref()
     }
 
+    /// What a new instance begins with: protocols that an earlier one registered beside its manifest are not among it.
     fn adopt_manifest(&mut self) {
         let mut node = self.imports.node();
         node.name = self.manifest.name.clone();
         node.granted = self.manifest.capabilities.clone();
         node.protocols = self.manifest.protocols.iter().map(|protocol| (protocol.key, protocol.clone())).collect();
+        self.told.retain(|(_, key), _| node.protocols.contains_key(key));
     }
 
     /// `start` as a turn of its own.
@@ -97,6 +99,7 @@ impl Seat {
     pub(crate) fn end(&mut self) -> Vec<u64> {
         self.instance = None;
         self.told.clear();
+        self.adopt_manifest();
         let mut node = self.imports.node();
         node.keep(0);
         node.timers.clear();
@@ -162,6 +165,7 @@ impl Seat {
         self.instance = None;
         let gone = self.imports.node().forget_instance();
         out.push(Happening::Lost { crash, gone });
+        self.adopt_manifest();
         let predecessor = Predecessor { snapshot: None, ..self.predecessor() };
         let started = self.begin(Cause::Crash, Some(predecessor));
         out.push(started.unwrap_or_else(|fault| panic!("the plugin does not restart: {}", fault.message)));
@@ -195,6 +199,7 @@ impl Seat {
             std::mem::replace(&mut self.manifest, manifest),
             self.instance.take(),
         );
+        let (told, protocols) = (self.told.clone(), self.imports.node().protocols.clone());
         self.adopt_manifest();
         match self.begin(Cause::Upgrade, Some(predecessor)) {
             Ok(started) => {
@@ -203,14 +208,14 @@ impl Seat {
                     out.push(Happening::Lost { crash: None, gone });
                 }
                 out.push(started);
-                let kept = &self.manifest.protocols;
-                self.told.retain(|(_, key), _| kept.iter().any(|protocol| protocol.key == *key));
                 self.announce(out);
                 Ok(())
             }
             Err(fault) => {
                 (self.revision, self.manifest, self.instance) = old;
                 self.adopt_manifest();
+                self.told = told;
+                self.imports.node().protocols = protocols;
                 Err(fault.message)
             }
         }

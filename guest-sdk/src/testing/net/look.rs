@@ -1,5 +1,7 @@
 //! What a test sees of the network, and the commands it calls.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::wires::Place;
@@ -12,6 +14,11 @@ impl TestNet {
     /// The numbers of all nodes.
     pub fn nodes(&self) -> std::ops::Range<u32> {
         0..self.machines.len() as u32
+    }
+
+    /// How many plugins a node has.
+    pub fn plugins(&self, node: u32) -> u32 {
+        self.machines[node as usize].slots.len() as u32
     }
 
     /// Milliseconds since the beginning.
@@ -43,6 +50,12 @@ impl TestNet {
     pub fn stored(&self, node: u32, key: impl AsRef<[u8]>) -> Option<Vec<u8>> {
         let slot = self.machines[node as usize].slots.first()?;
         slot.seat.imports.node().store.kept().get(key.as_ref()).cloned()
+    }
+
+    /// All that is committed of the store of one of a node's plugins.
+    pub fn store(&self, node: u32, plugin: u32) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        let slot = self.machines[node as usize].slots.get(plugin as usize);
+        slot.map(|slot| slot.seat.imports.node().store.kept().clone()).unwrap_or_default()
     }
 
     /// What the first plugin of a node reported of its peers.

@@ -127,6 +127,7 @@ impl Note {
             Effect::Register(protocol) => {
                 Self { protocol: Some(protocol.key), text: protocol.id.clone(), ..Self::of("register") }
             }
+            Effect::Nothing => Self::of("nothing"),
             Effect::Unregister(key) => Self { protocol: Some(*key), ..Self::of("unregister") },
             Effect::Pause { protocol, paused } => {
                 Self { protocol: Some(*protocol), number: Some((*paused).into()), ..Self::of("pause") }

@@ -55,7 +55,8 @@ impl TestNet {
                     self.answered(waiter, outcome.map_err(CallError::Failed));
                 }
             }
-            Effect::Register(_)
+            Effect::Nothing
+            | Effect::Register(_)
             | Effect::Unregister(_)
             | Effect::Report { .. }
             | Effect::Put { .. }

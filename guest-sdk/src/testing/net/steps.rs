@@ -84,7 +84,6 @@ impl TestNet {
         let mut out = Vec::new();
         let outcome = self.slot(place).seat.upgrade(revision, &mut out);
         self.carry_out(place, out);
-        self.protocols_changed(place.node);
         outcome
     }
 

@@ -49,7 +49,6 @@ impl TestNet {
         let started = self.slot(place).seat.begin(cause, None);
         let started = started.unwrap_or_else(|fault| panic!("the plugin does not start: {}", fault.message));
         self.carry_out(place, vec![started]);
-        self.protocols_changed(place.node);
     }
 
     fn set_clock(&mut self, place: Place) {
@@ -104,6 +103,8 @@ impl TestNet {
                 Happening::Started { cause, version, effects } => {
                     self.note(place, || Note { text: format!("{version} {}", cause_name(cause)), ..Note::of("start") });
                     self.let_out(place, effects);
+                    // What the instance before had registered beside its manifest is gone with it.
+                    self.protocols_changed(place.node);
                 }
                 Happening::Turned { events, bodies, effects } => {
                     self.totals.turns += 1;
