@@ -31,7 +31,7 @@ impl State {
             let of = |role| self.peers.iter().filter(move |(id, peer)| peer.role == role && **id != from);
             let role = if of(Role::Lazy).next().is_some() { Role::Lazy } else { Role::Eager };
             let others: Vec<_> = of(role).map(|(id, _)| *id).collect();
-            if let Some(id) = others.get(now_ms as usize % others.len().max(1)) {
+            if let Some(id) = others.get((now_ms % others.len().max(1) as u64) as usize) {
                 self.part(*id, now_ms);
             }
         }
