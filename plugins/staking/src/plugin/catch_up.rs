@@ -90,9 +90,9 @@ impl CatchUp {
         if peers.is_empty() {
             return;
         }
-        let first = ctx.random_number() as usize;
-        let chosen: Vec<_> =
-            (0..peers.len().min(SUMMARIES)).map(|step| peers[(first.wrapping_add(step)) % peers.len()]).collect();
+        // Taken modulo before it is cut to the 32 bits that a plugin's `usize` has.
+        let first = (ctx.random_number() % peers.len() as u64) as usize;
+        let chosen: Vec<_> = (0..peers.len().min(SUMMARIES)).map(|step| peers[(first + step) % peers.len()]).collect();
         tell(&chosen, ledger, ctx);
     }
 
