@@ -9,11 +9,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use tokio::time::Instant;
 
 /// The wall clock.
 pub trait Clock: Send + Sync + 'static {
     /// Milliseconds since the Unix epoch.
     fn unix_ms(&self) -> u64;
+
+    /// Whole microseconds since a moment: what stopwatches show.
+    fn micros_since(&self, moment: Instant) -> u64 {
+        u64::try_from(moment.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
 }
 
 /// A source of random numbers.

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::CallError;
+use super::abi::weir::plugin::net::Verdict;
 use super::calls::{PairLimits, Submission, Waiter};
 use super::home::{Home, add};
 use super::instance::InstanceState;
 use super::mailbox::Caller;
 use super::staged_lanes::StagedLane;
 use super::store::{CommitTicket, Durability, StoreError};
-use super::turn::{Commit, Effect, Staged};
+use super::turn::{Commit, Effect, Report, Staged};
 use crate::protocol::{AskId, Handler, Outgoing, ProtocolId, ProtocolSpec};
 
 /// Protocols that are registered for a plugin.
@@ -142,10 +143,7 @@ impl<'a> Leaving<'a> {
                 }
             }
             Effect::Pause { protocol, paused } => home.mailbox.pause(&protocol, paused),
-            Effect::Report { abusive } => {
-                add(&home.counts.reports, 1);
-                abusive.into_iter().for_each(|lane| home.called_abusive(&lane));
-            }
+            Effect::Report(report) => self.report(*report),
             Effect::Write(_) | Effect::Nothing => {}
             Effect::TimerSet { id, after, .. } => home.ledger().timers.set(id, after, Instant::now()),
             Effect::TimerCancel { id, .. } => home.ledger().timers.cancel(id),
@@ -162,6 +160,16 @@ impl<'a> Leaving<'a> {
                 let outcome = outcome.map_err(CallError::Failed);
                 home.services.desk.answer(command, outcome, Some(self.ticket.clone()));
             }
+        }
+    }
+
+    fn report(&self, report: Report) {
+        let (home, Report { peer, key, protocol, verdict, why }) = (self.home, report);
+        let plugin = home.name.as_str();
+        tracing::debug!(target: "weir::plugin", plugin, peer = %peer.short(), key, ?verdict, why, "verdict on a peer");
+        add(&home.counts.reports, 1);
+        if let Some(protocol) = protocol.filter(|_| matches!(verdict, Verdict::Abusive)) {
+            home.called_abusive(&(peer, protocol));
         }
     }
 

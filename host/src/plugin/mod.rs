@@ -8,7 +8,9 @@
 //! `poison/state`, `poison/muting`, `supervision/state`, `mailbox/state`, `mailbox/news`, `calls/state`, `turn`, `ledger`,
 //! `timers`, `grants`, `manifest`, `crash`, `inspect`, `trust/*`, `lifecycle/state`, `lifecycle/probation` and
 //! `lifecycle/succession` decide and do no I/O; `actor` and `commit` join them; `plugins` is the handle.
+//! `harness` is instances without actors, for tests.
 
+#[cfg_attr(feature = "simulation", allow(missing_docs, reason = "they are made of the WIT, which says them"))]
 mod abi;
 mod actor;
 mod budgets;
@@ -24,6 +26,8 @@ mod engine_config;
 mod error;
 mod events;
 mod grants;
+#[cfg(feature = "simulation")]
+pub mod harness;
 mod home;
 mod imports;
 mod info;

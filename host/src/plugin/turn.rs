@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::abi::weir::plugin::net::Verdict;
 use super::staged_lanes::{StagedLane, StagedLanes};
 use super::store::{Mark, StagedWrites};
 use crate::peer::PeerId;
@@ -48,10 +49,7 @@ pub(super) enum Effect {
         protocol: ProtocolId,
         paused: bool,
     },
-    /// A verdict on a peer; named where it is muted for it if that happens too often.
-    Report {
-        abusive: Option<Box<(PeerId, ProtocolId)>>,
-    },
+    Report(Box<Report>),
     /// An accepted call that changes nothing: `keep` counts it all the same.
     Nothing,
     /// A write of the store, and the moment before it.
@@ -76,6 +74,17 @@ pub(super) enum Effect {
         command: u64,
         outcome: Result<Bytes, Failure>,
     },
+}
+
+/// A verdict on a peer.
+#[derive(Debug)]
+pub(super) struct Report {
+    pub(super) peer: PeerId,
+    pub(super) key: u32,
+    /// What the key means, if anything.
+    pub(super) protocol: Option<ProtocolId>,
+    pub(super) verdict: Verdict,
+    pub(super) why: String,
 }
 
 impl Effect {
@@ -212,7 +221,7 @@ impl Staged {
             Effect::Messages { .. }
             | Effect::Cancel(_)
             | Effect::Pause { .. }
-            | Effect::Report { .. }
+            | Effect::Report(_)
             | Effect::Nothing
             | Effect::Write(_) => {}
         }
@@ -252,8 +261,14 @@ impl Staged {
                 put_back(&mut self.timers, id, before);
             }
             Effect::Write(mark) => self.writes.rewind(mark),
-            Effect::Cancel(_) | Effect::Pause { .. } | Effect::Report { .. } | Effect::Nothing => {}
+            Effect::Cancel(_) | Effect::Pause { .. } | Effect::Report(_) | Effect::Nothing => {}
         }
+    }
+
+    /// What is staged, in order.
+    #[cfg(feature = "simulation")]
+    pub(super) fn effects(&self) -> &[Effect] {
+        &self.effects
     }
 
     /// What the turn made of a key: None when it did not touch it.

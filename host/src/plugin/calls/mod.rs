@@ -77,6 +77,9 @@ struct Inner {
 /// All plugins that take commands, and all commands without an outcome.
 pub(super) struct CallDesk {
     last: AtomicU64,
+    /// Where numbers come from instead, if they do.
+    #[cfg(feature = "simulation")]
+    numbers: Option<Arc<dyn crate::protocol::Network>>,
     began: Instant,
     inner: Mutex<Inner>,
 }
@@ -84,7 +87,19 @@ pub(super) struct CallDesk {
 impl CallDesk {
     pub(super) fn new() -> Self {
         let inner = Inner { state: DeskState::default(), directory: HashMap::new(), waiters: HashMap::new() };
-        Self { last: AtomicU64::new(0), began: Instant::now(), inner: Mutex::new(inner) }
+        Self {
+            last: AtomicU64::new(0),
+            #[cfg(feature = "simulation")]
+            numbers: None,
+            began: Instant::now(),
+            inner: Mutex::new(inner),
+        }
+    }
+
+    /// One whose numbers are drawn where those of asks are.
+    #[cfg(feature = "simulation")]
+    pub(super) fn numbered_by(network: Arc<dyn crate::protocol::Network>) -> Self {
+        Self { numbers: Some(network), ..Self::new() }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -93,6 +108,10 @@ impl CallDesk {
 
     /// A number for a command or call; never used twice.
     pub(super) fn next(&self) -> u64 {
+        #[cfg(feature = "simulation")]
+        if let Some(numbers) = &self.numbers {
+            return numbers.next_ask().0;
+        }
         self.last.fetch_add(1, Ordering::Relaxed) + 1
     }
 

@@ -10,6 +10,7 @@ impl Host for InstanceState {
 
     /// Whole microseconds: enough to measure a round trip, too coarse to watch a cache.
     fn monotonic(&mut self) -> wasmtime::Result<u64> {
-        Ok(u64::try_from(self.home.services.started.elapsed().as_micros()).unwrap_or(u64::MAX))
+        let services = &self.home.services;
+        Ok(services.runtime.clock.micros_since(services.started))
     }
 }

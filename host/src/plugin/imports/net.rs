@@ -10,7 +10,7 @@ use crate::plugin::abi::types;
 use crate::plugin::abi::weir::plugin::net::{Host, RegisterError, SendError, Verdict};
 use crate::plugin::instance::InstanceState;
 use crate::plugin::manifest::check_protocol;
-use crate::plugin::turn::Effect;
+use crate::plugin::turn::{Effect, Report};
 use crate::protocol::{self, AskId, RequestToken};
 use crate::wire::DEFAULT_MAX_MESSAGE;
 
@@ -141,13 +141,9 @@ impl Host for InstanceState {
     }
 
     fn report(&mut self, peer: types::PeerId, key: u32, verdict: Verdict, why: String) -> wasmtime::Result<()> {
-        let peer = PeerId::from(peer);
-        let why: String = why.chars().take(200).collect();
-        let plugin = self.home.name.as_str();
-        tracing::debug!(target: "weir::plugin", plugin, peer = %peer.short(), key, ?verdict, why, "verdict on a peer");
-        let abusive = self.protocol(key).filter(|_| matches!(verdict, Verdict::Abusive));
-        let abusive = abusive.map(|spec| Box::new((peer, spec.id.clone())));
-        self.stage(Effect::Report { abusive })
+        let protocol = self.protocol(key).map(|spec| spec.id.clone());
+        let why = why.chars().take(200).collect();
+        self.stage(Effect::Report(Box::new(Report { peer: peer.into(), key, protocol, verdict, why })))
     }
 }
 

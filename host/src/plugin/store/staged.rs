@@ -216,6 +216,21 @@ impl StagedWrites {
         }
     }
 
+    /// The writes that marks name, in order: each key with its value after that write. None where there was nothing to
+    /// remove.
+    #[cfg(feature = "simulation")]
+    pub(in crate::plugin) fn history(&self, marks: &[Mark]) -> Vec<Option<(Bytes, Option<Bytes>)>> {
+        let mut later = self.writes.clone();
+        let mut journal = Vec::with_capacity(self.journal.len());
+        for undo in self.journal.iter().rev() {
+            journal.push((undo.key.clone(), later.get(&undo.key).cloned().flatten()));
+            later.insert(undo.key.clone(), undo.staged.clone().flatten());
+        }
+        journal.reverse();
+        let ends = marks.iter().skip(1).map(|mark| mark.0).chain([journal.len()]);
+        marks.iter().zip(ends).map(|(mark, end)| journal.get(mark.0).filter(|_| end > mark.0).cloned()).collect()
+    }
+
     /// Whether there are no writes.
     pub fn is_empty(&self) -> bool {
         self.writes.is_empty()

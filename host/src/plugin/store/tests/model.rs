@@ -190,3 +190,29 @@ fn limits_are_told_and_nothing_is_staged() {
     assert!(matches!(staged.put(vec![1; 4], vec![0; 8]), Err(PutError::OverTurn { limit: 500, .. })));
     assert_eq!(staged.used(), 12);
 }
+
+#[cfg(feature = "simulation")]
+#[test]
+fn what_was_written_is_told_in_order() {
+    let disk = MemoryDisk::default();
+    let (_store, mut staged) = open(&disk);
+    let mut marks = Vec::new();
+    let steps: [(&str, Option<&str>); 6] =
+        [("a", Some("1")), ("b", None), ("a", Some("2")), ("b", Some("3")), ("a", None), ("c", None)];
+    for (key, value) in steps {
+        marks.push(staged.mark());
+        match value {
+            Some(value) => staged.put(key.as_bytes().to_vec(), value.as_bytes().to_vec()).expect("room"),
+            None => staged.remove(key.as_bytes()).expect("room"),
+        }
+    }
+    let told = staged.history(&marks).into_iter().map(|write| {
+        let text = |bytes: bytes::Bytes| String::from_utf8(bytes.to_vec()).expect("text");
+        write.map(|(key, value)| (text(key), value.map(text)))
+    });
+    let told: Vec<_> = told.collect();
+    // Twice there was nothing to remove.
+    let written = |key: &str, value: Option<&str>| Some((key.to_owned(), value.map(str::to_owned)));
+    let a = |value| written("a", value);
+    assert_eq!(told, [a(Some("1")), None, a(Some("2")), written("b", Some("3")), a(None), None]);
+}
