@@ -9,6 +9,8 @@ pub mod process;
 pub mod raw;
 #[path = "../../host/src/transport/relay.rs"]
 pub mod relay;
+pub mod testnet;
+pub mod token;
 pub mod wasm;
 pub mod weir;
 

@@ -22,7 +22,9 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub struct TestNode {
     /// The node.
     pub host: Host,
-    _folder: TempDir,
+    folder: TempDir,
+    key: Arc<NodeKey>,
+    config: Config,
 }
 
 impl TestNode {
@@ -43,9 +45,20 @@ impl TestNode {
         let mut config = Config { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..Config::default() };
         change(&mut config);
         let key = Arc::new(NodeKey::generate(&*runtime.entropy));
-        let data_dir = folder.path().to_owned();
-        let host = Host::start(HostConfig { key, data_dir, config, runtime, environment }).await?;
-        Ok(Self { host, _folder: folder })
+        let started =
+            HostConfig { key: key.clone(), data_dir: folder.path().to_owned(), config: config.clone(), runtime, environment };
+        let host = Host::start(started).await?;
+        Ok(Self { host, folder, key, config })
+    }
+
+    /// After its end, starts the same node again: its key, its folder, the default environment. Nobody is its peer and no
+    /// plugin is loaded then.
+    pub async fn start_again(&mut self) -> Result<()> {
+        let (key, config) = (self.key.clone(), self.config.clone());
+        let (runtime, environment) = (Runtime::system()?, Environment::default());
+        let data_dir = self.folder.path().to_owned();
+        self.host = Host::start(HostConfig { key, data_dir, config, runtime, environment }).await?;
+        Ok(())
     }
 
     /// Where it is.

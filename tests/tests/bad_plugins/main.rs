@@ -37,6 +37,9 @@ macro_rules! is_shown {
     (everything) => {
         shown_in!("../abi.rs", "everything");
     };
+    (news) => {
+        shown_in!("../testnet_wasm.rs", "news");
+    };
     (keeper_strict) => {
         shown_in!("../durability.rs", "keeper-strict");
     };
