@@ -45,8 +45,13 @@ impl TestNode {
         let mut config = Config { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..Config::default() };
         change(&mut config);
         let key = Arc::new(NodeKey::generate(&*runtime.entropy));
-        let started =
-            HostConfig { key: key.clone(), data_dir: folder.path().to_owned(), config: config.clone(), runtime, environment };
+        let started = HostConfig {
+            key: key.clone(),
+            data_dir: folder.path().to_owned(),
+            config: config.clone(),
+            runtime,
+            environment,
+        };
         let host = Host::start(started).await?;
         Ok(Self { host, folder, key, config })
     }
