@@ -14,12 +14,22 @@ const PING: &str = "weir-plugin-ping";
 const PING_NEXT: &str = "v0-2";
 /// Makes its name something that a test can write into the file.
 const PING_RENAMABLE: &str = "renamable";
+const STAKING: &str = "weir-plugin-staking";
+/// Turns staking 1.0 into staking 1.1.
+const STAKING_NEXT: &str = "v1-1";
+const DIVIDEND: &str = "weir-plugin-dividend";
 const TEST_GUESTS: &str = "weir-test-guests";
 
-/// The ping plugin as two files.
-pub struct Ping {
+/// A plugin in two versions.
+pub struct Versions {
     pub old: PathBuf,
     pub new: PathBuf,
+}
+
+/// The plugins `staking`, in both versions, and `dividend`.
+pub struct Ledgers {
+    pub staking: Versions,
+    pub dividend: PathBuf,
 }
 
 /// Builds everything and prints the folder.
@@ -29,23 +39,29 @@ pub fn print(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// Builds ping and the tests' guests. Returns the folder they lie in.
+/// Builds all plugins and the tests' guests. Returns the folder they lie in.
 pub fn all(workspace: &Workspace) -> Result<PathBuf> {
     let builder = Builder::new(workspace)?;
     builder.ping()?;
+    builder.ledgers()?;
     builder.one(&builder.package(PING).feature(PING_RENAMABLE), &workspace.guests_out().join("ping-renamable.wasm"))?;
     let examples = builder.build(&builder.package(TEST_GUESTS).examples())?;
     for file in &examples {
         let name = file.file_name().context("cargo names files")?;
         builder.keep(file, &workspace.guests_out().join(name))?;
     }
-    builder.progress.fact(&format!("{} test guests and ping in {}", examples.len(), workspace.guests_out().display()));
+    builder.progress.fact(&format!("{} test guests, ping, staking and dividend in {}", examples.len(), workspace.guests_out().display()));
     Ok(workspace.guests_out())
 }
 
 /// Builds ping in both versions.
-pub fn ping(workspace: &Workspace) -> Result<Ping> {
+pub fn ping(workspace: &Workspace) -> Result<Versions> {
     Builder::new(workspace)?.ping()
+}
+
+/// Builds staking in both versions, and dividend.
+pub fn ledgers(workspace: &Workspace) -> Result<Ledgers> {
+    Builder::new(workspace)?.ledgers()
 }
 
 struct Builder<'a> {
@@ -78,13 +94,23 @@ impl<'a> Builder<'a> {
         Ok(files?)
     }
 
-    fn ping(&self) -> Result<Ping> {
-        let out = self.workspace.guests_out();
-        let ping = Ping { old: out.join("ping-0.1.wasm"), new: out.join("ping-0.2.wasm") };
-        // Both have the same name in cargo's folder, so the first is taken away before the second is built.
-        self.one(&self.package(PING), &ping.old)?;
-        self.one(&self.package(PING).feature(PING_NEXT), &ping.new)?;
-        Ok(ping)
+    fn ping(&self) -> Result<Versions> {
+        self.versions(PING, PING_NEXT, ["ping-0.1.wasm", "ping-0.2.wasm"])
+    }
+
+    fn ledgers(&self) -> Result<Ledgers> {
+        let staking = self.versions(STAKING, STAKING_NEXT, ["staking-1.0.wasm", "staking-1.1.wasm"])?;
+        let dividend = self.workspace.guests_out().join("dividend-1.0.wasm");
+        self.one(&self.package(DIVIDEND), &dividend)?;
+        Ok(Ledgers { staking, dividend })
+    }
+
+    /// Both have the same name in cargo's folder, so the first is taken away before the second is built.
+    fn versions(&self, package: &str, next: &str, names: [&str; 2]) -> Result<Versions> {
+        let [old, new] = names.map(|name| self.workspace.guests_out().join(name));
+        self.one(&self.package(package), &old)?;
+        self.one(&self.package(package).feature(next), &new)?;
+        Ok(Versions { old, new })
     }
 
     fn one(&self, guest: &GuestBuild, kept: &Path) -> Result<()> {

@@ -13,7 +13,7 @@ use super::node::Node;
 use super::ping::{self, Flood, Received};
 use super::source::Source;
 use super::summary::{Messages, Requests, Summary, Upgrade, grouped, percentile};
-use crate::guests::Ping;
+use crate::guests::Versions;
 use crate::interrupt;
 use crate::progress::Shown;
 
@@ -49,14 +49,14 @@ pub struct Scenario {
     a: Node,
     b: Node,
     weir: PathBuf,
-    plugins: Ping,
+    plugins: Versions,
     source: Source,
     messages: u64,
     shown: Shown,
 }
 
 impl Scenario {
-    pub fn start(weir: &Path, plugins: Ping, folder: &Path, messages: u64) -> Result<Self> {
+    pub fn start(weir: &Path, plugins: Versions, folder: &Path, messages: u64) -> Result<Self> {
         let shown = Shown::new();
         shown.step("starting two nodes");
         // The node's own binary is a real file of some size that is always there.
