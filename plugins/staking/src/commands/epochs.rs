@@ -45,6 +45,8 @@ pub struct EpochAnswer {
     pub epoch: u64,
     /// The id of its header: another one for the same number means that the ledger went back.
     pub id: Id,
+    /// The number in the issuer's log behind its header: from there a rotation lets the log go on.
+    pub next_seq: u64,
     /// The root.
     pub root: Id,
     /// Everything at stake when it closed.
@@ -68,8 +70,15 @@ pub fn epochs<S: Ordered>(ledger: &Ledger, args: &EpochsArgs, store: &S) -> Resu
         let (mut anchors, _) = listed(epoch, args.topic, None, INLINE + 1, store)?;
         let more_anchors = anchors.len() > INLINE;
         anchors.truncate(INLINE);
-        let (id, root, total) = (record.id, record.root, record.totals.staked);
-        epochs.push(EpochAnswer { epoch, id, root, total, anchors, more_anchors });
+        epochs.push(EpochAnswer {
+            epoch,
+            id: record.id,
+            next_seq: record.tip.seq,
+            root: record.root,
+            total: record.totals.staked,
+            anchors,
+            more_anchors,
+        });
     }
     Ok(EpochsAnswer { genesis: ledger.genesis().hash(), closed, epochs })
 }

@@ -2,13 +2,22 @@
 
 use std::str;
 
-use anyhow::{Context, Result, bail};
-
 /// What came back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
+    /// The status.
     pub status: u16,
+    /// The body, whole.
     pub body: Vec<u8>,
+}
+
+/// Why what came back is no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NoAnswer(String);
+
+fn no(what: impl Into<String>) -> NoAnswer {
+    NoAnswer(what.into())
 }
 
 /// A request with a JSON body, after which the server closes the connection.
@@ -21,42 +30,45 @@ pub fn request(method: &str, path: &str, body: &[u8]) -> Vec<u8> {
 }
 
 /// Reads everything the server sent until it closed the connection.
-pub fn answer(bytes: &[u8]) -> Result<Answer> {
-    let end = find(bytes, b"\r\n\r\n").context("the answer has no end of its head")?;
-    let head = str::from_utf8(&bytes[..end]).context("the head of the answer is not text")?;
+pub fn answer(bytes: &[u8]) -> Result<Answer, NoAnswer> {
+    let end = find(bytes, b"\r\n\r\n").ok_or_else(|| no("the answer has no end of its head"))?;
+    let head = str::from_utf8(&bytes[..end]).map_err(|_| no("the head of the answer is not text"))?;
     let body = &bytes[end + 4..];
     let mut lines = head.split("\r\n");
     let status = lines.next().unwrap_or_default();
     let Some(code) = status.strip_prefix("HTTP/1.").and_then(|rest| rest.split(' ').nth(1)) else {
-        bail!("the answer begins with `{status}`, which is not HTTP/1");
+        return Err(no(format!("the answer begins with `{status}`, which is not HTTP/1")));
     };
-    let status = code.parse().with_context(|| format!("`{code}` is no status code"))?;
+    let status = code.parse().map_err(|_| no(format!("`{code}` is no status code")))?;
     let fields: Vec<_> = lines.filter_map(|line| line.split_once(':')).collect();
     let field =
         |name: &str| fields.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim());
     let body = if field("transfer-encoding").is_some_and(|coding| coding.eq_ignore_ascii_case("chunked")) {
         dechunk(body)?
     } else if let Some(length) = field("content-length") {
-        let length: usize = length.parse().context("the content length is no number")?;
-        body.get(..length).with_context(|| format!("the answer ended after {} of {length} bytes", body.len()))?.to_vec()
+        let length: usize = length.parse().map_err(|_| no("the content length is no number"))?;
+        let whole = body.get(..length);
+        whole.ok_or_else(|| no(format!("the answer ended after {} of {length} bytes", body.len())))?.to_vec()
     } else {
         body.to_vec()
     };
     Ok(Answer { status, body })
 }
 
-fn dechunk(mut rest: &[u8]) -> Result<Vec<u8>> {
+fn dechunk(mut rest: &[u8]) -> Result<Vec<u8>, NoAnswer> {
     let mut body = Vec::new();
     loop {
-        let end = find(rest, b"\r\n").context("a chunk has no size line")?;
-        let size = str::from_utf8(&rest[..end])?.split(';').next().unwrap_or_default().trim();
-        let size = usize::from_str_radix(size, 16).with_context(|| format!("`{size}` is no chunk size"))?;
+        let end = find(rest, b"\r\n").ok_or_else(|| no("a chunk has no size line"))?;
+        let line = str::from_utf8(&rest[..end]).map_err(|_| no("the size of a chunk is not text"))?;
+        let size = line.split(';').next().unwrap_or_default().trim();
+        let size = usize::from_str_radix(size, 16).map_err(|_| no(format!("`{size}` is no chunk size")))?;
         rest = &rest[end + 2..];
         if size == 0 {
             return Ok(body);
         }
-        body.extend_from_slice(rest.get(..size).context("the answer ended inside a chunk")?);
-        rest = rest.get(size + 2..).context("the answer ended after a chunk")?;
+        let after = size.checked_add(2).ok_or_else(|| no(format!("a chunk of {size} bytes is too large")))?;
+        body.extend_from_slice(rest.get(..size).ok_or_else(|| no("the answer ended inside a chunk"))?);
+        rest = rest.get(after..).ok_or_else(|| no("the answer ended after a chunk"))?;
     }
 }
 
@@ -68,7 +80,7 @@ fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<Answer> {
+    fn read(text: &str) -> Result<Answer, NoAnswer> {
         answer(text.as_bytes())
     }
 

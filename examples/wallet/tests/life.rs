@@ -1,0 +1,262 @@
+//! A wallet at both plugins' ledgers: everything it can do, and that it never signs a number twice, whatever is lost.
+
+mod ledgers;
+
+use std::path::{Path, PathBuf};
+
+use ledgers::{Fate, Ledgers};
+use proptest::prelude::*;
+use serde_json::json;
+use tempfile::TempDir;
+use weir_ledger::keys::KeyPair;
+use weir_ledger::{Genesis, Key};
+use weir_plugin_staking::items::Action;
+use weir_wallet::actions::{GenesisOptions, Role, write_genesis};
+use weir_wallet::node::Caller as _;
+use weir_wallet::{Wallet, key_file};
+
+struct Scene {
+    folder: TempDir,
+    node: Ledgers,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let issuer = folder.path().join("issuer");
+        key_file::create(&issuer).expect("a key");
+        let options = GenesisOptions {
+            name: "Test".to_owned(),
+            symbol: "TST".to_owned(),
+            recovery: None,
+            payers: Vec::new(),
+            unbonding_epochs: 1,
+            file: folder.path().join("genesis.json"),
+        };
+        let done = write_genesis(&issuer, options).expect("written");
+        let text = std::fs::read_to_string(done.file).expect("there");
+        let node = Ledgers::new(&Genesis::parse(&text).expect("a genesis"));
+        Self { folder, node }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn account(&self, name: &str) -> Key {
+        let path = self.path(name);
+        let pair: KeyPair = if path.exists() { key_file::load(&path) } else { key_file::create(&path) }.expect("a key");
+        pair.key()
+    }
+
+    /// Another process each time.
+    fn wallet(&self, name: &str) -> Wallet<&Ledgers> {
+        self.account(name);
+        Wallet::open(&self.path(name), &self.node).expect("a wallet")
+    }
+
+    fn proofs(&self) -> usize {
+        let proofs = self.node.call("staking", "proofs", &json!({})).expect("an answer");
+        proofs["accounts"].as_array().expect("a list").len() + usize::from(!proofs["issuer"].is_null())
+    }
+}
+
+#[test]
+fn from_the_mint_to_the_claim() {
+    let scene = Scene::new();
+    let alice = scene.account("alice");
+    let minted = scene.wallet("issuer").mint(alice, 1_000).expect("minted");
+    assert_eq!((minted.number, minted.retried), (0, false));
+    assert_eq!(scene.wallet("issuer").epoch().expect("closed").epoch, 1);
+    assert_eq!(scene.wallet("alice").operate(Action::Stake(400)).expect("pending").number, 0);
+    let epoch = scene.wallet("issuer").epoch().expect("closed");
+    assert_eq!((epoch.epoch, epoch.epochs, epoch.operations, epoch.retried), (2, 1, 1, false));
+
+    let declared = scene.wallet("issuer").declare(77).expect("declared");
+    assert_eq!(scene.wallet("alice").claim().expect("nothing is due").id, None);
+    let epoch = scene.wallet("issuer").epoch().expect("closed");
+    assert_eq!((epoch.epoch, epoch.anchors, declared.number), (3, 1, 0));
+    let claimed = scene.wallet("alice").claim().expect("claimed");
+    assert_eq!((claimed.claimed, claimed.total, claimed.up_to_epoch), (77, 77, Some(3)));
+    assert_eq!(scene.wallet("alice").claim().expect("once").claimed, 0);
+    assert_eq!(scene.wallet("issuer").declare(1).expect("declared").number, 1);
+
+    scene.wallet("alice").operate(Action::Unstake(100)).expect("pending");
+    scene.wallet("issuer").epoch().expect("closed");
+    scene.wallet("issuer").epoch().expect("closed, with nothing in it");
+    scene.wallet("alice").operate(Action::Withdraw).expect("pending");
+    assert_eq!(scene.wallet("issuer").epoch().expect("closed").epoch, 6);
+    let shown = scene.wallet("alice").show().expect("shown");
+    assert_eq!((shown.balance, shown.staked, shown.pending, shown.next_number), (700, 300, 0, 3));
+    assert!(shown.roles.is_empty() && shown.unconfirmed.is_empty());
+    assert_eq!(scene.wallet("issuer").show().expect("shown").roles, [Role::Issuer, Role::Payer]);
+}
+
+#[test]
+fn a_retry_sends_the_same_operation() {
+    for fate in [Fate::RequestLost, Fate::AnswerLost] {
+        let scene = Scene::new();
+        scene.wallet("issuer").mint(scene.account("alice"), 100).expect("minted");
+        scene.node.fate.set(fate);
+        let error = scene.wallet("alice").operate(Action::Stake(10)).expect_err("nothing was heard");
+        assert_eq!(error.code(), "unconfirmed", "{error}");
+        assert_eq!(scene.wallet("alice").show().expect("shown").unconfirmed, ["stake 10"]);
+        let done = scene.wallet("alice").operate(Action::Stake(10)).expect("sent again");
+        assert_eq!((done.number, done.retried), (0, true));
+        // Something else waits for what is open.
+        scene.node.fate.set(fate);
+        scene.wallet("alice").operate(Action::Stake(20)).expect_err("nothing was heard");
+        let done = scene.wallet("alice").operate(Action::Stake(30)).expect("after the other one");
+        assert_eq!((done.number, done.retried, done.resent), (2, false, 1));
+
+        scene.node.fate.set(fate);
+        let issuer = || scene.wallet("issuer");
+        assert_eq!(issuer().epoch().expect_err("nothing was heard").code(), "unconfirmed");
+        let epoch = issuer().epoch().expect("sent again");
+        assert_eq!((epoch.epoch, epoch.retried), (1, true));
+        scene.node.fate.set(fate);
+        issuer().mint(scene.account("alice"), 5).expect_err("nothing was heard");
+        assert_eq!(issuer().mint(scene.account("alice"), 5).expect("sent again").number, 2);
+        scene.node.fate.set(fate);
+        issuer().declare(9).expect_err("nothing was heard");
+        let declared = issuer().declare(9).expect("sent again");
+        assert_eq!((declared.number, declared.retried), (0, true));
+        issuer().epoch().expect("closed");
+        let shown = scene.wallet("alice").show().expect("shown");
+        assert_eq!((shown.balance, shown.staked, scene.proofs()), (45, 60, 0));
+    }
+}
+
+#[test]
+fn what_the_node_refuses_leaves_the_number_free() {
+    let scene = Scene::new();
+    scene.wallet("issuer").mint(scene.account("alice"), 100).expect("minted");
+    let error = scene.wallet("bob").operate(Action::Stake(10)).expect_err("no mint");
+    assert_eq!(error.code(), "no-mint");
+    scene.wallet("issuer").mint(scene.account("bob"), 100).expect("minted");
+    assert_eq!(scene.wallet("bob").operate(Action::Stake(20)).expect("pending").number, 0);
+    for amount in 0..64 {
+        let done = scene.wallet("alice").operate(Action::Stake(amount + 1));
+        assert_eq!(done.is_ok(), amount < 64, "{amount}: {done:?}");
+    }
+    let error = scene.wallet("alice").operate(Action::Withdraw).expect_err("too many");
+    assert_eq!(error.code(), "too-far-ahead");
+    assert_eq!(scene.wallet("alice").mint(scene.account("bob"), 1).expect_err("no right").code(), "wrong-role");
+    assert_eq!(scene.wallet("alice").epoch().expect_err("no right").code(), "wrong-role");
+    assert_eq!(scene.wallet("alice").declare(1).expect_err("no right").code(), "wrong-role");
+    let refused = scene.wallet("alice").rotate(None, None).expect_err("no right");
+    assert_eq!(refused.code(), "not-the-issuer");
+}
+
+#[test]
+fn a_node_from_a_backup_is_sent_what_it_lacks() {
+    let mut scene = Scene::new();
+    scene.wallet("issuer").mint(scene.account("alice"), 100).expect("minted");
+    scene.wallet("alice").operate(Action::Stake(1)).expect("pending");
+    let backup = scene.node.backup();
+    scene.wallet("alice").operate(Action::Stake(2)).expect("pending");
+    scene.wallet("alice").operate(Action::Stake(3)).expect("pending");
+    scene.wallet("issuer").mint(scene.account("bob"), 50).expect("minted");
+    scene.node = backup;
+    let done = scene.wallet("alice").operate(Action::Stake(4)).expect("after what was missing");
+    assert_eq!((done.number, done.resent), (3, 2));
+    assert_eq!(scene.wallet("issuer").mint(scene.account("bob"), 60).expect("minted").number, 2);
+    assert_eq!(scene.wallet("issuer").epoch().expect("closed").operations, 4);
+    assert_eq!(scene.wallet("alice").show().expect("shown").staked, 10);
+}
+
+#[test]
+fn a_key_in_two_wallets_is_noticed_before_it_is_frozen() {
+    let scene = Scene::new();
+    scene.wallet("issuer").mint(scene.account("alice"), 100).expect("minted");
+    copy(&scene.path("alice"), &scene.path("copy"));
+    scene.node.fate.set(Fate::RequestLost);
+    scene.wallet("alice").operate(Action::Stake(1)).expect_err("nothing was heard");
+    scene.wallet("copy").operate(Action::Stake(2)).expect("it knows of nothing");
+    let error = scene.wallet("alice").operate(Action::Stake(1)).expect_err("the number is taken");
+    assert_eq!(error.code(), "signed-elsewhere");
+    assert_eq!(scene.proofs(), 0, "nothing was sent");
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::copy(from, to).expect("a copy");
+}
+
+#[test]
+fn a_rotation_replaces_the_issuer_and_may_take_back_epochs() {
+    let scene = Scene::new();
+    let alice = scene.account("alice");
+    scene.wallet("issuer").mint(alice, 100).expect("minted");
+    scene.wallet("issuer").epoch().expect("closed");
+    scene.wallet("issuer").mint(alice, 900).expect("minted");
+    scene.wallet("issuer").epoch().expect("closed");
+    assert_eq!(scene.wallet("alice").show().expect("shown").balance, 1_000);
+    // The key is lost: nothing is taken back.
+    scene.node.fate.set(Fate::AnswerLost);
+    assert_eq!(scene.wallet("issuer.recovery").rotate(None, None).expect_err("nothing heard").code(), "unconfirmed");
+    let rotated = scene.wallet("issuer.recovery").rotate(None, None).expect("rotated");
+    assert_eq!((rotated.reign, rotated.number, rotated.retried), (1, 4, true));
+    assert_eq!(scene.wallet("issuer").epoch().expect_err("not any more").code(), "wrong-role");
+    let name = "issuer.recovery.issuer-1";
+    assert_eq!(scene.wallet(name).account(), rotated.new_key);
+    assert_eq!(scene.wallet(name).epoch().expect("closed").epoch, 3);
+    // The new one is stolen: everything behind epoch 1 is taken back.
+    let mine = scene.account("mine");
+    let rotated = scene.wallet("issuer.recovery").rotate(Some(mine), Some(1)).expect("rotated");
+    assert_eq!((rotated.reign, rotated.number, rotated.key_file), (2, 2, None));
+    let shown = scene.wallet("alice").show().expect("shown");
+    assert_eq!((shown.epoch, shown.balance), (1, 100));
+    assert_eq!(scene.wallet("mine").epoch().expect("closed").epoch, 2);
+    assert_eq!(scene.proofs(), 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Whatever is lost, at whichever of two nodes that hear of each other late: no account and no issuer ever signs two
+    /// things with one number, and what was asked for and confirmed is there exactly once.
+    #[test]
+    fn nothing_is_signed_twice(steps in proptest::collection::vec((0u8..10, 0u8..3, 0u8..2), 1..40)) {
+        let mut scene = Scene::new();
+        let mut other = scene.node.backup();
+        let alice = scene.account("alice");
+        scene.wallet("issuer").mint(alice, 1_000_000).expect("minted");
+        let mut open: Option<Action> = None;
+        let (mut amount, mut staked) = (0, 0);
+        for (what, fate, swap) in steps {
+            if swap == 1 {
+                std::mem::swap(&mut scene.node, &mut other);
+                scene.node.catch_up_with(&other);
+            }
+            scene.node.fate.set([Fate::Answered, Fate::RequestLost, Fate::AnswerLost][usize::from(fate)]);
+            if what == 0 {
+                let mut wallet = scene.wallet("issuer");
+                if wallet.epoch().is_err() {
+                    prop_assert!(wallet.epoch().is_ok());
+                }
+                continue;
+            }
+            // Who got no answer asks for the same again.
+            let action = open.take().unwrap_or_else(|| {
+                amount += 1;
+                staked += amount;
+                Action::Stake(amount)
+            });
+            match scene.wallet("alice").operate(action) {
+                Ok(_) => {}
+                Err(error) if error.code() == "unconfirmed" => open = Some(action),
+                Err(error) if error.code() == "too-far-ahead" => {
+                    let Action::Stake(refused) = action else { unreachable!() };
+                    staked -= refused;
+                }
+                Err(error) => return Err(TestCaseError::fail(error.to_string())),
+            }
+        }
+        if let Some(action) = open {
+            scene.wallet("alice").operate(action).expect("sent again");
+        }
+        scene.wallet("issuer").epoch().expect("closed");
+        prop_assert_eq!(scene.wallet("alice").show().expect("shown").staked, staked);
+        prop_assert_eq!(scene.proofs(), 0);
+    }
+}
