@@ -50,7 +50,11 @@ pub fn all(workspace: &Workspace) -> Result<PathBuf> {
         let name = file.file_name().context("cargo names files")?;
         builder.keep(file, &workspace.guests_out().join(name))?;
     }
-    builder.progress.fact(&format!("{} test guests, ping, staking and dividend in {}", examples.len(), workspace.guests_out().display()));
+    builder.progress.fact(&format!(
+        "{} test guests, ping, staking and dividend in {}",
+        examples.len(),
+        workspace.guests_out().display()
+    ));
     Ok(workspace.guests_out())
 }
 

@@ -1,29 +1,21 @@
-//! `cargo xtask demo`: the whole of Weir once, with two real nodes.
+//! `cargo xtask demo`: the whole of Weir once, with real nodes.
 
-mod checksum;
 mod client;
-mod http;
 mod node;
+mod number;
+mod outcome;
 mod ping;
-mod scenario;
-mod source;
-mod summary;
-mod text;
+mod story;
 mod wait;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, bail};
 use serde_json::json;
-use tempfile::TempDir;
 
-use crate::guests;
-use crate::interrupt;
+use self::outcome::Outcome;
 use crate::workspace::Workspace;
-use scenario::Scenario;
-use summary::Summary;
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -33,28 +25,34 @@ pub struct Arguments {
     /// Leave the nodes running at the end and print the commands to play with.
     #[arg(long)]
     hold: bool,
-    /// Messages in the flood, at least; it goes on while the upgrade does.
+    /// Play the short one: two nodes, a flood of messages, a plugin upgraded in the middle of it.
+    #[arg(long)]
+    ping: bool,
+    /// Messages in the flood of --ping, at least; it goes on while the upgrade does.
     #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1_000..))]
     messages: u64,
+    /// Play with this `weir` in place of building one.
+    #[arg(long, value_name = "FILE")]
+    weir: Option<PathBuf>,
 }
 
-/// Plays the demo. Status 1 if a message was lost, came twice or came out of order.
+/// Plays the demo. Status 1 if something was lost, or did not come out as it must.
 pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let outcome = play(workspace, arguments);
     if arguments.json {
         print(&match &outcome {
-            Ok(summary) => format!("{:#}", summary.json()),
+            Ok(outcome) => format!("{:#}", outcome.json),
             Err(error) => format!("{:#}", json!({"error": {"message": format!("{error:#}")}})),
         });
     }
-    let summary = outcome?;
+    let outcome = outcome?;
     if !arguments.json {
-        print(&format!("\n{}", summary.table()));
+        print(&format!("\n{}", outcome.table));
     }
-    for failure in summary.failures() {
+    for failure in &outcome.failures {
         eprintln!("FAILED: {failure}");
     }
-    Ok(if summary.failures().is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if outcome.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 #[expect(clippy::print_stdout, reason = "the result is what the command is for")]
@@ -62,22 +60,17 @@ fn print(text: &str) {
     println!("{text}");
 }
 
-fn play(workspace: &Workspace, arguments: &Arguments) -> Result<Summary> {
-    let started = Instant::now();
-    let weir = build(workspace)?;
-    let plugins = guests::ping(workspace)?;
-    let folder = tempfile::Builder::new().prefix("weir-demo-").tempdir().context("make a temporary folder")?;
-    let outcome = Scenario::start(&weir, plugins, folder.path(), arguments.messages).and_then(|mut scenario| {
-        let summary = scenario.play()?;
-        if arguments.hold {
-            scenario.hold()?;
-        }
-        Ok(summary)
-    });
-    if outcome.as_ref().map_or(!interrupt::requested(), |_| arguments.hold) {
-        keep(folder);
+fn play(workspace: &Workspace, arguments: &Arguments) -> Result<Outcome> {
+    let weir = match &arguments.weir {
+        Some(weir) if !weir.is_file() => bail!("there is no file {}: name a `weir` binary with --weir", weir.display()),
+        Some(weir) => std::path::absolute(weir)?,
+        None => build(workspace)?,
+    };
+    if arguments.ping {
+        ping::play(workspace, &weir, arguments.messages, arguments.hold)
+    } else {
+        story::play(workspace, &weir, arguments.hold)
     }
-    Ok(Summary { elapsed: started.elapsed(), ..outcome? })
 }
 
 fn build(workspace: &Workspace) -> Result<PathBuf> {
@@ -85,8 +78,4 @@ fn build(workspace: &Workspace) -> Result<PathBuf> {
     cargo.args(["build", "--release", "--package", "weir-host", "--bin", "weir"]);
     workspace.run(&mut cargo, "cargo build --release --bin weir (the first time takes some minutes)")?;
     Ok(workspace.binary("release", "weir"))
-}
-
-fn keep(folder: TempDir) {
-    eprintln!("folders and logs of the nodes: {}", folder.keep().display());
 }

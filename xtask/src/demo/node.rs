@@ -51,6 +51,16 @@ impl Progress for Quiet {
 impl Node {
     /// `weir init` and `weir run` in a new folder `folder/name`.
     pub fn start(binary: &Path, folder: &Path, name: &'static str) -> Result<Self> {
+        Self::start_with(binary, folder, name, |_| Ok(()))
+    }
+
+    /// The same, with something done to the folder between the two.
+    pub fn start_with(
+        binary: &Path,
+        folder: &Path,
+        name: &'static str,
+        prepare: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<Self> {
         let directory = folder.join(name);
         let mut node = Self {
             client: Client::new(&directory),
@@ -62,6 +72,7 @@ impl Node {
             directory,
         };
         node.weir(&["init"])?;
+        prepare(&node.directory)?;
         let ready = node.run()?;
         let (peer_id, address) =
             parse_ready(&ready).with_context(|| node.with_log(&format!("it printed `{ready}`")))?;

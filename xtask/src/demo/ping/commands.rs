@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use super::client::{Client, Outcome};
 use super::text::base64;
+use crate::demo::client::{Client, Outcome};
 
 /// The plugin's name in the node.
 pub const PLUGIN: &str = "ping";

@@ -9,10 +9,11 @@ use serde_json::Value;
 use weir_guest_build::Progress;
 
 use super::checksum::Checksum;
-use super::node::Node;
-use super::ping::{self, Flood, Received};
+use super::commands::{self as ping, Flood, Received};
 use super::source::Source;
-use super::summary::{Messages, Requests, Summary, Upgrade, grouped, percentile};
+use super::summary::{Messages, Requests, Summary, Upgrade, percentile};
+use crate::demo::node::Node;
+use crate::demo::number::grouped;
 use crate::guests::Versions;
 use crate::interrupt;
 use crate::progress::Shown;

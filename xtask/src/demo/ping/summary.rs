@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::demo::number::grouped;
+
 /// The figures the demo ends with.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Summary {
@@ -186,19 +188,6 @@ fn micros(duration: Duration) -> String {
     if micros < 1_000.0 { format!("{micros:.0} µs") } else { format!("{:.2} ms", micros / 1_000.0) }
 }
 
-/// 1234567 → 1,234,567.
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -257,12 +246,5 @@ mod tests {
         assert_eq!(percentile(&mut samples, 100), Duration::from_micros(200));
         assert_eq!(percentile(&mut samples[..1], 50), Duration::from_micros(1));
         assert_eq!(percentile(&mut [], 50), Duration::ZERO);
-    }
-
-    #[test]
-    fn numbers_are_grouped() {
-        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
-            assert_eq!(grouped(number), text);
-        }
     }
 }

@@ -1,0 +1,10 @@
+//! What a demo came to.
+
+use serde_json::Value;
+
+/// For people, for programs, and what must not have happened.
+pub struct Outcome {
+    pub table: String,
+    pub json: Value,
+    pub failures: Vec<String>,
+}
