@@ -1,6 +1,6 @@
 //! The binary `weir-wallet` beside real nodes: a whole life, retries, and the errors that people meet.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

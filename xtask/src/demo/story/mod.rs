@@ -12,7 +12,7 @@ mod watch;
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use self::acts::Cast;
 use self::stage::Stage;
@@ -36,7 +36,11 @@ pub fn play(workspace: &Workspace, weir: &Path, hold: bool) -> Result<Outcome> {
         }
         Ok(summary)
     });
-    if outcome.as_ref().map_or(!interrupt::requested(), |_| hold) {
+    if outcome.is_err() && interrupt::requested() {
+        // What was under way when Ctrl-C was pressed is no failure of it.
+        bail!("interrupted; all nodes have ended");
+    }
+    if outcome.is_err() || hold {
         eprintln!("folders and logs of the nodes: {}", folder.keep().display());
     }
     let summary = outcome?;

@@ -74,7 +74,7 @@ impl Screen {
         if self.terminal {
             inner.draw();
         } else {
-            inner.table().iter().for_each(|line| eprintln!("    {line}"));
+            say(&inner.table().iter().map(|line| format!("    {line}\n")).collect::<String>());
         }
     }
 
@@ -93,7 +93,7 @@ impl Screen {
         let mut inner = self.lock();
         inner.state.clear();
         inner.erase();
-        eprintln!("{text}");
+        say(&format!("{text}\n"));
         if self.terminal {
             inner.draw();
         }
@@ -108,7 +108,7 @@ impl Screen {
 impl Inner {
     fn erase(&mut self) {
         if self.drawn > 0 {
-            eprint!("\x1b[{}A\r\x1b[J", self.drawn);
+            say(&format!("\x1b[{}A\r\x1b[J", self.drawn));
             self.drawn = 0;
         }
     }
@@ -121,8 +121,7 @@ impl Inner {
         }
         let short = |line: &String| format!("    {}\n", line.chars().take(WIDTH - 4).collect::<String>());
         self.drawn = lines.len();
-        eprint!("{}", lines.iter().map(short).collect::<String>());
-        let _no_terminal = stderr().flush();
+        say(&lines.iter().map(short).collect::<String>());
     }
 
     fn table(&self) -> Vec<String> {
@@ -149,6 +148,12 @@ impl Inner {
         });
         std::iter::once(head).chain(rows).collect()
     }
+}
+
+/// A terminal that was closed must not keep anybody from ending the nodes, as the panic of `eprintln!` would.
+fn say(text: &str) {
+    let mut stderr = stderr().lock();
+    let _closed = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
 }
 
 #[cfg(test)]

@@ -90,12 +90,11 @@ impl Stage {
             self.screen.state(&format!("waiting for node {}: {what}", node.name));
             let found = node.until(what, limit, || Ok(look(*place)?.then_some(())));
             found.with_context(|| {
-                let sentence = self.ledgers(*place).status().map_or_else(|error| error.to_string(), |status| status.sentence);
+                let sentence =
+                    self.ledgers(*place).status().map_or_else(|error| error.to_string(), |status| status.sentence);
                 format!(
-                    "node {} says: {sentence}. To look closer, play with --hold or look at its log; while it runs: {} --dir {} call staking status",
-                    node.name,
-                    self.weir.display(),
-                    node.directory.display()
+                    "node {} says: {sentence}. What all nodes logged is kept, see the folder named above",
+                    node.name
                 )
             })?;
         }
