@@ -44,7 +44,7 @@ pub fn all(workspace: &Workspace) -> Result<PathBuf> {
     let builder = Builder::new(workspace)?;
     builder.ping()?;
     builder.ledgers()?;
-    builder.one(&builder.package(PING).feature(PING_RENAMABLE), &workspace.guests_out().join("ping-renamable.wasm"))?;
+    builder.one(&builder.with(PING, PING_RENAMABLE), &workspace.guests_out().join("ping-renamable.wasm"))?;
     let examples = builder.build(&builder.package(TEST_GUESTS).examples())?;
     for file in &examples {
         let name = file.file_name().context("cargo names files")?;
@@ -92,6 +92,13 @@ impl<'a> Builder<'a> {
         GuestBuild::package(name, &self.workspace.root, self.workspace.guests().join("target"))
     }
 
+    /// A package with a feature. In a target folder of its own: what is built with a feature and what is built without have one
+    /// name in cargo's folder, and each build would throw the other away.
+    fn with(&self, name: &str, feature: &str) -> GuestBuild {
+        let target = self.workspace.guests().join(format!("target-{feature}"));
+        GuestBuild::package(name, &self.workspace.root, target).feature(feature)
+    }
+
     fn build(&self, guest: &GuestBuild) -> Result<Vec<PathBuf>> {
         let files = self.toolchain.build(guest, &self.progress);
         self.progress.settle();
@@ -109,11 +116,10 @@ impl<'a> Builder<'a> {
         Ok(Ledgers { staking, dividend })
     }
 
-    /// Both have the same name in cargo's folder, so the first is taken away before the second is built.
     fn versions(&self, package: &str, next: &str, names: [&str; 2]) -> Result<Versions> {
         let [old, new] = names.map(|name| self.workspace.guests_out().join(name));
         self.one(&self.package(package), &old)?;
-        self.one(&self.package(package).feature(next), &new)?;
+        self.one(&self.with(package, next), &new)?;
         Ok(Versions { old, new })
     }
 

@@ -113,6 +113,10 @@ impl Api {
             stream.write_all(request)?;
             let mut bytes = Vec::new();
             (&stream).take(MAX_ANSWER).read_to_end(&mut bytes)?;
+            if bytes.is_empty() {
+                let text = "the node ended the connection before it answered, its log says more";
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
+            }
             Ok(bytes)
         };
         talk().map_err(broken)
@@ -150,7 +154,7 @@ mod tests {
         let error = error.expect_err("an error");
         assert_eq!((error.code(), error.to_string().as_str()), ("no-mint", "the account has no mint"));
         assert_eq!(served("HTTP/1.1 200 OK\r\n\r\nhello").expect_err("no JSON").code(), "unexpected-answer");
-        assert_eq!(served("").expect_err("nothing").code(), "unexpected-answer");
+        assert_eq!(served("").expect_err("nothing").code(), "connection-lost");
     }
 
     #[test]
