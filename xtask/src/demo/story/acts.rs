@@ -280,7 +280,7 @@ fn upgrade_one(stage: &Stage, node: usize, sent: &AtomicU64) -> Result<Duration>
     ensure!(version.as_deref() == Some("1.1.0"), node.with_log(&format!("after the upgrade staking is {version:?}")));
     let copied = answer["copied_bytes"]
         .as_u64()
-        .map_or(String::new(), |bytes| format!(", {} bytes copied before", grouped(bytes)));
+        .map_or(String::new(), |bytes| format!(", {} bytes of its store copied for a way back", grouped(bytes)));
     stage.screen.fact(&format!(
         "node {} after {} operations: held for {:.1} ms{copied}",
         node.name,

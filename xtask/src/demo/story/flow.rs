@@ -22,9 +22,9 @@ use crate::interrupt;
 const TRIES: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(100);
 /// Between two operations of the steady flow through one node.
-const PACE: Duration = Duration::from_millis(10);
-/// Operations of one account in the steady flow: at most 64 may be pending.
-const MOST_EACH: u64 = 48;
+const PACE: Duration = Duration::from_millis(20);
+/// Operations of one account in the steady flow: a node counts 10,000 pending ones, and the demo waits for that count.
+const MOST_EACH: u64 = 9;
 /// Who sends for one signer at once: a node syncs its disk for all of them together.
 const HANDS: usize = 4;
 
