@@ -6,71 +6,24 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use weir_ledger::keys::KeyPair;
-use weir_ledger::{Id, Key};
-use weir_plugin_dividend::commands::RootAnswer as DividendRoot;
-use weir_plugin_staking::commands::{RootAnswer, TopAnswer};
+use weir_plugin_staking::commands::TopAnswer;
 use weir_plugin_staking::items::{Action, Decree, Order, Signed};
+use weir_wallet::Wallet;
 use weir_wallet::node::{DIVIDEND, STAKING};
-use weir_wallet::{Wallet, key_file};
 
-use super::accounts::Account;
+use super::cast::Cast;
 use super::flow::{send, submit_all, while_flowing};
 use super::stage::{LONG, SOON, Stage};
+use super::together::{ISSUER, agreed, close, everywhere};
 use crate::demo::number::grouped;
 
 /// What is declared: a prime, so that almost nobody's share is a whole number.
 const DECLARED: u128 = 1_000_003;
-/// The issuer's node, which is on the larger side of the cut.
-const ISSUER: usize = 0;
 /// Where the payer speaks.
 const PAYER: usize = 1;
 const SIDES: [&[usize]; 2] = [&[0, 1, 2], &[3, 4]];
 /// The node that loses its dividends for a while.
 const WITHOUT: usize = 4;
-
-/// Who plays, and what they have done so far.
-pub struct Cast {
-    /// By the node they speak to.
-    pub accounts: Vec<Vec<Account>>,
-    issuer: KeyPair,
-    pub tally: Tally,
-}
-
-/// Everything that was sent.
-#[derive(Default)]
-pub struct Tally {
-    pub mints: u64,
-    pub operations: u64,
-    pub epochs: u64,
-    pub claims: u64,
-    pub declared: u128,
-    /// Who had how much when the dividend's epoch closed.
-    pub record: Vec<(Key, u128)>,
-    /// Who claimed.
-    pub claimed: Vec<Key>,
-    /// Operations on either side of the cut.
-    pub apart: [u64; 2],
-    /// From the healing to equal roots.
-    pub healed: Duration,
-    /// How long each node's events were held for its upgrade, as the node measured it.
-    pub pauses: Vec<Duration>,
-    /// Operations that were sent meanwhile.
-    pub flowing: u64,
-    /// How long the dropped-in dividends took to stand where the others do.
-    pub back: Duration,
-    pub acts: Vec<(&'static str, Duration)>,
-}
-
-impl Cast {
-    pub fn new(stage: &Stage, accounts: Vec<Vec<Account>>) -> Result<Self> {
-        Ok(Self { accounts, issuer: key_file::load(&stage.issuer)?, tally: Tally::default() })
-    }
-
-    pub fn everybody(&self) -> impl Iterator<Item = &Account> {
-        self.accounts.iter().flatten()
-    }
-}
 
 /// Plays everything.
 pub fn play(stage: &Stage, cast: &mut Cast) -> Result<()> {
@@ -319,53 +272,4 @@ fn remove(stage: &Stage, cast: &mut Cast) -> Result<()> {
         .screen
         .fact(&format!("dropped back in: {took:.1} s later its dividends' root is {} as everywhere", root.short()));
     Ok(())
-}
-
-/// Lets the issuer's wallet close an epoch with so many operations, once its node has them.
-fn close(stage: &Stage, cast: &mut Cast, operations: u64) -> Result<()> {
-    stage.until(&[ISSUER], &format!("{} pending operations", grouped(operations)), LONG, |node| {
-        Ok(stage.ledgers(node).status()?.pending == operations)
-    })?;
-    stage.screen.state("closing an epoch");
-    let node = &stage.nodes[ISSUER];
-    let mut wallet = Wallet::open(&stage.issuer, node.client.api().clone())?;
-    let done = wallet.epoch().with_context(|| node.with_log("the issuer's wallet failed"))?;
-    cast.tally.epochs += done.epochs;
-    cast.tally.operations += operations;
-    let included = done.operations;
-    ensure!(included == operations, node.with_log(&format!("an epoch includes {included} operations of {operations}")));
-    Ok(())
-}
-
-/// Waits until these nodes have closed what the issuer's node has, with the same root.
-fn everywhere(stage: &Stage, nodes: &[usize]) -> Result<RootAnswer> {
-    let wanted = stage.ledgers(ISSUER).root()?;
-    let what = format!("epoch {} with root {}", wanted.epoch, wanted.root.short());
-    stage.until(nodes, &what, LONG, |node| {
-        let root = stage.ledgers(node).root()?;
-        let forked = root.epoch == wanted.epoch && root != wanted;
-        ensure!(
-            !forked,
-            "node {} has closed epoch {} with another root, {}",
-            stage.nodes[node].name,
-            root.epoch,
-            root.root
-        );
-        Ok(root == wanted)
-    })?;
-    Ok(wanted)
-}
-
-/// Waits until the dividends of these nodes stand at an epoch and have the same root.
-pub fn agreed(stage: &Stage, nodes: &[usize], epoch: u64, counted: u64) -> Result<Id> {
-    let root = |node: usize| -> Result<Option<DividendRoot>> {
-        let Ok(answer) = stage.ledgers(node).0.call(DIVIDEND, "root", &json!({})) else { return Ok(None) };
-        serde_json::from_value(answer).map(Some).context("read the answer of `root`")
-    };
-    let here = |root: &DividendRoot| root.epoch == epoch && root.counted == counted;
-    stage.until(nodes, &format!("equal dividends up to epoch {epoch}"), LONG, |node| {
-        let (theirs, ours) = (root(node)?, root(ISSUER)?);
-        Ok(theirs.as_ref().is_some_and(here) && theirs == ours)
-    })?;
-    Ok(root(ISSUER)?.context("the issuer's node has dividends")?.root)
 }

@@ -10,7 +10,7 @@ use weir_plugin_dividend::commands::{EntitlementAnswer, EntitlementsAnswer};
 use weir_plugin_staking::commands::StakesAnswer;
 use weir_wallet::node::{DIVIDEND, STAKING};
 
-use super::acts::Cast;
+use super::cast::Cast;
 use super::stage::Stage;
 use super::summary::{NodeEnd, Summary};
 

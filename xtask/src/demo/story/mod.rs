@@ -2,11 +2,13 @@
 
 mod accounts;
 mod acts;
+mod cast;
 mod ending;
 mod flow;
 mod screen;
 mod stage;
 mod summary;
+mod together;
 mod watch;
 
 use std::path::Path;
@@ -14,7 +16,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use self::acts::Cast;
+use self::cast::Cast;
 use self::stage::Stage;
 use super::outcome::Outcome;
 use crate::guests;
