@@ -2,11 +2,16 @@
 
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
+use tracing::dispatcher::Dispatch;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
+
+/// Hears nothing, and is there for ever: as long as there is one subscriber only, tracing asks the thread that reaches a
+/// place first whether anybody listens, and a thread without one would make the place silent for all.
+static SECOND: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(Capture::default()));
 
 /// Fields by name, in order.
 pub(crate) type Fields = Vec<(String, String)>;
@@ -53,6 +58,7 @@ pub(crate) struct Capture {
 impl Capture {
     /// Listens on this thread for as long as the guard lives: to be used on a runtime of one thread.
     pub(crate) fn listen(&self) -> tracing::subscriber::DefaultGuard {
+        LazyLock::force(&SECOND);
         let guard = tracing::subscriber::set_default(self.clone());
         // Another thread may have found a place silent in the moment between.
         tracing::callsite::rebuild_interest_cache();
