@@ -277,10 +277,14 @@ impl Shared {
         if let Some(entry) = inner.connections.get_mut(&connection.id) {
             entry.streams.remove(&stream);
         }
-        let lanes = place.and_then(|(lane, generation)| {
-            inner.lanes.get_mut(&connection.peer)?.get_mut(&lane)?.readers.remove(&generation)
+        let lane = place.and_then(|(lane, generation)| {
+            let lane = inner.lanes.get_mut(&connection.peer)?.get_mut(&lane)?;
+            Some((lane, generation))
         });
-        drop(lanes);
+        if let Some((lane, generation)) = lane {
+            lane.readers.remove(&generation);
+            lane.rest();
+        }
     }
 }
 
@@ -293,6 +297,15 @@ fn forget_idle(lanes: &mut BTreeMap<LaneId, Lane>, wanted: LaneId, limit: usize)
 }
 
 impl Lane {
+    /// Keeps no memory for readers that are gone: a map that was emptied keeps a node, and a peer has thousands of lanes at
+    /// rest.
+    fn rest(&mut self) {
+        if self.readers.is_empty() {
+            self.readers = BTreeMap::new();
+        }
+        self.order.rest();
+    }
+
     fn take(&mut self, turns: Vec<Turn>) {
         for turn in turns {
             match turn {

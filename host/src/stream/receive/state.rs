@@ -84,6 +84,13 @@ impl LaneOrder {
         self.reading.is_none() && self.pending.is_empty()
     }
 
+    /// Keeps no memory for what does not wait any more.
+    pub(in crate::stream) fn rest(&mut self) {
+        if self.pending.is_empty() {
+            self.pending = BTreeMap::new();
+        }
+    }
+
     fn settle(&mut self, now: Instant, turns: &mut Vec<Turn>) {
         let Some((root, waiting)) = self.root(turns) else { return };
         let unseen = waiting.after > self.done;
