@@ -22,6 +22,12 @@ enum Older {
     Blocks,
 }
 
+/// Whether this side has admitted a connection. Its dialer may have it up already, though this side has not heard so; one
+/// that the same node dials beside it finds no room rather than to cost it.
+fn is_admitted(old: &Connection) -> bool {
+    matches!(old.stage, Stage::Up | Stage::Ready | Stage::Answered)
+}
+
 impl State {
     pub(super) fn hello(&mut self, id: ConnectionId, incarnation: u64, dial: u64, beside: bool, now: Duration) {
         let Some(new) = self.connections.get_mut(&id).filter(|c| c.stage == Stage::Greeting) else { return };
@@ -80,7 +86,7 @@ impl State {
         }
         if old.direction == new.direction {
             return match (old.dial, new.dial) {
-                (Some(older), Some(newer)) if older < newer && self.may_stay(new, old) => Older::Beside,
+                (Some(older), Some(newer)) if older < newer && new.beside && is_admitted(old) => Older::Beside,
                 (Some(older), Some(newer)) if older < newer => Older::Replaced(CloseCode::Replaced),
                 (Some(_), Some(_)) if old.incarnation.is_some() => Older::Stays,
                 // Its own hello decides when it comes.
@@ -96,9 +102,9 @@ impl State {
         }
     }
 
-    /// Whether a connection that this side has admitted stays when one more is dialed. One that is only answered may
-    /// be up at the peer already, whose word about it is still on its way: it stays too, as long as the peer may have
-    /// so many. If it is not up there, the peer refuses it when it has the new one.
+    /// Whether a connection that this side dialed and has admitted stays when the peer dials one more. One that is only
+    /// answered may be up at the peer already, whose word about it is still on its way: it stays too, as long as the
+    /// peer may have so many. If it is not up there, the peer refuses it when it has the new one.
     fn may_stay(&self, new: &Connection, old: &Connection) -> bool {
         let settled = matches!(old.stage, Stage::Up | Stage::Ready);
         new.beside && (settled || old.stage == Stage::Answered && self.full_peer(&new.peer).is_none())
