@@ -102,12 +102,11 @@ impl State {
         }
     }
 
-    /// Whether a connection that this side dialed and has admitted stays when the peer dials one more. One that is only
-    /// answered may be up at the peer already, whose word about it is still on its way: it stays too, as long as the
-    /// peer may have so many. If it is not up there, the peer refuses it when it has the new one.
+    /// Whether a connection that this side dialed and has only answered stays when the peer dials one more. It may be up
+    /// at the peer already, whose word about it is still on its way: it stays as long as the peer may have so many. If
+    /// it is not up there, the peer refuses it when it has the new one.
     fn may_stay(&self, new: &Connection, old: &Connection) -> bool {
-        let settled = matches!(old.stage, Stage::Up | Stage::Ready);
-        new.beside && (settled || old.stage == Stage::Answered && self.full_peer(&new.peer).is_none())
+        new.beside && old.stage == Stage::Answered && self.full_peer(&new.peer).is_none()
     }
 
     fn blocks(&self, new: ConnectionId, old: ConnectionId) -> bool {
