@@ -23,8 +23,32 @@ pub(super) enum Shape {
 
 use Shape::{Open, Table, Tables, Value};
 
+/// Keys, and behind them those that say what becomes of a plugin's faults: for one plugin, and as the default of all.
+macro_rules! and_of_faults {
+    ($($key:expr),* $(,)?) => {
+        &[
+            $($key,)*
+            ("crashes", Value),
+            ("crash_window", Value),
+            ("backoff", Value),
+            ("longest_backoff", Value),
+            ("quarantine", Value),
+            ("longest_quarantine", Value),
+            ("calm", Value),
+            ("mute_poisons", Value),
+            ("mute_reports", Value),
+            ("mute_window", Value),
+            ("mute", Value),
+            ("longest_mute", Value),
+            ("mute_memory", Value),
+            ("dead_letters", Value),
+            ("dead_letter_bytes", Value),
+        ]
+    };
+}
+
 /// The keys of one plugin, in `weir.toml` and, but for the digest, in the file beside the plugin.
-pub(super) const PLUGIN: Shape = Table(&[
+pub(super) const PLUGIN: Shape = Table(and_of_faults![
     ("grants", Value),
     ("durability", Value),
     ("config", Value),
@@ -51,21 +75,6 @@ pub(super) const PLUGIN: Shape = Table(&[
     ("protocols", Value),
     ("log_lines", Value),
     ("metrics", Value),
-    ("crashes", Value),
-    ("crash_window", Value),
-    ("backoff", Value),
-    ("longest_backoff", Value),
-    ("quarantine", Value),
-    ("longest_quarantine", Value),
-    ("calm", Value),
-    ("mute_poisons", Value),
-    ("mute_reports", Value),
-    ("mute_window", Value),
-    ("mute", Value),
-    ("longest_mute", Value),
-    ("mute_memory", Value),
-    ("dead_letters", Value),
-    ("dead_letter_bytes", Value),
 ]);
 
 /// The keys of `weir.toml`.
@@ -100,7 +109,7 @@ pub(super) const NODE: Shape = Table(&[
     (
         "plugins",
         Open(
-            &[
+            and_of_faults![
                 ("max_plugins", Value),
                 ("max_memory", Value),
                 ("max_turn_time", Value),
@@ -115,21 +124,6 @@ pub(super) const NODE: Shape = Table(&[
                 ("compile_time", Value),
                 ("compile_memory", Value),
                 ("code_cache", Value),
-                ("crashes", Value),
-                ("crash_window", Value),
-                ("backoff", Value),
-                ("longest_backoff", Value),
-                ("quarantine", Value),
-                ("longest_quarantine", Value),
-                ("calm", Value),
-                ("mute_poisons", Value),
-                ("mute_reports", Value),
-                ("mute_window", Value),
-                ("mute", Value),
-                ("longest_mute", Value),
-                ("mute_memory", Value),
-                ("dead_letters", Value),
-                ("dead_letter_bytes", Value),
             ],
             &PLUGIN,
         ),
