@@ -7,6 +7,8 @@ mod digest;
 mod owner;
 mod policy;
 mod signature;
+#[cfg(test)]
+mod testing;
 
 pub use self::digest::Digest;
 pub(super) use self::owner::{Owner, OwnerRecord};

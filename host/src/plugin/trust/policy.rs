@@ -106,18 +106,8 @@ fn signer(text: &str, digest: &Digest) -> Result<PeerId, SignatureProblem> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::{key, make};
     use super::*;
-    use crate::identity::NodeKey;
-    use crate::runtime::SeededEntropy;
-
-    fn key(seed: u64) -> NodeKey {
-        NodeKey::generate(&SeededEntropy::from_seed(seed))
-    }
-
-    fn make(seed: u64, digest: &Digest) -> SignatureFile {
-        let key = key(seed);
-        SignatureFile::make(key.peer_id(), |message| key.sign(message), digest)
-    }
 
     fn trust(policy: SignaturePolicy) -> Trust {
         Trust { policy, keys: [key(1).peer_id()].into(), pins: BTreeMap::new() }

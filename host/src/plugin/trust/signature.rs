@@ -89,18 +89,8 @@ fn signed_by(signer: &str, signature: &str) -> Option<(PeerId, [u8; 64])> {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::testing::{key, make};
     use super::*;
-    use crate::identity::NodeKey;
-    use crate::runtime::SeededEntropy;
-
-    fn key(seed: u64) -> NodeKey {
-        NodeKey::generate(&SeededEntropy::from_seed(seed))
-    }
-
-    fn make(seed: u64, digest: &Digest) -> SignatureFile {
-        let key = key(seed);
-        SignatureFile::make(key.peer_id(), |message| key.sign(message), digest)
-    }
 
     #[test]
     fn a_signature_survives_its_file_and_belongs_to_one_content() {
