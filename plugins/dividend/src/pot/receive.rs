@@ -10,15 +10,7 @@ use crate::layout;
 const MAX_OPEN: usize = 64;
 
 /// What an item is worth.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// New and in order: it is stored, and others should have it.
-    Accepted,
-    /// Nothing is wrong with its sender.
-    Ignored(Ignored),
-    /// Its sender should have known better.
-    Rejected(Rejected),
-}
+pub type Verdict = weir_ledger::Verdict<Ignored, Rejected>;
 
 /// Why an item says nothing now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

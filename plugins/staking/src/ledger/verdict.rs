@@ -3,15 +3,7 @@
 use weir_ledger::Id;
 
 /// What an item is worth.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// New and in order: it is stored, and others should have it.
-    Accepted,
-    /// Nothing is wrong with its sender.
-    Ignored(Ignored),
-    /// Its sender should have known better.
-    Rejected(Rejected),
-}
+pub type Verdict = weir_ledger::Verdict<Ignored, Rejected>;
 
 /// Why an item says nothing now. It may later: reconciliation brings it again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
