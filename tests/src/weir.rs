@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -105,20 +105,7 @@ impl Weir {
     /// Sends SIGTERM, and returns how long the node took to end well.
     pub fn terminate(&mut self) -> Result<Duration> {
         let mut child = self.running.take().context("it runs")?;
-        let since = Instant::now();
-        let asked = Command::new("kill").args(["-TERM", &child.id().to_string()]).status()?;
-        ensure!(asked.success(), "kill failed");
-        let status = loop {
-            if let Some(status) = child.try_wait()? {
-                break status;
-            }
-            if since.elapsed() > PATIENCE {
-                child.kill()?;
-                bail!("the node did not end within {PATIENCE:?}");
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        };
-        let took = since.elapsed();
+        let (status, took) = end(&mut child, "-TERM")?;
         let mut rest = String::new();
         child.stdout.take().context("piped")?.read_to_string(&mut rest)?;
         ensure!(status.success() && rest.is_empty(), "{status}, and after the ready line: `{rest}`");
@@ -238,17 +225,9 @@ impl Going {
 
     /// Sends SIGINT, as Ctrl-C does, and waits for the end, which must be a good one.
     pub fn interrupt(&mut self) -> Result<()> {
-        let asked = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status()?;
-        ensure!(asked.success(), "kill failed");
-        let since = Instant::now();
-        while since.elapsed() < PATIENCE {
-            if let Some(status) = self.child.try_wait()? {
-                ensure!(status.success(), "{status}");
-                return Ok(());
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        bail!("it did not end within {PATIENCE:?}")
+        let (status, _) = end(&mut self.child, "-INT")?;
+        ensure!(status.success(), "{status}");
+        Ok(())
     }
 }
 
@@ -256,6 +235,23 @@ impl Drop for Going {
     fn drop(&mut self) {
         self.child.kill().ok();
         self.child.wait().ok();
+    }
+}
+
+/// Sends the signal, and returns how the process ended and how long that took; one that does not end is killed.
+fn end(child: &mut Child, signal: &str) -> Result<(ExitStatus, Duration)> {
+    let since = Instant::now();
+    let asked = Command::new("kill").args([signal, &child.id().to_string()]).status()?;
+    ensure!(asked.success(), "kill failed");
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok((status, since.elapsed()));
+        }
+        if since.elapsed() > PATIENCE {
+            child.kill()?;
+            bail!("after {signal} it did not end within {PATIENCE:?}");
+        }
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
