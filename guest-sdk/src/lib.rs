@@ -47,6 +47,7 @@ pub mod bindings;
 pub mod collections;
 pub mod gossip;
 pub mod log;
+pub mod renamable;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 

@@ -1,23 +1,4 @@
-//! Changes WebAssembly files for tests: makes one larger, or gives it another name.
-
-/// What `ping-renamable.wasm` has before its name.
-const MARK: &[u8] = b"weir renamable: ";
-/// The longest name that fits.
-const NAME: usize = 16;
-
-/// The plugin `ping-renamable` with another name, of at most 16 bytes. Its protocol is `/NAME/1.0.0`.
-///
-/// # Panics
-/// When the file has no such place, or the name does not fit it.
-pub fn renamed(mut plugin: Vec<u8>, name: &str) -> Vec<u8> {
-    let mark = plugin.windows(MARK.len()).position(|window| window == MARK);
-    let start = mark.unwrap_or_else(|| panic!("the file has no place for a name")) + MARK.len();
-    assert!(name.len() <= NAME, "{name} is too long");
-    let place = &mut plugin[start..start + NAME];
-    place.fill(0);
-    place[..name.len()].copy_from_slice(name.as_bytes());
-    plugin
-}
+//! Makes a WebAssembly file larger, for tests.
 
 /// A core module with more functions, which nobody calls: about `bytes` of them, each a thousand instructions long.
 ///

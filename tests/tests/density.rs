@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 use weir_host::plugin::{Allocator, CacheConfig, EngineConfig, PluginPolicy, PluginSettings};
+use weir_sdk::renamable::renamed;
 use weir_tests::guests::guest;
 use weir_tests::plugins::Bench;
 use weir_tests::process::{at_rest, cpu_time, resident};
-use weir_tests::wasm::renamed;
 use weir_tests::weir::Weir;
 
 /// How long an idle node is watched.
@@ -43,7 +43,7 @@ async fn load_all(engine: EngineConfig, cached: bool) -> Result<(Bench, Figures)
     let before = resident("self")?;
     let began = Instant::now();
     for number in 0..instances() {
-        let loaded = bench.load(renamed(plugin.clone(), &name(number)), PluginSettings::default()).await?;
+        let loaded = bench.load(renamed(plugin.clone(), &name(number))?, PluginSettings::default()).await?;
         ensure!(loaded.name == name(number) && loaded.code.cached == cached, "{loaded:?}");
     }
     let load = began.elapsed() / instances() as u32;
@@ -97,7 +97,7 @@ async fn a_real_node_starts_with_many() -> Result<()> {
     std::fs::create_dir_all(&plugins)?;
     let plugin = guest("ping-renamable");
     for number in 0..count {
-        std::fs::write(plugins.join(format!("{}.wasm", name(number))), renamed(plugin.clone(), &name(number)))?;
+        std::fs::write(plugins.join(format!("{}.wasm", name(number))), renamed(plugin.clone(), &name(number))?)?;
     }
     for what in ["compiled", "from the cache"] {
         let began = Instant::now();
