@@ -18,6 +18,8 @@ const STAKING: &str = "weir-plugin-staking";
 /// Turns staking 1.0 into staking 1.1.
 const STAKING_NEXT: &str = "v1-1";
 const DIVIDEND: &str = "weir-plugin-dividend";
+/// What the benchmarks load.
+const LOAD: &str = "weir-plugin-load";
 const TEST_GUESTS: &str = "weir-test-guests";
 
 /// A plugin in two versions.
@@ -44,6 +46,7 @@ pub fn all(workspace: &Workspace) -> Result<PathBuf> {
     let builder = Builder::new(workspace)?;
     builder.ping()?;
     builder.ledgers()?;
+    builder.load()?;
     builder.one(&builder.with(PING, PING_RENAMABLE), &workspace.guests_out().join("ping-renamable.wasm"))?;
     let examples = builder.build(&builder.package(TEST_GUESTS).examples())?;
     for file in &examples {
@@ -51,7 +54,7 @@ pub fn all(workspace: &Workspace) -> Result<PathBuf> {
         builder.keep(file, &workspace.guests_out().join(name))?;
     }
     builder.progress.fact(&format!(
-        "{} test guests, ping, staking and dividend in {}",
+        "{} test guests, ping, staking, dividend and load in {}",
         examples.len(),
         workspace.guests_out().display()
     ));
@@ -66,6 +69,11 @@ pub fn ping(workspace: &Workspace) -> Result<Versions> {
 /// Builds staking in both versions, and dividend.
 pub fn ledgers(workspace: &Workspace) -> Result<Ledgers> {
     Builder::new(workspace)?.ledgers()
+}
+
+/// Builds the plugin that the benchmarks load.
+pub fn load(workspace: &Workspace) -> Result<PathBuf> {
+    Builder::new(workspace)?.load()
 }
 
 struct Builder<'a> {
@@ -114,6 +122,12 @@ impl<'a> Builder<'a> {
         let dividend = self.workspace.guests_out().join("dividend-1.0.wasm");
         self.one(&self.package(DIVIDEND), &dividend)?;
         Ok(Ledgers { staking, dividend })
+    }
+
+    fn load(&self) -> Result<PathBuf> {
+        let kept = self.workspace.guests_out().join("load.wasm");
+        self.one(&self.package(LOAD), &kept)?;
+        Ok(kept)
     }
 
     fn versions(&self, package: &str, next: &str, names: [&str; 2]) -> Result<Versions> {

@@ -1,5 +1,6 @@
 //! What a developer runs: set-up, tests, the demo.
 
+mod bench;
 mod ci;
 mod demo;
 mod faults;
@@ -37,6 +38,8 @@ enum Command {
     Netns,
     /// Puts known faults into a copy of the sources, one at a time, and expects the tests to find each.
     Faults(faults::Arguments),
+    /// What Weir costs beside raw QUIC: the same work in several ways, in turns within one run, and a table.
+    Bench(bench::Arguments),
     /// Builds the plugins and the tests' guests for wasm and prints where they lie.
     Guests,
     /// What has to pass before a merge: formatting, lints, tests and, where it is installed, `cargo deny`.
@@ -58,6 +61,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let workspace = Workspace::locate()?;
     match arguments.command {
         Command::Demo(arguments) => return demo::run(&workspace, &arguments),
+        Command::Bench(arguments) => return bench::run(&workspace, &arguments),
         Command::Sim(arguments) => return sim::run(&workspace, &arguments),
         Command::Test(arguments) => test::run(&workspace, &arguments)?,
         Command::Netns => netns::run(&workspace)?,

@@ -1,0 +1,171 @@
+//! Requests and their answers: how long each takes, and how many a second.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use bytes::Bytes;
+use weir_host::transport::ControlStream;
+use weir_plugin_load::{AskArgs, Asked};
+use weir_sdk::abi::PeerId;
+
+use super::share;
+use crate::case::{Case, Ends, Round, Row, Unit, Way};
+use crate::ends::{NativeNode, PluginNode, Raw, RawNode};
+use crate::measure::quantile;
+
+/// What one in flight shows.
+pub const RTT: [Row; 3] = [
+    Row { name: "rtt_256", unit: Unit::Microseconds },
+    Row { name: "rtt_256_p99", unit: Unit::Microseconds },
+    Row { name: "rtt_256_p999", unit: Unit::Microseconds },
+];
+
+/// What many in flight show.
+pub const IN_FLIGHT: [Row; 3] = [
+    Row { name: "inflight_64", unit: Unit::RequestsPerSecond },
+    Row { name: "inflight_64_p50", unit: Unit::Microseconds },
+    Row { name: "inflight_64_p99", unit: Unit::Microseconds },
+];
+
+/// What is asked.
+#[derive(Debug, Clone, Copy)]
+pub struct RoundTrip {
+    /// Requests in a round.
+    pub requests: u64,
+    /// Bytes of each, and of its answer.
+    pub size: usize,
+    /// Open at once.
+    pub in_flight: usize,
+    /// What is told of them.
+    pub rows: [Row; 3],
+}
+
+impl RoundTrip {
+    pub(super) fn scaled(self, scale: f64) -> Self {
+        Self { requests: share(self.requests, scale), ..self }
+    }
+
+    pub(super) async fn case(self) -> Result<Case> {
+        let ways: Vec<(Way, Box<dyn Ends>)> = vec![
+            (Way::Raw, Box::new(RawTrips::start(self).await?)),
+            (Way::Native, Box::new(NativeTrips::start(self).await?)),
+            (Way::Plugin, Box::new(PluginTrips::start(self).await?)),
+        ];
+        Ok(Case { rows: self.rows.to_vec(), ways })
+    }
+
+    /// The values of the rows.
+    fn values(&self, mut took_us: Vec<f64>, elapsed: Duration) -> Result<Vec<f64>> {
+        let come = took_us.len() as u64;
+        ensure!(come == self.requests, "{come} answers to {} requests", self.requests);
+        took_us.sort_unstable_by(f64::total_cmp);
+        let first = match self.rows[0].unit {
+            Unit::RequestsPerSecond => vec![come as f64 / elapsed.as_secs_f64()],
+            _ => Vec::new(),
+        };
+        let shares = [0.5, 0.99, 0.999].into_iter().map(|share| quantile(&took_us, share));
+        Ok(first.into_iter().chain(shares).take(self.rows.len()).collect())
+    }
+}
+
+/// A stream in both directions, on which everything comes back.
+struct RawTrips {
+    work: RoundTrip,
+    stream: ControlStream,
+    _open: (RawNode, RawNode, Raw),
+}
+
+impl RawTrips {
+    async fn start(work: RoundTrip) -> Result<Self> {
+        let (near, mut far) = (RawNode::start()?, RawNode::start()?);
+        let mut raw = near.connect(&mut far).await?;
+        let stream = raw.echo().await?;
+        Ok(Self { work, stream, _open: (near, far, raw) })
+    }
+
+    async fn ask(&mut self) -> Result<Vec<f64>> {
+        let RoundTrip { requests, size, in_flight, .. } = self.work;
+        let body = Bytes::from(vec![7; size]);
+        let (began, mut asked, mut came, mut took) = (Instant::now(), Vec::new(), 0, Vec::new());
+        while (took.len() as u64) < requests {
+            while asked.len() < took.len() + in_flight && (asked.len() as u64) < requests {
+                asked.push(Instant::now());
+                self.stream.send.write(&mut [body.clone()]).await?;
+            }
+            came += self.stream.receive.read().await?.context("an answer")?.len();
+            while took.len() < came / size {
+                took.push(micros(asked[took.len()].elapsed()));
+            }
+        }
+        self.work.values(took, began.elapsed())
+    }
+}
+
+impl Ends for RawTrips {
+    fn round(&mut self) -> Round<'_> {
+        Box::pin(self.ask())
+    }
+}
+
+struct NativeTrips {
+    work: RoundTrip,
+    near: NativeNode,
+    far: NativeNode,
+}
+
+impl NativeTrips {
+    async fn start(work: RoundTrip) -> Result<Self> {
+        let (near, far) = (NativeNode::start(1).await?, NativeNode::start(1).await?);
+        near.connect(&far).await?;
+        Ok(Self { work, near, far })
+    }
+
+    async fn ask(&mut self) -> Result<Vec<f64>> {
+        let RoundTrip { requests, size, in_flight, .. } = self.work;
+        let body = Bytes::from(vec![7; size]);
+        let (took, elapsed) = self.near.ask(self.far.id(), requests as usize, in_flight, &body).await?;
+        self.work.values(took.into_iter().map(micros).collect(), elapsed)
+    }
+}
+
+impl Ends for NativeTrips {
+    fn round(&mut self) -> Round<'_> {
+        Box::pin(self.ask())
+    }
+}
+
+const NAME: &str = "load";
+
+struct PluginTrips {
+    work: RoundTrip,
+    near: PluginNode,
+    far: PluginNode,
+}
+
+impl PluginTrips {
+    async fn start(work: RoundTrip) -> Result<Self> {
+        let names = [NAME.to_owned()];
+        let (near, far) = (PluginNode::start(&names).await?, PluginNode::start(&names).await?);
+        near.connect(&far).await?;
+        Ok(Self { work, near, far })
+    }
+
+    async fn ask(&mut self) -> Result<Vec<f64>> {
+        let RoundTrip { requests, size, in_flight, .. } = self.work;
+        let peer = PeerId::from_bytes(*self.far.id().as_bytes());
+        let args = AskArgs { peer, count: requests, size: size as u32, concurrency: in_flight as u32 };
+        let asked: Asked = self.near.call(NAME, "ask", &args).await?;
+        let took = asked.took_us.into_iter().map(f64::from).collect();
+        self.work.values(took, Duration::from_micros(asked.elapsed_us))
+    }
+}
+
+impl Ends for PluginTrips {
+    fn round(&mut self) -> Round<'_> {
+        Box::pin(self.ask())
+    }
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}

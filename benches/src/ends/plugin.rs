@@ -1,0 +1,93 @@
+//! A node with the plugin `load`, once or several times under other names.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use weir_host::peer::PeerId;
+use weir_host::plugin::{Caller, PluginSettings, PluginSource};
+use weir_host::protocol::ProtocolId;
+use weir_sdk::renamable::renamed;
+
+use super::{Node, PATIENCE, until};
+
+/// See the module.
+pub struct PluginNode {
+    /// The node.
+    pub node: Node,
+    names: Vec<String>,
+}
+
+impl PluginNode {
+    /// Starts a node and loads the plugin under each of these names.
+    ///
+    /// # Errors
+    /// When either fails.
+    pub async fn start(names: &[String]) -> Result<Self> {
+        let node = Node::start().await?;
+        for name in names {
+            let (bytes, settings) = (renamed(plugin_file()?, name)?, PluginSettings::default());
+            node.host.plugins().load(PluginSource { bytes, path: Some(path()?), settings }).await?;
+        }
+        Ok(Self { node, names: names.to_vec() })
+    }
+
+    /// Keeps `other` connected.
+    ///
+    /// # Errors
+    /// When that takes too long.
+    pub async fn connect(&self, other: &Self) -> Result<()> {
+        for name in &self.names {
+            self.node.connect(&other.node, &protocol(name)?).await?;
+        }
+        Ok(())
+    }
+
+    /// Who it is.
+    pub fn id(&self) -> PeerId {
+        self.node.host.peer_id()
+    }
+
+    /// Messages that all its plugins have handled.
+    pub fn handled(&self) -> u64 {
+        self.node.host.plugins().list().iter().map(|plugin| plugin.counters.messages).sum()
+    }
+
+    /// Waits until its plugins have handled so many in all.
+    ///
+    /// # Errors
+    /// When that takes too long.
+    pub async fn handles(&self, wanted: u64) -> Result<()> {
+        until("all messages are handled", || self.handled() >= wanted).await
+    }
+
+    /// Calls a command of the plugin with this name.
+    ///
+    /// # Errors
+    /// When it fails, or answers something else.
+    pub async fn call<T: DeserializeOwned>(&self, name: &str, command: &str, args: &impl Serialize) -> Result<T> {
+        let body = serde_json::to_vec(args)?.into();
+        let caller = Caller::Operator("bench".to_owned());
+        let answer = self.node.host.plugins().call(name, command, body, caller, PATIENCE).await;
+        Ok(serde_json::from_slice(&answer.with_context(|| format!("{name} {command}"))?)?)
+    }
+}
+
+fn protocol(name: &str) -> Result<ProtocolId> {
+    Ok(format!("/{name}/1.0.0").parse()?)
+}
+
+fn path() -> Result<PathBuf> {
+    let path = std::env::var_os("WEIR_BENCH_PLUGIN");
+    Ok(path.context("WEIR_BENCH_PLUGIN is not set: run this as `cargo xtask bench`")?.into())
+}
+
+/// The plugin `load`.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn plugin_file() -> Result<Vec<u8>> {
+    let path = path()?;
+    std::fs::read(&path).with_context(|| format!("read {}", path.display()))
+}

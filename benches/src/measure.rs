@@ -1,0 +1,120 @@
+//! Rounds and what they come to: all ways take turns within a round, so that whatever else the machine does meanwhile
+//! hits them alike.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result};
+
+use crate::case::{Case, Row, Way};
+
+/// Values of one row in one way.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Measured {
+    /// The median of the rounds.
+    pub value: f64,
+    /// How far apart the rounds are: the middle half of them, by the median.
+    pub spread: f64,
+}
+
+impl Measured {
+    fn of(mut rounds: Vec<f64>) -> Self {
+        rounds.sort_unstable_by(f64::total_cmp);
+        let value = quantile(&rounds, 0.5);
+        let middle = quantile(&rounds, 0.75) - quantile(&rounds, 0.25);
+        Self { value, spread: if value > 0.0 { middle / value } else { 0.0 } }
+    }
+}
+
+/// The value that this share of the sorted ones does not exceed, between two of them where it falls between; 0 of none.
+pub fn quantile(sorted: &[f64], share: f64) -> f64 {
+    let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
+    let place = share.clamp(0.0, 1.0) * last as f64;
+    let (below, above) = (sorted[place.floor() as usize], sorted[place.ceil() as usize]);
+    below + (above - below) * place.fract()
+}
+
+/// One row of a case, in all its ways.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Figures {
+    /// Which.
+    pub row: Row,
+    /// By way.
+    pub ways: BTreeMap<Way, Measured>,
+    /// By way, how it stands to `raw`: the median of the ratios within each round, which is steadier than the ratio of
+    /// the medians.
+    pub to_raw: BTreeMap<Way, f64>,
+}
+
+/// Does one round to warm up, and then as many as are asked for.
+///
+/// # Errors
+/// What went wrong in which way.
+pub async fn measure(case: &mut Case, rounds: usize, mut told: impl FnMut(Way, usize)) -> Result<Vec<Figures>> {
+    let mut taken: Vec<BTreeMap<Way, Vec<f64>>> = vec![BTreeMap::new(); case.rows.len()];
+    for round in 0..=rounds {
+        for (way, ends) in &mut case.ways {
+            told(*way, round);
+            let values = ends.round().await.with_context(|| way.name())?;
+            if round == 0 {
+                continue;
+            }
+            for (row, value) in taken.iter_mut().zip(values) {
+                row.entry(*way).or_default().push(value);
+            }
+        }
+    }
+    Ok(case.rows.iter().zip(taken).map(|(row, taken)| figures(*row, taken)).collect())
+}
+
+fn figures(row: Row, taken: BTreeMap<Way, Vec<f64>>) -> Figures {
+    let raw = taken.get(&Way::Raw).cloned().unwrap_or_default();
+    let to_raw =
+        |rounds: &Vec<f64>| Measured::of(rounds.iter().zip(&raw).map(|(ours, raw)| ours / raw).collect()).value;
+    let others = taken.iter().filter(|(way, _)| **way != Way::Raw && !raw.is_empty());
+    let to_raw = others.map(|(way, rounds)| (*way, to_raw(rounds))).collect();
+    Figures { row, to_raw, ways: taken.into_iter().map(|(way, rounds)| (way, Measured::of(rounds))).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+    use crate::case::{Ends, Round, Unit};
+
+    const ROW: Row = Row { name: "row", unit: Unit::MessagesPerSecond };
+
+    /// Gives these values, one a round.
+    struct Given(VecDeque<f64>);
+
+    impl Ends for Given {
+        fn round(&mut self) -> Round<'_> {
+            let value = self.0.pop_front();
+            Box::pin(async move { Ok(vec![value.context("no more rounds")?]) })
+        }
+    }
+
+    fn given(way: Way, values: &[f64]) -> (Way, Box<dyn Ends>) {
+        (way, Box::new(Given(values.iter().copied().collect())))
+    }
+
+    #[test]
+    fn quantiles_are_between_their_neighbours() {
+        assert_eq!((quantile(&[], 0.5), quantile(&[3.0], 0.9)), (0.0, 3.0));
+        assert_eq!((quantile(&[1.0, 2.0, 3.0], 0.5), quantile(&[1.0, 2.0], 0.5)), (2.0, 1.5));
+    }
+
+    #[tokio::test]
+    async fn the_first_round_does_not_count_and_ratios_are_taken_within_a_round() {
+        let mut case = Case {
+            rows: vec![ROW],
+            // The machine is half as fast in the last round.
+            ways: vec![given(Way::Raw, &[1.0, 10.0, 10.0, 5.0]), given(Way::Plugin, &[900.0, 8.0, 8.0, 4.0])],
+        };
+        let mut order = Vec::new();
+        let figures = measure(&mut case, 3, |way, round| order.push((round, way))).await.expect("enough rounds");
+        assert_eq!(order[..3], [(0, Way::Raw), (0, Way::Plugin), (1, Way::Raw)], "they take turns");
+        assert_eq!(figures[0].ways[&Way::Raw], Measured { value: 10.0, spread: 0.25 });
+        assert_eq!(figures[0].to_raw, BTreeMap::from([(Way::Plugin, 0.8)]));
+    }
+}
