@@ -39,6 +39,8 @@ pub enum Unit {
     RequestsPerSecond,
     /// More is better.
     HandshakesPerSecond,
+    /// More is better.
+    TurnsPerSecond,
     /// Less is better.
     Microseconds,
 }
@@ -50,6 +52,7 @@ impl Unit {
             Self::MessagesPerSecond => "messages/s",
             Self::RequestsPerSecond => "requests/s",
             Self::HandshakesPerSecond => "handshakes/s",
+            Self::TurnsPerSecond => "turns/s",
             Self::Microseconds => "us",
         }
     }

@@ -44,3 +44,20 @@ pub struct Asked {
     /// From the first request to the last answer, in microseconds.
     pub elapsed_us: u64,
 }
+
+/// `put {turns, size}`: writes one value in each of so many turns.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PutArgs {
+    /// How many turns.
+    pub turns: u64,
+    /// Bytes of each value.
+    pub size: u32,
+}
+
+/// The answer of `put`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Put {
+    /// From the first turn to the last, in microseconds.
+    pub elapsed_us: u64,
+}

@@ -5,6 +5,7 @@ mod flows;
 mod loading;
 mod one_way;
 mod round_trip;
+mod store_put;
 mod stream_each;
 
 use anyhow::Result;
@@ -28,12 +29,13 @@ enum Work {
     RoundTrip(RoundTrip),
     Loading,
     Connect,
+    StorePut,
 }
 
 const ONE: OneWay = OneWay { senders: 1, receivers: 1, protocols: 1, messages: 500_000, size: 256 };
 
 /// All of them.
-pub const ALL: [Listed; 10] = [
+pub const ALL: [Listed; 11] = [
     Listed {
         name: "one_way_256",
         about: "messages of 256 bytes from one peer to one other, in order",
@@ -80,6 +82,7 @@ pub const ALL: [Listed; 10] = [
         work: Work::Loading,
     },
     Listed { name: "connect", about: "handshakes, one after the other", work: Work::Connect },
+    Listed { name: "store_put", about: "turns that write 256 bytes each, relaxed and strict", work: Work::StorePut },
 ];
 
 impl Listed {
@@ -94,6 +97,7 @@ impl Listed {
             Work::RoundTrip(work) => work.scaled(scale).case().await,
             Work::Loading => loading::case().await,
             Work::Connect => connect::case(self.name, scale),
+            Work::StorePut => store_put::case(scale).await,
         }
     }
 }

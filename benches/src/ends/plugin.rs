@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use weir_host::peer::PeerId;
+use weir_host::plugin::store::Durability;
 use weir_host::plugin::{Caller, PluginSettings, PluginSource};
 use weir_host::protocol::ProtocolId;
 use weir_sdk::renamable::renamed;
@@ -25,9 +26,18 @@ impl PluginNode {
     /// # Errors
     /// When either fails.
     pub async fn start(names: &[String]) -> Result<Self> {
+        Self::start_with(names, Durability::default()).await
+    }
+
+    /// The same with another durability.
+    ///
+    /// # Errors
+    /// When either fails.
+    pub async fn start_with(names: &[String], durability: Durability) -> Result<Self> {
         let node = Node::start().await?;
         for name in names {
-            let (bytes, settings) = (renamed(plugin_file()?, name)?, PluginSettings::default());
+            let bytes = renamed(plugin_file()?, name)?;
+            let settings = PluginSettings { durability: Some(durability), ..PluginSettings::default() };
             node.host.plugins().load(PluginSource { bytes, path: Some(path()?), settings }).await?;
         }
         Ok(Self { node, names: names.to_vec() })
