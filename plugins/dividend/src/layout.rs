@@ -1,4 +1,4 @@
-//! Where things are in the store: data version 1. Numbers are big-endian, so ranges of keys are ranges of numbers.
+//! Where things are in the store: data version 2. Numbers are big-endian, so ranges of keys are ranges of numbers.
 //!
 //! | key | value | |
 //! |---|---|---|
@@ -14,6 +14,7 @@
 //! | `b` bucket | hash | over the claims |
 //!
 //! `d`, `u`, `w`, `t` and `k` follow from staking's epochs and are made again when staking goes back.
+//! Version 1 did not say in `m` of which epoch a part is in: what such a store derived is made again, once.
 
 use weir_ledger::store::key;
 use weir_ledger::{Id, Key};

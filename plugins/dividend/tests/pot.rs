@@ -68,6 +68,16 @@ impl Staking {
         self.act(name, Action::Stake(amount));
     }
 
+    /// The recovery key names key 5 issuer behind the epoch that this ledger closed last: what `self` closed since never was.
+    fn go_back_to(&mut self, earlier: &Ledger) {
+        let tip = earlier.meta().closed.tip;
+        let order = Order::Rotate { new_key: pair(5).key() };
+        let rotate = Decree { key: pair(2).key(), reign: 1, seq: tip.seq, before: tip.before, order };
+        self.give(Signed::sign(rotate, &pair(2), genesis().hash()).bytes());
+        self.issuer = (5, 1);
+        assert_eq!(self.ledger.meta().closed.epoch, earlier.meta().closed.epoch);
+    }
+
     fn epoch(&mut self, declarations: &[Id]) {
         let topic = Topic::new(TOPIC).expect("a topic");
         let anchors: Vec<_> = declarations.iter().map(|id| Anchor { topic, id: *id }).collect();
@@ -302,19 +312,13 @@ fn when_staking_goes_back_the_dividends_are_made_again() {
     declared.iter().for_each(|item| drop(node.give(item)));
     node.follow(&staking, false);
     node.give(&claim(12, 3));
-    // The recovery key goes on behind epoch 1: epochs 2 and 3 never were.
-    let record = |ledger: &Ledger| ledger.meta().closed.tip;
+    // Epochs 2 and 3 never were.
     let mut short = Staking::new();
     for (name, amount) in [(10, 10), (11, 20), (12, 30)] {
         short.stake(name, amount);
     }
     short.epoch(&[]);
-    let tip = record(&short.ledger);
-    let order = Order::Rotate { new_key: pair(5).key() };
-    let rotate = Decree { key: pair(2).key(), reign: 1, seq: tip.seq, before: tip.before, order };
-    staking.give(Signed::sign(rotate, &pair(2), genesis().hash()).bytes());
-    staking.issuer = (5, 1);
-    assert_eq!(staking.ledger.meta().closed.epoch, 1);
+    staking.go_back_to(&short.ledger);
     staking.epoch(&[declared[1].id()]);
     node.follow(&staking, false);
     assert!(node.pot.times_gone_back() > 0);
@@ -336,4 +340,87 @@ fn when_staking_goes_back_the_dividends_are_made_again() {
     assert_eq!(node.store.prefix(b"d", 9), fresh.store.prefix(b"d", 9));
     assert_eq!(node.store.prefix(b"o", 9), fresh.store.prefix(b"o", 9));
     assert_ne!(fork.ledger.root(), staking.ledger.root());
+}
+
+/// Epochs 1 and 2, and on an own branch epoch 3, in which somebody new has stake; what closed epoch 2 comes with it.
+fn half_of_epoch_3() -> (Staking, Ledger, Vec<Item>) {
+    let mut staking = Staking::new();
+    for (name, amount) in [(10, 10), (11, 20), (12, 30)] {
+        staking.stake(name, amount);
+    }
+    staking.epoch(&[]);
+    let declared = vec![declare(3, 0, 100), declare(3, 1, 70), declare(4, 0, 55)];
+    staking.epoch(&[declared[0].id()]);
+    let closed = staking.ledger.clone();
+    staking.stake(13, 40);
+    staking.act(10, Action::Unstake(5));
+    staking.epoch(&[declared[1].id()]);
+    (staking, closed, declared)
+}
+
+/// With these declarations, on these epochs.
+fn after(declared: &[Item], staking: &Staking) -> Node {
+    let mut node = Node::new();
+    declared.iter().for_each(|item| assert_eq!(node.give(item), Verdict::Accepted));
+    node.follow(staking, false);
+    node
+}
+
+fn agree(node: &Node, fresh: &Node) {
+    assert_eq!(node.pot.root(), fresh.pot.root());
+    for name in [10, 11, 12, 13] {
+        assert_eq!(node.due(name), fresh.due(name));
+    }
+    assert_eq!(node.pot.meta(), fresh.pot.meta());
+    assert_eq!(node.store.prefix(b"k", 99), fresh.store.prefix(b"k", 99), "the same stakes");
+}
+
+#[test]
+fn stakes_of_an_epoch_that_staking_undid_halfway_are_undone() {
+    for restart in [false, true] {
+        let (mut staking, closed, declared) = half_of_epoch_3();
+        // The stakes of epoch 3 are in, what it anchors is missing.
+        let mut node = after(&[declared[0].clone(), declared[2].clone()], &staking);
+        assert_eq!((node.pot.meta().epoch, node.pot.missing()), (2, vec![declared[1].id()]));
+        staking.go_back_to(&closed);
+        staking.epoch(&[declared[2].id()]);
+        if restart {
+            node.restart();
+        }
+        node.pot.forget_plan();
+        node.follow(&staking, false);
+        let paid: u128 = [10, 11, 12, 13].iter().map(|name| node.due(*name).0).sum();
+        assert!(paid <= 155, "no more than was declared: {paid}");
+        let fresh = after(&[declared[0].clone(), declared[2].clone()], &staking);
+        assert_eq!(fresh.pot.meta().epoch, 3);
+        agree(&node, &fresh);
+        assert_eq!(node.pot.times_gone_back(), 1);
+    }
+}
+
+#[test]
+fn a_store_that_does_not_say_whose_stakes_are_in_is_made_again() {
+    let (staking, _, declared) = half_of_epoch_3();
+    let mut node = after(&declared, &staking);
+    // As data version 1 wrote it: no epoch behind the kind of work, the first of them.
+    let mut meta = node.store.get(b"m").expect("where it stands");
+    assert_eq!(meta.split_off(meta.len() - 2), [3, 0]);
+    node.store.put(b"m", &[&meta[..], &[0]].concat());
+    node.restart();
+    assert!(node.pot.is_clearing());
+    node.follow(&staking, false);
+    agree(&node, &after(&declared, &staking));
+}
+
+#[test]
+fn half_an_epoch_stays_in_while_staking_does_not_go_back() {
+    let (staking, _, declared) = half_of_epoch_3();
+    let mut node = after(&declared[..1], &staking);
+    node.restart();
+    node.follow(&staking, true);
+    declared[1..].iter().for_each(|item| assert_eq!(node.give(item), Verdict::Accepted));
+    node.pot.forget_plan();
+    node.follow(&staking, false);
+    assert_eq!(node.pot.times_gone_back(), 0);
+    agree(&node, &after(&declared, &staking));
 }

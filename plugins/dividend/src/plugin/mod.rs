@@ -51,9 +51,10 @@ pub struct Dividend {
 
 impl Plugin for Dividend {
     fn manifest() -> Manifest {
-        Manifest::new("dividend", "1.0.0")
+        Manifest::new("dividend", "1.1.0")
             .description("Dividends by stake on a record date, claimed by signed records")
             .protocol(Protocol::new(PROTOCOL, PROTOCOL_ID).max_message(MAX_MESSAGE))
+            .data(2, 1)
             .capability(format!("call:{STAKING}"))
     }
 

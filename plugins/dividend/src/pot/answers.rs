@@ -37,7 +37,8 @@ impl Pot {
         self.next_page = None;
     }
 
-    /// The answer of `epochs`. Finds out whether staking went back behind what is already in the dividends.
+    /// The answer of `epochs`. Finds out whether staking went back behind what is already in the dividends, be it a part of
+    /// an epoch.
     pub fn answer_epochs<S: Ordered>(&mut self, answer: Epochs, store: &mut S) {
         if answer.genesis != self.meta.genesis || self.is_clearing() {
             return;
@@ -46,7 +47,7 @@ impl Pot {
         let ours = answer.epochs.iter().find(|epoch| epoch.epoch == self.meta.epoch);
         let gone = self.meta.epoch > 0 && ours.is_none_or(|epoch| epoch.id != self.meta.epoch_id);
         let next = answer.epochs.iter().find(|epoch| epoch.epoch == self.meta.epoch + 1);
-        let torn = matches!(&self.meta.work, Work::Declaring { id, .. } if next.is_none_or(|next| next.id != *id));
+        let torn = self.meta.work.begun().is_some_and(|id| next.is_none_or(|next| next.id != id));
         if gone || torn {
             self.went_back += 1;
             self.meta.work = Work::Clearing;

@@ -18,8 +18,8 @@ impl Pot {
         let mut more = true;
         while more && left > 0 {
             more = match self.meta.work {
-                Work::Clearing => self.clear(&mut left, store),
-                Work::Staking => self.fold_stakes(&mut left, store),
+                Work::Clearing | Work::Old | Work::OldDeclaring { .. } => self.clear(&mut left, store),
+                Work::Staking { .. } => self.fold_stakes(&mut left, store),
                 Work::Declaring { id, at } => self.fold_declarations(id, at, &mut left, store),
             };
         }
@@ -59,11 +59,13 @@ impl Pot {
 
     /// Stakes that the next epoch changed. When all are in, its declarations follow, if they are all here.
     fn fold_stakes<S: Ordered>(&mut self, left: &mut usize, store: &mut S) -> bool {
-        let Some(next) = self.plan.front().map(|planned| planned.epoch.epoch) else { return false };
+        let Some((next, id)) = self.plan.front().map(|next| (next.epoch.epoch, next.epoch.id)) else { return false };
         while let Some(change) = self.changes.front().copied().filter(|change| change.epoch <= next) {
             if *left == 0 {
                 return true;
             }
+            // With the first of them: when staking undoes this epoch, they have to go.
+            self.meta.work = Work::Staking { id: Some(id) };
             self.restake(change, store);
             self.changes.pop_front();
             *left = left.saturating_sub(1);
@@ -160,7 +162,7 @@ impl Pot {
             store.put_record(&layout::after_epoch(epoch.epoch), &meta.running);
         }
         (meta.accumulator, meta.declared) = (meta.running, meta.running_declared);
-        (meta.epoch, meta.epoch_id, meta.work) = (epoch.epoch, epoch.id, Work::Staking);
+        (meta.epoch, meta.epoch_id, meta.work) = (epoch.epoch, epoch.id, Work::Staking { id: None });
         self.plan.pop_front();
         while self.changes.front().is_some_and(|change| change.epoch <= epoch.epoch) {
             self.changes.pop_front();

@@ -78,12 +78,39 @@ pub struct Meta {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 enum Work {
-    /// Stakes of the next epoch.
-    Staking,
-    /// Declarations of the epoch with this id, from this one on.
-    Declaring { id: Id, at: usize },
+    /// Of data version 1, which did not keep whose stakes are in: they may be those of an epoch that staking undid, so
+    /// everything is made again. So it is with the next one.
+    Old,
+    OldDeclaring {
+        id: Id,
+        at: usize,
+    },
     /// Staking went back: everything that follows from its epochs is made again.
     Clearing,
+    /// Stakes of the next epoch: of the one with this id, as soon as one of them is in.
+    Staking {
+        id: Option<Id>,
+    },
+    /// Declarations of the epoch with this id, from this one on.
+    Declaring {
+        id: Id,
+        at: usize,
+    },
+}
+
+impl Work {
+    fn is_clearing(&self) -> bool {
+        matches!(self, Self::Clearing | Self::Old | Self::OldDeclaring { .. })
+    }
+
+    /// The epoch that is partly in.
+    fn begun(&self) -> Option<Id> {
+        match self {
+            Self::Staking { id } => *id,
+            Self::Declaring { id, .. } => Some(*id),
+            Self::Clearing | Self::Old | Self::OldDeclaring { .. } => None,
+        }
+    }
 }
 
 /// An epoch on its way in.
@@ -174,7 +201,7 @@ impl Pot {
 
     /// Whether everything is being made again, so that nothing can be said now.
     pub fn is_clearing(&self) -> bool {
-        self.meta.work == Work::Clearing
+        self.meta.work.is_clearing()
     }
 
     /// SHA-256 over label, genesis hash, epoch, the id of its header, what one unit of stake has earned, the sums, and the hash
@@ -232,7 +259,7 @@ impl Meta {
             counted: 0,
             voided: 0,
             accounts: 0,
-            work: Work::Staking,
+            work: Work::Staking { id: None },
         }
     }
 }
