@@ -11,9 +11,11 @@
 //! | `t` epoch | `Accumulator` | after an epoch that changed it |
 //! | `k` account, epoch | `Position` | after an epoch that changed its stake |
 //! | `c` account | epoch, id | the claim that counts |
+//! | `s` account | epoch, id | a claim set aside: staking undid all epochs in which the account had stake |
 //! | `b` bucket | hash | over the claims |
 //!
-//! `d`, `u`, `w`, `t` and `k` follow from staking's epochs and are made again when staking goes back.
+//! `d`, `u`, `w`, `t` and `k` follow from staking's epochs and are made again when staking goes back. The claims in `c` go
+//! to `s` then, and come back with the account's first `k`.
 //! Version 1 did not say in `m` of which epoch a part is in: what such a store derived is made again, once.
 
 use weir_ledger::store::key;
@@ -25,8 +27,8 @@ pub const DECLARED: &[u8] = b"d";
 pub const POSITIONS: &[u8] = b"k";
 pub const CLAIMS: &[u8] = b"c";
 pub const BUCKETS: &[u8] = b"b";
-/// What is made again when staking goes back.
-pub const DERIVED: [&[u8]; 5] = [b"d", b"u", b"w", b"t", b"k"];
+/// What is made again when staking goes back. Without stakes no claim comes in, so those are the last ones that are taken out.
+pub const DERIVED: [&[u8]; 7] = [b"d", b"u", b"w", b"t", b"k", CLAIMS, BUCKETS];
 
 pub fn item(id: Id) -> Vec<u8> {
     key(b'i', &[&id.0])
@@ -74,6 +76,10 @@ pub fn position(account: Key, epoch: u64) -> Vec<u8> {
 
 pub fn claim(account: Key) -> Vec<u8> {
     key(b'c', &[&account.0])
+}
+
+pub fn set_aside(account: Key) -> Vec<u8> {
+    key(b's', &[&account.0])
 }
 
 pub fn bucket(bucket: u16) -> Vec<u8> {

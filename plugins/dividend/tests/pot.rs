@@ -307,12 +307,16 @@ fn liars_are_rejected_and_free_keys_keep_nothing() {
 #[test]
 fn when_staking_goes_back_the_dividends_are_made_again() {
     let (mut staking, declared) = story();
+    // This one has stake in an epoch that will be undone, and in no other.
+    staking.stake(13, 40);
+    staking.epoch(&[]);
     let fork = staking.clone();
     let mut node = Node::new();
     declared.iter().for_each(|item| drop(node.give(item)));
     node.follow(&staking, false);
-    node.give(&claim(12, 3));
-    // Epochs 2 and 3 never were.
+    assert_eq!(node.give(&claim(12, 3)), Verdict::Accepted);
+    assert_eq!(node.give(&claim(13, 4)), Verdict::Accepted);
+    // Epochs 2 to 4 never were.
     let mut short = Staking::new();
     for (name, amount) in [(10, 10), (11, 20), (12, 30)] {
         short.stake(name, amount);
@@ -334,12 +338,30 @@ fn when_staking_goes_back_the_dividends_are_made_again() {
     let mut fresh = Node::new();
     declared.iter().for_each(|item| drop(fresh.give(item)));
     fresh.follow(&staking, false);
-    fresh.give(&claim(12, 3));
+    assert_eq!(fresh.give(&claim(12, 3)), Verdict::Accepted);
+    assert_eq!(fresh.give(&claim(13, 4)), Verdict::Ignored(Ignored::NoStake));
     assert_eq!(node.pot.root(), fresh.pot.root());
+    assert_eq!(Pot::claims(None, 9, &node.store), Pot::claims(None, 9, &fresh.store), "none to be fetched and refused");
+    assert_eq!(of(&claim(12, 3)), Some(&Standing::Open(claim(12, 3).id())));
+    assert_eq!(of(&claim(13, 4)), Some(&Standing::Settled(claim(13, 4).id())));
     assert_eq!((node.due(10), node.due(12)), (fresh.due(10), fresh.due(12)));
     assert_eq!(node.store.prefix(b"d", 9), fresh.store.prefix(b"d", 9));
     assert_eq!(node.store.prefix(b"o", 9), fresh.store.prefix(b"o", 9));
     assert_ne!(fork.ledger.root(), staking.ledger.root());
+    // With stake again the claim counts again: whoever refused it takes it now.
+    staking.stake(13, 8);
+    staking.epoch(&[]);
+    let before = node.pot.root();
+    for node in [&mut node, &mut fresh] {
+        node.follow(&staking, false);
+    }
+    assert_ne!(node.pot.root(), before);
+    assert_ne!(node.pot.root(), fresh.pot.root());
+    assert_eq!(node.pot.take_standings().last(), Some(&Standing::Open(claim(13, 4).id())));
+    assert_eq!(fresh.give(&claim(13, 4)), Verdict::Accepted);
+    assert_eq!(node.pot.root(), fresh.pot.root());
+    node.restart();
+    assert_eq!(node.pot.root(), fresh.pot.root(), "as it was kept");
 }
 
 /// Epochs 1 and 2, and on an own branch epoch 3, in which somebody new has stake; what closed epoch 2 comes with it.

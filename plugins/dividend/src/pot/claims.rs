@@ -43,10 +43,31 @@ impl Pot {
             self.standings.push(Standing::Settled(before));
         }
         store.put(&layout::item(id), bytes);
-        store.put(&layout::claim(account), &[&epoch.to_be_bytes()[..], &id.0].concat());
+        self.put_claim(account, &[&epoch.to_be_bytes()[..], &id.0].concat(), store);
+    }
+
+    fn put_claim<S: Ordered>(&mut self, account: Key, claim: &[u8], store: &mut S) {
+        store.put(&layout::claim(account), claim);
         let bucket = bucket_of(account);
         let hash = self.claimed.rehash(bucket, layout::CLAIMS, store);
         store.put(&layout::bucket(bucket), &hash.0);
+    }
+
+    /// Keeps a claim until its account has stake again. Whoever never saw the epochs that staking undid refuses the claim
+    /// of an account without stake, so until then it is not in the root, and nobody is offered it.
+    pub(super) fn set_claim_aside<S: Ordered>(&mut self, key: &[u8], claim: &[u8], store: &mut S) {
+        let (Some(account), Some((_, id))) = (layout::read_account(key), read_claim(claim)) else { return };
+        store.put(&layout::set_aside(account), claim);
+        self.standings.push(Standing::Settled(id));
+    }
+
+    /// The claim of an account that has stake now, if one was set aside. About how many writes it took.
+    pub(super) fn take_claim_back<S: Ordered>(&mut self, account: Key, store: &mut S) -> usize {
+        let Some(claim) = store.get(&layout::set_aside(account)) else { return 0 };
+        store.remove(&layout::set_aside(account));
+        self.put_claim(account, &claim, store);
+        self.standings.extend(read_claim(&claim).map(|(_, id)| Standing::Open(id)));
+        4
     }
 
     /// The claims that count, behind an account, `limit` at most: account and id of the item.

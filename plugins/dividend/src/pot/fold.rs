@@ -3,9 +3,9 @@
 //! An epoch costs what it changes: one position for each stake that changed, one division for each declaration. Who keeps
 //! its stake is not touched, however many declarations there are.
 
-use weir_ledger::{Id, Key, Ordered, Standing};
+use weir_ledger::{Buckets, Id, Key, Ordered, Standing};
 
-use super::{Meta, Outcome, Pot, Work};
+use super::{BUCKET_LABEL, Meta, Outcome, Pot, Work};
 use crate::accumulator::{AddError, MAX_ACCOUNTS, Position};
 use crate::items::{Body, Item};
 use crate::layout;
@@ -27,16 +27,18 @@ impl Pot {
         more
     }
 
-    /// Removes what follows from staking's epochs; the declarations are open again.
+    /// Removes what follows from staking's epochs; the declarations are open again, the claims set aside.
     fn clear<S: Ordered>(&mut self, left: &mut usize, store: &mut S) -> bool {
         for prefix in layout::DERIVED {
             let found = store.prefix(prefix, (*left).clamp(1, 256));
             if found.is_empty() {
                 continue;
             }
-            for (key, _) in &found {
-                if prefix == layout::DECLARED {
-                    self.reopen(key, store);
+            for (key, value) in &found {
+                match prefix {
+                    layout::DECLARED => self.reopen(key, store),
+                    layout::CLAIMS => self.set_claim_aside(key, value, store),
+                    _ => {}
                 }
                 store.remove(key);
                 *left = left.saturating_sub(2);
@@ -44,6 +46,7 @@ impl Pot {
             return true;
         }
         self.forget_plan();
+        self.claimed = Buckets::new(BUCKET_LABEL);
         self.meta = Meta::new(self.meta.genesis);
         false
     }
@@ -66,9 +69,9 @@ impl Pot {
             }
             // With the first of them: when staking undoes this epoch, they have to go.
             self.meta.work = Work::Staking { id: Some(id) };
-            self.restake(change, store);
+            let writes = self.restake(change, store);
             self.changes.pop_front();
-            *left = left.saturating_sub(1);
+            *left = left.saturating_sub(writes);
         }
         // With nothing behind them the next page may still have some.
         if self.changes.is_empty() && self.next_page.is_some() {
@@ -84,17 +87,21 @@ impl Pot {
         true
     }
 
-    fn restake<S: Ordered>(&mut self, change: Stake, store: &mut S) {
+    /// About how many writes it took.
+    fn restake<S: Ordered>(&mut self, change: Stake, store: &mut S) -> usize {
         let Stake { account, staked, epoch } = change;
         let known = self.position_at(account, u64::MAX - 1, store);
+        let mut writes = 1;
         if known.is_none() {
             self.meta.accounts += 1;
+            writes += self.take_claim_back(account, store);
         }
         let mut position: Position = known.unwrap_or_default();
         // What is counted was kept small enough for this: see `Accumulator`.
         if position.restake(staked, &self.meta.accumulator).is_ok() {
             store.put_record(&layout::position(account, epoch), &position);
         }
+        writes
     }
 
     fn fold_declarations<S: Ordered>(&mut self, id: Id, mut at: usize, left: &mut usize, store: &mut S) -> bool {

@@ -13,7 +13,8 @@
 //!
 //! The dividends are a fold over staking's closed epochs: of each first the stakes it changed, then the declarations it
 //! anchors, in the order of their ids. Claims are not ordered at all: of an account's the highest counts, and what it comes
-//! to follows from the fold. Nodes with the same epochs, declarations and claims therefore agree, in whatever order they came.
+//! to follows from the fold. A claim counts once its account has had stake in the fold. Nodes with the same epochs,
+//! declarations and claims therefore agree, in whatever order they came.
 
 mod answers;
 mod claims;
@@ -205,7 +206,7 @@ impl Pot {
     }
 
     /// SHA-256 over label, genesis hash, epoch, the id of its header, what one unit of stake has earned, the sums, and the hash
-    /// over all claims (see [`Buckets`]).
+    /// over the claims that count (see [`Buckets`]).
     pub fn root(&self) -> Id {
         let meta = &self.meta;
         let mut hash = Hash::new(ROOT_LABEL).with(&meta.genesis.0).with(&meta.epoch.to_be_bytes());
@@ -216,8 +217,9 @@ impl Pot {
         hash.with(&self.claimed.root().0).id()
     }
 
-    /// How what is reconciled changed, beside what was received: claims that others outdid and declarations that an epoch
-    /// anchored are settled; declarations of epochs that staking undid are open.
+    /// How what is reconciled changed, beside what was received: claims that others outdid or that are set aside and
+    /// declarations that an epoch anchored are settled; declarations of epochs that staking undid and claims that are
+    /// taken back are open.
     pub fn take_standings(&mut self) -> Vec<Standing> {
         std::mem::take(&mut self.standings)
     }
