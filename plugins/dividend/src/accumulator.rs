@@ -11,10 +11,10 @@
 //! # Why it is right
 //!
 //! Let *t* be an account's true share, Σ aᵢ · sᵢ / Tᵢ, and *x* what is computed. Only the division rounds, down, by less than
-//! one unit of 2^-256 for each unit of stake and each declaration. With stakes below 2^128 and fewer than 2^64
-//! declarations (numbered with 64 bits), 0 ≤ t − x < 2^128 · 2^64 · 2^-256 = 2^-64.
+//! one unit of 2^-256 for each unit of stake and each declaration. With stakes below 2^128 and at most 2^70
+//! declarations (64 payers at most, each with numbers of 64 bits), 0 ≤ t − x < 2^128 · 2^70 · 2^-256 = 2^-58.
 //!
-//! - *An exact integer is never paid one less.* If t = n is an integer, then x > n − 2^-64, so x + 2^-32 > n: n is paid. If
+//! - *An exact integer is never paid one less.* If t = n is an integer, then x > n − 2^-58, so x + 2^-32 > n: n is paid. If
 //!   t ≥ n, the same.
 //! - *Paid never exceeds declared.* What an account is paid is at most x + 2^-32 ≤ t + 2^-32. The true shares of a declaration
 //!   add up to its amount, so those of all accounts add up to the integer D, everything declared (with stake there; a
