@@ -128,12 +128,13 @@ fn a_million_declarations_on_a_million_accounts() {
     divide_2_to_the_100_tokens(1_000_000);
 }
 
-/// Among so many accounts, with so many declarations.
+/// Among so many accounts, with so many declarations, and one account more: a third of each is its share, hardly ever an
+/// integer, but of all together exactly one.
 fn divide_2_to_the_100_tokens(count: u128) {
     let started = std::time::Instant::now();
     let mut accumulator = Accumulator::new(Rule::Exact);
     let mut positions = vec![Position::default(); count as usize];
-    // Stakes that add up to 2^100 or a little less.
+    // Stakes that add up to 2^100 or a little less, without the third.
     let each = (1u128 << 100) / count / 2;
     let stake_of = |who: u128| each + who * each / count;
     let mut total = 0;
@@ -141,19 +142,30 @@ fn divide_2_to_the_100_tokens(count: u128) {
         position.restake(stake_of(who as u128), &accumulator).expect("in range");
         total += position.stake();
     }
+    let odd = total % 2;
+    let first = positions[0].stake() + odd;
+    positions[0].restake(first, &accumulator).expect("in range");
+    let mut third = Position::default();
+    third.restake((total + odd) / 2, &accumulator).expect("in range");
+    let total = third.stake() * 3;
     let mut declared = 0;
     for number in 0..count {
-        let amount = (1 << 80) + number * 7_919;
+        // No multiple of three but for the last one, which makes the sum one.
+        let amount = (1 << 80) + number * 7_920;
+        let amount = if number + 1 < count { amount } else { amount + (3 - (declared + amount) % 3) % 3 };
         accumulator.add(amount, total).expect("in range");
         declared += amount;
-        // One account of many moves with each declaration; nobody else is touched.
-        let position = &mut positions[(number * 31 % count) as usize];
-        let stake = position.stake() - 1;
-        position.restake(stake, &accumulator).expect("in range");
-        total -= 1;
+        // One account of many hands a unit of its stake to the next one with each declaration; nobody else is touched.
+        let [from, to] = [number * 31 % count, (number * 31 + 1) % count].map(|who| who as usize);
+        for (who, stake) in [(from, positions[from].stake() - 1), (to, positions[to].stake() + 1)] {
+            positions[who].restake(stake, &accumulator).expect("in range");
+        }
     }
     let elapsed = started.elapsed();
-    let paid: u128 = positions.iter().map(|position| position.due(&accumulator)).sum();
-    assert!(paid <= declared && declared - paid < count, "{declared} {paid}");
+    assert_eq!(third.due(&accumulator), declared / 3, "an exact integer is never paid one less");
+    let computed = BigUint::from_bytes_be(&accumulator.earned().to_be_bytes()) * third.stake();
+    assert_eq!(computed >> 256, (declared / 3 - 1).into(), "though what the divisions lost adds up");
+    let paid = positions.iter().chain([&third]).map(|position| position.due(&accumulator)).sum::<u128>();
+    assert!(paid <= declared && declared - paid <= count, "{declared} {paid}");
     eprintln!("{count} accounts and {count} declarations: {elapsed:?}, {} left in the pot", declared - paid);
 }
