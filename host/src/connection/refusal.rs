@@ -56,8 +56,10 @@ impl Refusal {
             Self::Limit(Reached { scope, what, taken, limit, .. }) => {
                 Named { taken: Some(*taken), ..named(scope.name(), what, limit.to_string()) }
             }
-            Self::Denied(Denied::Blocked(entry)) => named("access", "block list", entry.to_string()),
-            Self::Denied(Denied::NotAllowed { entries, .. }) => named("access", "allow list", entries.to_string()),
+            Self::Denied(denied) => {
+                let (limit, value) = denied.limit();
+                named("access", limit, value)
+            }
             Self::Version { .. } => named("node", "wire version", WIRE_VERSION.to_string()),
             Self::Duplicate(_) => named("peer", "connection that stays", "1".into()),
             Self::Code(code) => named("node", "close code", u32::from(*code).to_string()),

@@ -168,6 +168,16 @@ pub enum Denied {
     },
 }
 
+impl Denied {
+    /// Which list denies, and with which entry; or how many entries it has, none of which is for this one.
+    pub fn limit(&self) -> (&'static str, String) {
+        match self {
+            Self::Blocked(entry) => ("block list", entry.to_string()),
+            Self::NotAllowed { entries, .. } => ("allow list", entries.to_string()),
+        }
+    }
+}
+
 /// Both lists. The block list wins; an empty allow list allows everybody.
 ///
 /// ```

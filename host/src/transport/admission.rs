@@ -53,7 +53,8 @@ impl SharedDoors {
         let (Some(unsaid), Verdict::Refused(cause)) = (said, verdict) else { return };
         match cause {
             Cause::Denied(denied) => {
-                tracing::info!(%from, scope = "access", reason = %denied, unsaid, "left unanswered");
+                let (scope, (limit, value)) = ("access", denied.limit());
+                tracing::info!(%from, scope, limit, value, reason = %denied, unsaid, "left unanswered");
             }
             Cause::Node(full) | Cause::Source(full) => {
                 let (scope, limit, value, taken) = (full.scope.name(), full.what, full.limit, full.taken);
@@ -237,7 +238,8 @@ mod tests {
         assert_eq!(rules.doors.counts(), DoorCounts { let_in: 1, denied: 1_000, ..DoorCounts::default() });
         let lines = said.named("left unanswered");
         assert_eq!(lines.len(), 1, "{lines:?}");
-        assert_eq!(lines[0].field("scope"), Some("access"));
+        let named = ["scope", "limit", "value"].map(|name| lines[0].field(name).unwrap_or_default());
+        assert_eq!(named, ["access", "block list", "203.0.113.0/24"]);
         assert!(lines[0].field("reason").is_some_and(|reason| reason.contains("203.0.113.0/24")));
     }
 }
