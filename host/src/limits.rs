@@ -13,9 +13,10 @@ use crate::protocol::{
     MAX_ASKS, MAX_GROUP_MEMBERS, MAX_GROUPS, MAX_REQUESTS, MAX_REQUESTS_OF_NODE, MAX_REQUESTS_OF_PEER, PUSH_TIMEOUT,
 };
 pub use crate::reached::Scope;
+use crate::reached::names;
 use crate::stream::ReceivePolicy;
 use crate::supervisor::{MAX_WATCHED, RetryPolicy};
-use crate::transport::{CONTROL_WINDOW, MAX_ACCESS_ENTRIES, PendingHandshakes};
+use crate::transport::{CONTROL_WINDOW, MAX_ACCESS_ENTRIES, MAX_UNTAKEN, PendingHandshakes};
 use crate::wire::{MAX_CONTROL_FRAME, MAX_PROTOCOLS};
 
 /// One limit.
@@ -146,6 +147,7 @@ fn connections(config: &Config, usage: &Usage) -> Vec<Limit> {
         count("pending handshakes", Source, limits.max_pending_per_source, "nobody holds up all others")
             .key("limits.max_pending_per_source")
             .used(usage.handshakes.most_of_one_source),
+        count(names::UNTAKEN, Node, MAX_UNTAKEN, "more than a burst waits only when the node is too busy for one more"),
         count("undecided connections", Node, limits.max_pending_handshakes, "each may hold one control frame")
             .key("limits.max_pending_handshakes")
             .used(now.pending),
@@ -333,7 +335,7 @@ mod tests {
             there("asks", Scope::Node) && there("addresses of one dial", Scope::Peer) && there("dials", Scope::Node)
         );
         assert!(there("push", Scope::Connection) && there("requests", Scope::Lane) && there("requests", Scope::Peer));
-        assert!(there("requests", Scope::Node));
+        assert!(there("requests", Scope::Node) && there(names::UNTAKEN, Scope::Node));
     }
 
     #[test]

@@ -110,12 +110,14 @@ pub(crate) fn table(observed: &Observed) -> Vec<Metric> {
 }
 
 fn doors(table: &mut Table, counts: DoorCounts) {
-    let DoorCounts { let_in, retried, denied, node_full, source_full, bad_port } = counts;
+    let DoorCounts { let_in, retried, denied, node_full, source_full, bad_port, untaken } = counts;
     table.counter("weir_handshakes_begun_total", "Handshakes of peers that dial that were let in", let_in);
     table.counter("weir_handshakes_retried_total", "Handshakes that had to prove their address first", retried);
     let by = [("access", denied), ("node", node_full), ("source", source_full), ("port", bad_port)];
     let help = "Handshakes left unanswered: denied by the lists, no place at the node or for the source, a bad port";
     table.counters("weir_handshakes_refused_total", help, "limit", &by);
+    let help = "Connections closed after their handshake because too many waited to be taken";
+    table.counter("weir_connections_untaken_total", help, untaken);
 }
 
 fn connections(table: &mut Table, status: &ManagerStatus) {

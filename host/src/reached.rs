@@ -43,6 +43,12 @@ impl Scope {
     }
 }
 
+/// What is limited, in the words of `weir limits`: who refuses something names the row that says more.
+pub mod names {
+    /// Of the node: authenticated and not handed on yet.
+    pub const UNTAKEN: &str = "connections that wait to be taken";
+}
+
 /// A limit that is reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Reached {

@@ -48,6 +48,11 @@ impl SharedDoors {
         self.doors.lock().unwrap_or_else(PoisonError::into_inner).counts
     }
 
+    /// Counts a connection that nobody takes. When that is to be said: how many were not, since the last that was.
+    pub(super) fn note_untaken(&self) -> Option<u64> {
+        self.doors.lock().unwrap_or_else(PoisonError::into_inner).note_untaken(self.since.elapsed())
+    }
+
     fn note(&self, from: SocketAddr, verdict: &Verdict) {
         let said = self.doors.lock().unwrap_or_else(PoisonError::into_inner).note(verdict, self.since.elapsed());
         let (Some(unsaid), Verdict::Refused(cause)) = (said, verdict) else { return };

@@ -3,7 +3,7 @@
 //! Invariants:
 //! - from half of a limit on, a first packet gets a Retry: whoever forges addresses may fill one half and never the
 //!   other, neither of the node nor of the source that it pretends to be;
-//! - whoever is refused is counted under one cause;
+//! - whoever is refused is counted under one cause, and so is whoever is let in and then not taken;
 //! - of each cause one line is said in [`SAY_EVERY`], however many are refused.
 
 use std::time::Duration;
@@ -106,14 +106,33 @@ pub struct DoorCounts {
     pub source_full: u64,
     /// Left unanswered because of the port that they sent from.
     pub bad_port: u64,
+    /// Handshakes that were over, and their connections closed at once because too many others waited to be taken.
+    pub untaken: u64,
 }
 
 /// What was decided, and what of it was said.
 #[derive(Debug, Default)]
 pub(super) struct Doors {
     pub(super) counts: DoorCounts,
-    /// Of each cause: when it was said last, and how many were not since.
-    said: [Option<(Duration, u64)>; 4],
+    /// Of each cause, and of connections that were not taken.
+    said: [Said; 5],
+}
+
+/// When a line about a cause was said last, and how many there were since of which nothing was said.
+#[derive(Debug, Default)]
+struct Said(Option<(Duration, u64)>);
+
+impl Said {
+    /// Whether it is time for a line: how many of the kind had none, since the last one.
+    fn again(&mut self, now: Duration) -> Option<u64> {
+        match &mut self.0 {
+            Some((last, unsaid)) if now < *last + SAY_EVERY => {
+                *unsaid += 1;
+                None
+            }
+            other => Some(other.replace((now, 0)).map_or(0, |(_, unsaid)| unsaid)),
+        }
+    }
 }
 
 impl Doors {
@@ -137,17 +156,14 @@ impl Doors {
             Cause::Port(_) => (&mut self.counts.bad_port, &mut self.said[3]),
         };
         *count += 1;
-        match said {
-            Some((last, unsaid)) if now < *last + SAY_EVERY => {
-                *unsaid += 1;
-                None
-            }
-            other => {
-                let unsaid = other.map_or(0, |(_, unsaid)| unsaid);
-                *other = Some((now, 0));
-                Some(unsaid)
-            }
-        }
+        said.again(now)
+    }
+
+    /// Counts a connection that was closed because too many others wait to be taken. When that is to be said: how many
+    /// were not, since the last that was.
+    pub(super) fn note_untaken(&mut self, now: Duration) -> Option<u64> {
+        self.counts.untaken += 1;
+        self.said[4].again(now)
     }
 }
 

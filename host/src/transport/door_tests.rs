@@ -70,7 +70,10 @@ fn a_flood_is_counted_whole_and_said_seldom() {
     doors.note(&Verdict::LetIn, second);
     doors.note(&Verdict::Refused(Cause::Port(0)), second);
     doors.note(&proven(&limits, STRANGER, 4, 4), second);
-    let expected = DoorCounts { let_in: 1, retried: 1, denied: 1, node_full: 10_002, source_full: 1, bad_port: 1 };
+    assert_eq!(doors.note_untaken(second), Some(0));
+    assert_eq!([doors.note_untaken(second), doors.note_untaken(second + SAY_EVERY)], [None, Some(1)]);
+    let refused = DoorCounts { denied: 1, node_full: 10_002, source_full: 1, bad_port: 1, ..DoorCounts::default() };
+    let expected = DoorCounts { let_in: 1, retried: 1, untaken: 3, ..refused };
     assert_eq!(doors.counts, expected);
 }
 

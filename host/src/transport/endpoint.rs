@@ -169,6 +169,7 @@ impl Transport {
         let (server, endpoint) =
             start::server(&config, server_tls, limits, pending.clone(), doors.clone(), moved.clone()).map_err(&at)?;
         let closing = CancellationToken::new();
+        let incoming = incoming::start(server, doors.clone(), closing.clone());
         let inner = Inner {
             own: config.key.peer_id(),
             local_address: endpoint.address(),
@@ -183,9 +184,9 @@ impl Transport {
             moved,
             sockets: Mutex::new(Sockets { endpoints: vec![endpoint], ..Sockets::default() }),
             closing: closing.clone(),
-            _close_on_drop: closing.clone().drop_guard(),
+            _close_on_drop: closing.drop_guard(),
         };
-        Ok((Self(Arc::new(inner)), incoming::start(server, closing)))
+        Ok((Self(Arc::new(inner)), incoming))
     }
 
     /// Who this node is.

@@ -2,19 +2,21 @@
 //!
 //! s2n-quic drives all handshakes side by side, each with its own deadline, and hands out a connection only when
 //! its handshake is over; so a client that falls silent in the middle holds nobody up. How many may be under way is
-//! bounded at the door (`admission`), how many may wait here to be taken by [`WAITING`].
+//! bounded at the door (`admission`), how many may wait here to be taken by [`MAX_UNTAKEN`].
 
 use s2n_quic::{Connection, Server};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::admission::SharedDoors;
 use super::events::Proof;
 use super::link::{Direction, Link};
+use crate::reached::names;
 use crate::wire::CloseCode;
 
-/// Links that wait to be taken. Whoever takes them starts a task for each and takes the next at once, so more
+/// Connections that wait to be taken. Whoever takes them starts a task for each and takes the next at once, so more
 /// than a burst never waits; when it does, the node is too busy for one more.
-const WAITING: usize = 64;
+pub const MAX_UNTAKEN: usize = 64;
 
 /// The links that peers have dialed.
 #[derive(Debug)]
@@ -28,13 +30,13 @@ impl Incoming {
 }
 
 /// Starts the task that owns the listening endpoint until `closing`, or until [`Incoming`] is dropped.
-pub(super) fn start(server: Server, closing: CancellationToken) -> Incoming {
-    let (links, incoming) = mpsc::channel(WAITING);
-    tokio::spawn(run(server, links, closing));
+pub(super) fn start(server: Server, doors: SharedDoors, closing: CancellationToken) -> Incoming {
+    let (links, incoming) = mpsc::channel(MAX_UNTAKEN);
+    tokio::spawn(run(server, links, doors, closing));
     Incoming(incoming)
 }
 
-async fn run(mut server: Server, links: mpsc::Sender<Link>, closing: CancellationToken) {
+async fn run(mut server: Server, links: mpsc::Sender<Link>, doors: SharedDoors, closing: CancellationToken) {
     loop {
         let connection = tokio::select! {
             biased;
@@ -45,11 +47,18 @@ async fn run(mut server: Server, links: mpsc::Sender<Link>, closing: Cancellatio
         let Some(connection) = connection else { return };
         let Some(link) = authenticated(connection, Direction::Inbound) else { continue };
         if let Err(mpsc::error::TrySendError::Full(link)) = links.try_send(link) {
-            let (scope, limit, value) = ("node", "connections that wait to be taken", WAITING);
-            tracing::warn!(peer = %link.peer, scope, limit, value, "closed a new connection");
-            link.handle.close(CloseCode::Full);
+            turn_away(&link, &doors);
         }
     }
+}
+
+/// Whoever has proven a key costs no more lines than who has not.
+fn turn_away(link: &Link, doors: &SharedDoors) {
+    if let Some(unsaid) = doors.note_untaken() {
+        let (scope, limit, value) = ("node", names::UNTAKEN, MAX_UNTAKEN);
+        tracing::warn!(peer = %link.peer, scope, limit, value, taken = value, unsaid, "closed a new connection");
+    }
+    link.handle.close(CloseCode::Full);
 }
 
 /// Reads off whose key the handshake proved. `None`, with the connection closed, when there is none, which TLS as
@@ -60,4 +69,35 @@ pub(super) fn authenticated(connection: Connection, direction: Direction) -> Opt
         connection.close(u32::from(CloseCode::ProtocolViolation).into());
     }
     Some(Link::new(peer?, direction, connection))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::Capture;
+    use crate::transport::testing::{TestNode, soon};
+
+    #[tokio::test]
+    async fn connections_that_nobody_takes_are_closed_and_counted_and_that_is_said_once() {
+        let said = Capture::default();
+        let _listening = said.listen();
+        let (dialer, listener) = (TestNode::start(1), TestNode::start(2));
+        let mut links = Vec::new();
+        for _ in 0..MAX_UNTAKEN + 3 {
+            // One that is closed may be so before its dialer has it.
+            links.push(soon(dialer.transport.dial(listener.address())).await);
+        }
+        let untaken = || listener.transport.door_counts().untaken;
+        let counted = async {
+            while untaken() < 3 {
+                tokio::task::yield_now().await
+            }
+        };
+        soon(counted).await;
+        assert_eq!(untaken(), 3);
+        let lines = said.named("closed a new connection");
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        let named = ["scope", "limit", "value"].map(|name| lines[0].field(name).unwrap_or_default());
+        assert_eq!(named, ["node", "connections that wait to be taken", "64"]);
+    }
 }

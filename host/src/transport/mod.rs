@@ -33,7 +33,7 @@ pub use access::{Access, AccessEntry, AccessEntryError, AccessLists, Denied, MAX
 pub use door::DoorCounts;
 pub use endpoint::{Io, Transport, TransportConfig};
 pub use error::{BindError, DialError};
-pub use incoming::Incoming;
+pub use incoming::{Incoming, MAX_UNTAKEN};
 pub use link::{
     ControlStream, Direction, Link, LinkAcceptor, LinkError, LinkHandle, MAX_READ, READ_CHUNK, READ_CHUNKS,
     ReceiveStream, SendStream, StreamError,
