@@ -6,15 +6,16 @@ use serde::Serialize;
 
 use crate::config::{Config, PluginFaults};
 use crate::connection::{
-    DIAL_TIMEOUT, DRAIN_TIMEOUT, HELLO_TIMEOUT, MAX_PENDING_OF_PEER, MAX_PROTOCOL_NAME, MAX_RACE, ManagerStatus,
-    PROBE_TIMEOUT, REFUSAL_LINGER, WRITE_TIMEOUT,
+    ConnectionLimits, DIAL_TIMEOUT, DRAIN_TIMEOUT, HELLO_TIMEOUT, MAX_PENDING_OF_PEER, MAX_PROTOCOL_NAME, MAX_RACE,
+    ManagerStatus, PROBE_TIMEOUT, REFUSAL_LINGER, WRITE_TIMEOUT,
 };
 use crate::protocol::{
-    MAX_ASKS, MAX_GROUP_MEMBERS, MAX_GROUPS, MAX_REQUESTS, MAX_REQUESTS_OF_NODE, MAX_REQUESTS_OF_PEER, PUSH_TIMEOUT,
+    LONGEST_ASK, MAX_ASKS, MAX_GROUP_MEMBERS, MAX_GROUPS, MAX_REQUESTS, MAX_REQUESTS_OF_NODE, MAX_REQUESTS_OF_PEER,
+    PUSH_TIMEOUT,
 };
 pub use crate::reached::Scope;
 use crate::reached::names;
-use crate::stream::ReceivePolicy;
+use crate::stream::{BudgetLimits, LaneLimits, PoolPolicy, ReceivePolicy};
 use crate::supervisor::{MAX_WATCHED, RetryPolicy};
 use crate::transport::{CONTROL_WINDOW, MAX_ACCESS_ENTRIES, MAX_UNTAKEN, PendingHandshakes};
 use crate::wire::{MAX_CONTROL_FRAME, MAX_PROTOCOLS};
@@ -84,9 +85,11 @@ pub struct Usage {
 pub fn table(config: &Config, receive: &ReceivePolicy, usage: &Usage) -> Vec<Limit> {
     let mut table = connections(config, usage);
     table.extend(streams(config, receive, usage));
+    table.extend(queues(config));
     table.extend(plugins(config, usage));
     table.extend(faults(config));
     table.extend(timeouts(config));
+    table.extend(waits(config, receive));
     table
 }
 
@@ -117,6 +120,7 @@ fn connections(config: &Config, usage: &Usage) -> Vec<Limit> {
     use Scope::{Group, Node, Peer, Source};
     let (limits, now) = (&config.limits, &usage.connections);
     let eviction = LimitValue::Word(limits.eviction.to_string());
+    let places = limits.max_peers as usize * limits.connections_per_peer as usize;
     vec![
         count("peers", Node, limits.max_peers, "each peer costs memory in windows and buffers")
             .key("limits.max_peers")
@@ -138,6 +142,12 @@ fn connections(config: &Config, usage: &Usage) -> Vec<Limit> {
         count("connections", Peer, limits.connections_per_peer, "each costs as much memory as a peer")
             .key("limits.connections_per_peer")
             .used(now.most_of_one_peer),
+        count(
+            "connections that drain",
+            Node,
+            ConnectionLimits::draining_beside(places),
+            "beside those that hold a place; beyond it the oldest drain is cut short",
+        ),
         count("connections dialed to this node", Source, limits.max_connections_per_source, "nobody takes all places")
             .key("limits.max_connections_per_source")
             .used(now.most_of_one_source),
@@ -177,6 +187,8 @@ fn streams(config: &Config, receive: &ReceivePolicy, usage: &Usage) -> Vec<Limit
     vec![
         count("data streams in each direction", Connection, limits.max_streams, "each may hold a window and a buffer")
             .key("limits.max_streams"),
+        count("receive streams", Connection, receive.per_connection, "what the hello promises")
+            .key("limits.max_streams"),
         count(
             "receive streams",
             Peer,
@@ -185,6 +197,13 @@ fn streams(config: &Config, receive: &ReceivePolicy, usage: &Usage) -> Vec<Limit
         ),
         count("receive streams", Node, receive.per_node, "what the hellos promise all peers together")
             .used(usage.receive_streams),
+        count(
+            "send streams",
+            Lane,
+            PoolPolicy::default().streams_per_lane,
+            "order needs no more, and what a peer leaves unread ties up no other",
+        ),
+        count("lanes whose order is known", Peer, receive.lanes_per_peer, "the idle ones are forgotten first"),
         bytes("stream window", Stream, limits.stream_window, "what a peer may send before it is read")
             .key("limits.stream_window"),
         bytes("connection window", Connection, window, "follows from the streams, so that none starves another"),
@@ -199,6 +218,20 @@ fn streams(config: &Config, receive: &ReceivePolicy, usage: &Usage) -> Vec<Limit
         count("requests", Peer, MAX_REQUESTS_OF_PEER, "no peer takes all of them"),
         count("requests", Node, MAX_REQUESTS_OF_NODE, "each is remembered until it is answered").used(usage.requests.1),
         bytes("protocol id", Peer, MAX_PROTOCOL_NAME, "a set is kept for each peer"),
+    ]
+}
+
+/// What waits to be written. A native handler has as much as a plugin.
+fn queues(config: &Config) -> Vec<Limit> {
+    use Scope::{Lane, Plugin};
+    let lane = LaneLimits::for_messages(config.limits.max_message);
+    let budget = BudgetLimits::for_messages(config.limits.max_message);
+    let told = "what does not fit below it is told as undelivered";
+    vec![
+        bytes("queued until congested", Lane, lane.soft, "from here on sends are refused as busy"),
+        bytes("queued", Lane, lane.hard, told),
+        bytes("queued until congested", Plugin, budget.soft, "from here on all its lanes refuse sends as busy"),
+        bytes("queued", Plugin, budget.hard, told),
     ]
 }
 
@@ -289,6 +322,18 @@ fn timeouts(config: &Config) -> Vec<Limit> {
     ]
 }
 
+/// How long what goes over streams may wait.
+fn waits(config: &Config, receive: &ReceivePolicy) -> Vec<Limit> {
+    use Scope::{Lane, Node, Stream};
+    let patience = BudgetLimits::for_messages(config.limits.max_message).patience;
+    vec![
+        time("taking nothing", Lane, patience, "then what is queued is given up, if others wait for the room it holds"),
+        time("stream header", Stream, receive.header_wait, "for the protocol set it names, then for the stream before"),
+        time("unused stream", Stream, PoolPolicy::default().idle_for, "one that was used holds buffers on both sides"),
+        time("ask", Node, LONGEST_ASK, "an ask or a request that names a longer time gets this one"),
+    ]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -336,6 +381,13 @@ mod tests {
         );
         assert!(there("push", Scope::Connection) && there("requests", Scope::Lane) && there("requests", Scope::Peer));
         assert!(there("requests", Scope::Node) && there(names::UNTAKEN, Scope::Node));
+        for scope in [Scope::Lane, Scope::Plugin] {
+            assert!(there("queued", scope) && there("queued until congested", scope), "{scope:?}");
+        }
+        assert!(there("taking nothing", Scope::Lane) && there("send streams", Scope::Lane));
+        assert!(there("lanes whose order is known", Scope::Peer) && there("receive streams", Scope::Connection));
+        assert!(there("stream header", Scope::Stream) && there("unused stream", Scope::Stream));
+        assert!(there("connections that drain", Scope::Node) && there("ask", Scope::Node));
     }
 
     #[test]

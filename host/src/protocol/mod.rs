@@ -53,4 +53,5 @@ pub use network::{
     SendError,
 };
 pub use networks::NetworkStatus;
+pub use outbound::LONGEST_ASK;
 pub use requests::{MAX_REQUESTS, MAX_REQUESTS_OF_NODE, MAX_REQUESTS_OF_PEER, REQUEST_MEMORY};

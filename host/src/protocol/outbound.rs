@@ -22,7 +22,7 @@ use crate::stream::{LaneEvents, OutFrame};
 use crate::wire::Failure;
 
 /// The longest an ask may wait. Whoever names a longer time gets this one.
-pub(super) const LONGEST_ASK: Duration = Duration::from_secs(24 * 60 * 60);
+pub const LONGEST_ASK: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Network for ProtocolManager {
     fn node(&self) -> PeerId {
