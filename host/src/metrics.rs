@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::connection::{ConnectionCounts, ManagerStatus};
 use crate::plugin::{Counters, PluginInfo};
-use crate::protocol::{ExchangeStats, ProtocolStats};
+use crate::protocol::{ExchangeStats, ProtocolStats, TrafficStats};
 use crate::stream::{PoolCounters, PoolStats, PoolTotals, ReceiveStats, RefusedBy};
 use crate::supervisor::SupervisorStats;
 use crate::transport::DoorCounts;
@@ -210,13 +210,28 @@ fn receive(table: &mut Table, stats: &ReceiveStats) {
 }
 
 fn protocols(table: &mut Table, stats: &ProtocolStats, registered: usize) {
-    let ProtocolStats { connections, exchange, out_of_sequence, unregistered, cut, unclaimed } = *stats;
+    let ProtocolStats { connections, exchange, out_of_sequence, unregistered, cut, unclaimed, traffic } = *stats;
     table.gauge("weir_protocols", "Protocols registered here", registered);
     table.gauge("weir_exchange_connections", "Connections that protocol sets are exchanged on", connections);
     table.counter("weir_streams_out_of_sequence_total", "Data streams whose set did not come", out_of_sequence);
     table.counter("weir_streams_unregistered_total", "Data streams for a registration that is no more", unregistered);
     table.counter("weir_streams_cut_total", "Data streams stopped because their protocol or peer went", cut);
+    messages(table, traffic, unclaimed);
+    exchanged(table, exchange);
+}
+
+fn messages(table: &mut Table, traffic: TrafficStats, unclaimed: u64) {
+    let TrafficStats { accepted, delivered, undelivered, answered, failed } = traffic;
+    table.counter("weir_messages_accepted_total", "Messages that handlers sent and nothing refused", accepted);
+    table.counter("weir_messages_delivered_total", "Messages of peers that handlers took", delivered);
+    let help = "Messages that handlers were told of as undelivered, at most so many of which are lost";
+    table.counter("weir_messages_undelivered_total", help, undelivered);
     table.counter("weir_messages_unclaimed_total", "Messages lost with nobody left to be told", unclaimed);
+    table.counter("weir_asks_answered_total", "Asks that ended with an answer", answered);
+    table.counter("weir_asks_failed_total", "Asks that ended without one, but for those that were cancelled", failed);
+}
+
+fn exchanged(table: &mut Table, exchange: ExchangeStats) {
     let ExchangeStats {
         pushes: _,
         full,
@@ -321,6 +336,18 @@ mod tests {
             # HELP weir_ends_total Ends.\n# TYPE weir_ends_total counter\n\
             weir_ends_total{how=\"well\"} 1\nweir_ends_total{how=\"say \\\"no\\\"\\n\"} 2\n";
         assert_eq!(exposition(&table.0), expected);
+    }
+
+    #[test]
+    fn what_is_lost_can_be_seen() {
+        let traffic = TrafficStats { accepted: 9, delivered: 8, undelivered: 7, answered: 6, failed: 5 };
+        let mut table = Table::default();
+        protocols(&mut table, &ProtocolStats { traffic, unclaimed: 4, ..ProtocolStats::default() }, 1);
+        let values =
+            ["accepted", "delivered", "undelivered", "unclaimed"].map(|of| format!("weir_messages_{of}_total"));
+        let values = values.iter().map(String::as_str).chain(["weir_asks_answered_total", "weir_asks_failed_total"]);
+        let value = |name| table.0.iter().find(|metric| metric.name == name).map(|metric| metric.value);
+        assert_eq!(values.map(value).collect::<Vec<_>>(), [9, 8, 7, 4, 6, 5].map(Some));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use weir_host::connection::ConnectionStatus;
+use weir_host::protocol::TrafficStats;
 use weir_host::stream::PoolStats;
 
 use crate::look::Look;
@@ -153,9 +154,9 @@ fn metrics_say_the_same(picture: &Picture<'_>) -> Result<(), Broken> {
 }
 
 /// The counts by the names of their metrics.
-fn counted(look: &Look) -> [(&'static str, u64); 19] {
+fn counted(look: &Look) -> Vec<(&'static str, u64)> {
     let slots = |of: fn(&PoolStats) -> usize| look.pools.iter().map(|(_, _, pool)| of(pool)).sum();
-    [
+    let now = [
         ("weir_peers", look.manager.peers),
         ("weir_connections_of_one_peer", look.manager.most_of_one_peer),
         ("weir_connections_pending", look.manager.pending),
@@ -176,7 +177,16 @@ fn counted(look: &Look) -> [(&'static str, u64); 19] {
         ("weir_tasks", look.tasks),
         ("weir_plugins", look.plugins),
     ]
-    .map(|(name, count)| (name, count as u64))
+    .map(|(name, count)| (name, count as u64));
+    let TrafficStats { accepted, delivered, undelivered, answered, failed } = look.traffic;
+    let since_the_start = [
+        ("weir_messages_accepted_total", accepted),
+        ("weir_messages_delivered_total", delivered),
+        ("weir_messages_undelivered_total", undelivered),
+        ("weir_asks_answered_total", answered),
+        ("weir_asks_failed_total", failed),
+    ];
+    now.into_iter().chain(since_the_start).collect()
 }
 
 fn nothing_is_leaked(picture: &Picture<'_>) -> Result<(), Broken> {
@@ -225,13 +235,14 @@ mod tests {
             registered: Vec::new(),
             supports: BTreeMap::new(),
             open: (0, 0),
+            traffic: TrafficStats::default(),
             tasks: 2,
             alive: (7, 7),
             floods: 0,
             plugins: 0,
             metrics: BTreeMap::new(),
         };
-        Look { metrics: counted(&look).into(), ..look }
+        Look { metrics: counted(&look).into_iter().collect(), ..look }
     }
 
     fn broken(change: impl FnOnce(&mut Look)) -> Option<&'static str> {
@@ -252,6 +263,7 @@ mod tests {
         assert_eq!(broken(|look| look.alive.0 = 20), Some("nothing is leaked"));
         assert_eq!(broken(|look| look.open.0 = 1), Some("everything comes to its end"));
         assert_eq!(broken(|look| look.queued = 1), Some("every count of the rules is a metric"));
+        assert_eq!(broken(|look| look.traffic.undelivered = 1), Some("every count of the rules is a metric"));
         let pool = PoolStats { lent: 1, max: 8, ..PoolStats::default() };
         assert_eq!(broken(|look| look.pools.push((1, 1, pool))), Some("everything comes to its end"));
         let pool = PoolStats { idle: 9, max: 8, ..PoolStats::default() };

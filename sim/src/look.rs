@@ -6,6 +6,7 @@ use std::fmt::{self, Display, Write};
 use tokio::runtime::Handle;
 use weir_host::connection::{ConnectionStatus, ManagerStatus};
 use weir_host::peer::PeerId;
+use weir_host::protocol::TrafficStats;
 use weir_host::stream::{PoolStats, ReceivePolicy, ReceiveStats};
 use weir_host::wire::SMALL_FRAME;
 
@@ -36,6 +37,8 @@ pub struct Look {
     pub supports: BTreeMap<usize, Vec<String>>,
     /// Asks and requests that are open.
     pub open: (usize, usize),
+    /// What became of messages and asks.
+    pub traffic: TrafficStats,
     /// Tasks of the layers.
     pub tasks: usize,
     /// All tasks of the runtime, and how many there were at the start.
@@ -76,6 +79,7 @@ impl Look {
             queued: protocols.queued(),
             registered: names(protocols.registered().into_iter().map(|one| one.id).collect()),
             open: protocols.open_requests(),
+            traffic: protocols.stats().traffic,
             tasks,
             alive,
             floods: node.floods.get(),

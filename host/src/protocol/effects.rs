@@ -33,7 +33,7 @@ impl Inner {
             return;
         };
         let closed = registration.closed.child_token();
-        let (budget, notices) = (registration.budget.clone(), Notices::of(peer, &registration));
+        let (budget, notices) = (registration.budget.clone(), Notices::of(peer, &registration, &self.traffic));
         let lane = self.lanes.open(peer, remote_registration, budget, notices);
         let pair = Pair { registration: registration.clone(), remote_registration, max_message, lane, closed };
         of_peer.insert(protocol.clone(), pair);
@@ -47,7 +47,7 @@ impl Inner {
         pair.lane.close();
         debug!(%peer, %protocol, "peer supports the protocol no longer");
         let unanswered = lock(&self.asks).drop_lane(&peer, protocol);
-        unanswered.into_iter().for_each(|reply| reply(Err(why.clone())));
+        unanswered.into_iter().for_each(|reply| self.traffic.end(reply, Err(why.clone())));
         let handler = pair.registration.handler();
         let asker = Asker { peer, protocol: protocol.clone() };
         let withdrawn = lock(&self.requests).drop_lane(&asker);

@@ -13,6 +13,7 @@ use super::outbound::LONGEST_ASK;
 use super::pairs::{Pair, PeerPairs};
 use super::requests::{Asker, NotOpened};
 use super::state::belongs;
+use super::traffic::messages;
 use super::{AskError, AskId, InBatch, Inbound, News, NotTaken};
 use crate::peer::PeerId;
 use crate::stream::{Delivery, Inlet, Opening, OutFrame, Outlet};
@@ -153,12 +154,16 @@ impl Door {
             return Ok(());
         }
         let items = std::mem::take(items);
+        let messages = messages(&items);
         let batch = InBatch { peer: self.asker.peer, protocol: self.asker.protocol.clone(), items };
         if self.pair.closed.is_cancelled() {
             return Err(StopCode::Unregistered);
         }
         let mut served = self.pair.registration.served();
-        let Err(batch) = served.handler.try_deliver(batch) else { return Ok(()) };
+        let Err(batch) = served.handler.try_deliver(batch) else {
+            self.node.traffic.delivered(messages);
+            return Ok(());
+        };
         loop {
             let taken = tokio::select! {
                 biased;
@@ -168,7 +173,10 @@ impl Door {
                 taken = served.handler.deliver(batch.clone()) => taken,
             };
             match taken {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.node.traffic.delivered(messages);
+                    return Ok(());
+                }
                 Err(_) if served.over.is_cancelled() => served = self.pair.registration.served(),
                 Err(NotTaken::Muted(time)) => {
                     self.refuse_muted(&batch, time);
@@ -226,7 +234,7 @@ impl Door {
     fn answer(&self, id: u64, outcome: Result<bytes::Bytes, AskError>) {
         let reply = lock(&self.node.asks).take(AskId(id), &self.asker.peer, &self.asker.protocol);
         if let Some(reply) = reply {
-            reply(outcome);
+            self.node.traffic.end(reply, outcome);
         }
     }
 }

@@ -184,6 +184,8 @@ async fn asks_have_exactly_one_outcome() {
     assert_eq!(a.ask(&b, "/echo/1", b"hello").await, Ok(Bytes::from_static(b"hello")));
     assert!(matches!(a.ask(&b, "/echo/1", b"refuse").await, Err(AskError::Refused(_))));
     assert_eq!(a.ask(&b, "/echo/1", b"leave").await, Err(AskError::Unsupported));
+    let TrafficStats { answered, failed, .. } = a.protocols.stats().traffic;
+    assert_eq!((answered, failed), (1, 3));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

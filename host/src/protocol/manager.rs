@@ -20,6 +20,7 @@ use super::pairs::Pairs;
 use super::registry::{Registration, Registry};
 use super::requests::Requests;
 use super::state::State;
+use super::traffic::{Traffic, TrafficStats};
 use super::watch::Watchers;
 use super::{AskError, News, ProtocolId};
 use crate::connection::{ConnectionEvent, ConnectionHandle, ConnectionId, LocalHello};
@@ -76,6 +77,8 @@ pub struct ProtocolStats {
     /// Messages of ours that were committed when their protocol was not registered here any more, so that there was
     /// nobody to be told `undelivered`.
     pub unclaimed: u64,
+    /// What became of messages and asks.
+    pub traffic: TrafficStats,
 }
 
 /// Knows the local handlers and what every connected peer supports. Cheap to clone.
@@ -100,6 +103,7 @@ pub(super) struct Inner {
     pub(super) sequence: Arc<AtomicU64>,
     pub(super) tasks: TaskTracker,
     pub(super) stops: Stops,
+    pub(super) traffic: Arc<Traffic>,
     pub(super) core: Mutex<Core>,
 }
 
@@ -183,6 +187,7 @@ impl ProtocolManager {
             sequence,
             tasks,
             stops: Stops::default(),
+            traffic: Arc::default(),
             core: Mutex::default(),
         });
         Self { inner }
@@ -229,7 +234,8 @@ impl ProtocolManager {
         lock(&self.inner.core).state.peers_supporting(protocols)
     }
 
-    /// What the exchange came to since the start, and how many streams were stopped for it.
+    /// What the exchange came to since the start, how many streams were stopped for it, and what became of messages and
+    /// asks.
     pub fn stats(&self) -> ProtocolStats {
         let core = lock(&self.inner.core);
         let stops = &self.inner.stops;
@@ -240,6 +246,7 @@ impl ProtocolManager {
             unregistered: stops.unregistered.load(Ordering::Relaxed),
             cut: stops.cut.load(Ordering::Relaxed),
             unclaimed: stops.unclaimed.load(Ordering::Relaxed),
+            traffic: self.inner.traffic.stats(),
         }
     }
 
@@ -284,7 +291,7 @@ impl Inner {
         let expired = lock(&self.asks).expire(now);
         for (id, peer, protocol, reply) in expired {
             self.withdraw(id, &peer, &protocol);
-            reply(Err(AskError::TimedOut));
+            self.traffic.end(reply, Err(AskError::TimedOut));
         }
         let expired = lock(&self.requests).expire(now);
         for (token, protocol) in expired {

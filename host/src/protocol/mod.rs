@@ -30,11 +30,13 @@ mod state;
 mod state_tests;
 #[cfg(test)]
 mod testing;
+mod traffic;
 #[cfg(test)]
 mod traffic_tests;
 mod watch;
 
 pub use news_board::NewsBoard;
+pub use traffic::TrafficStats;
 pub use watch::{PeerNews, Subscription};
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use super::asks::MAX_ASKS;
 use super::manager::{Inner, ProtocolManager, lock};
 use super::pairs::Pair;
 use super::registry::Registration;
+use super::traffic::Traffic;
 use super::{
     AskError, AskId, Handler, LaneStatus, Network, News, Outgoing, ProtocolId, ProtocolSpec, Reachable, RegisterError,
     RequestToken, SendError,
@@ -129,6 +130,7 @@ impl Inner {
 
     /// Puts everything on the lane, in order.
     pub(super) fn put(&self, to: &PeerId, protocol: &ProtocolId, pair: &Pair, what: Vec<Outgoing>) {
+        self.traffic.accepted(&what);
         let mut frames = Vec::with_capacity(what.len());
         for outgoing in what {
             match outgoing {
@@ -142,7 +144,7 @@ impl Inner {
                         Err(reply) => {
                             let (scope, limit, value) = ("node", "open asks", MAX_ASKS);
                             tracing::debug!(peer = %to, %protocol, scope, limit, value, "refused an ask");
-                            reply(Err(AskError::Busy));
+                            self.traffic.end(reply, Err(AskError::Busy));
                         }
                     }
                 }
@@ -151,22 +153,24 @@ impl Inner {
         for refused in pair.lane.push(frames) {
             let reply = lock(&self.asks).take(AskId(refused), to, protocol);
             if let Some(reply) = reply {
-                reply(Err(AskError::Busy));
+                self.traffic.end(reply, Err(AskError::Busy));
             }
         }
     }
 
     /// The pair was shut between the check and the commit.
     fn lose(&self, to: &PeerId, protocol: &ProtocolId, why: SendError, what: Vec<Outgoing>) {
+        self.traffic.accepted(&what);
+        let failed = match why {
+            SendError::NotConnected => AskError::NotConnected,
+            SendError::Closed => AskError::Closed,
+            _ => AskError::Unsupported,
+        };
         let mut messages = 0;
         for outgoing in what {
             match outgoing {
                 Outgoing::Message(_) => messages += 1,
-                Outgoing::Ask { reply, .. } => reply(Err(match why {
-                    SendError::NotConnected => AskError::NotConnected,
-                    SendError::Closed => AskError::Closed,
-                    _ => AskError::Unsupported,
-                })),
+                Outgoing::Ask { reply, .. } => self.traffic.end(reply, Err(failed.clone())),
             }
         }
         if messages == 0 {
@@ -175,6 +179,7 @@ impl Inner {
         tracing::debug!(peer = %to, %protocol, messages, %why, "the pair was shut before the commit");
         match self.registry.named(protocol) {
             Some(registration) => {
+                self.traffic.undelivered(messages);
                 registration.handler().news(News::Undelivered { peer: *to, protocol: protocol.clone(), messages });
             }
             None => drop(self.stops.unclaimed.fetch_add(messages, Ordering::Relaxed)),
@@ -193,11 +198,12 @@ impl Inner {
 pub(super) struct Notices {
     peer: PeerId,
     registration: Arc<Registration>,
+    traffic: Arc<Traffic>,
 }
 
 impl Notices {
-    pub(super) fn of(peer: PeerId, registration: &Arc<Registration>) -> Arc<dyn LaneEvents> {
-        Arc::new(Self { peer, registration: registration.clone() })
+    pub(super) fn of(peer: PeerId, registration: &Arc<Registration>, traffic: &Arc<Traffic>) -> Arc<dyn LaneEvents> {
+        Arc::new(Self { peer, registration: registration.clone(), traffic: traffic.clone() })
     }
 }
 
@@ -213,6 +219,7 @@ impl LaneEvents for Notices {
     }
 
     fn undelivered(&self, messages: u64) {
+        self.traffic.undelivered(messages);
         let protocol = self.registration.id.clone();
         self.registration.handler().news(News::Undelivered { peer: self.peer, protocol, messages });
     }

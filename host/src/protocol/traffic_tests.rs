@@ -307,6 +307,9 @@ async fn the_sender_is_told_by_its_stream_at_once_and_by_the_set_later() {
     assert_eq!(send(sent), Err(SendError::Unsupported));
     // The first was handed over and purged there; all the others are counted here.
     assert_eq!(undelivered, sent - 1);
+    let seen = near.protocols.stats().traffic;
+    assert_eq!((seen.accepted, seen.undelivered), (sent, undelivered));
+    assert_eq!(far.protocols.stats().traffic, TrafficStats { delivered: 1, ..TrafficStats::default() });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -325,6 +328,8 @@ async fn what_is_committed_after_the_own_registration_went_is_counted() {
     near.protocols.commit(&far.peer, &name(PROTOCOL), vec![Outgoing::Message(body(3, 0, 0))]);
     let undelivered = News::Undelivered { peer: far.peer, protocol: name(PROTOCOL), messages: 1 };
     assert_eq!(next(&mut again).await, NativeEvent::News(undelivered));
+    let traffic = near.protocols.stats().traffic;
+    assert_eq!((traffic.accepted, traffic.undelivered), (4, 1), "and three are unclaimed");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
