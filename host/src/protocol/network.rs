@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Handler, ProtocolId, RequestToken};
+use super::{Handler, MAX_ASKS, ProtocolId, RequestToken};
 use crate::peer::PeerId;
 use crate::wire::Failure;
 
@@ -69,8 +69,8 @@ pub enum AskError {
     /// Nothing came in time.
     #[error("no answer in time")]
     TimedOut,
-    /// The peer's or our own limit of open requests is reached.
-    #[error("too many open requests")]
+    /// The peer's or our own limit of open requests is reached, or the request does not fit the lane.
+    #[error("too many open requests (this node has at most {MAX_ASKS}), or the lane to the peer is full")]
     Busy,
     /// The peer answered with a failure.
     #[error("refused: {} ({})", .0.message, .0.code)]
