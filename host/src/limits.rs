@@ -122,11 +122,11 @@ fn connections(config: &Config, usage: &Usage) -> Vec<Limit> {
     let eviction = LimitValue::Word(limits.eviction.to_string());
     let places = limits.max_peers as usize * limits.connections_per_peer as usize;
     vec![
-        count("peers", Node, limits.max_peers, "each peer costs memory in windows and buffers")
+        count(names::PEERS, Node, limits.max_peers, "each peer costs memory in windows and buffers")
             .key("limits.max_peers")
             .used(now.peers),
         count(
-            "ordinary peers that dialed this node",
+            names::INBOUND,
             Node,
             limits.max_peers - limits.reserved_outbound(),
             "the rest of the places is kept for peers that this node dials",
@@ -139,7 +139,7 @@ fn connections(config: &Config, usage: &Usage) -> Vec<Limit> {
             ..count("eviction", Node, 0_u64, "who goes when a peer comes and all places are taken")
         }
         .key("limits.eviction"),
-        count("connections", Peer, limits.connections_per_peer, "each costs as much memory as a peer")
+        count(names::CONNECTIONS, Peer, limits.connections_per_peer, "each costs as much memory as a peer")
             .key("limits.connections_per_peer")
             .used(now.most_of_one_peer),
         count(
@@ -148,20 +148,20 @@ fn connections(config: &Config, usage: &Usage) -> Vec<Limit> {
             ConnectionLimits::draining_beside(places),
             "beside those that hold a place; beyond it the oldest drain is cut short",
         ),
-        count("connections dialed to this node", Source, limits.max_connections_per_source, "nobody takes all places")
+        count(names::DIALED, Source, limits.max_connections_per_source, "nobody takes all places")
             .key("limits.max_connections_per_source")
             .used(now.most_of_one_source),
-        count("pending handshakes", Node, limits.max_pending_handshakes, "strangers who knock cost memory, too")
+        count(names::HANDSHAKES, Node, limits.max_pending_handshakes, "strangers who knock cost memory, too")
             .key("limits.max_pending_handshakes")
             .used(usage.handshakes.all),
-        count("pending handshakes", Source, limits.max_pending_per_source, "nobody holds up all others")
+        count(names::HANDSHAKES, Source, limits.max_pending_per_source, "nobody holds up all others")
             .key("limits.max_pending_per_source")
             .used(usage.handshakes.most_of_one_source),
         count(names::UNTAKEN, Node, MAX_UNTAKEN, "more than a burst waits only when the node is too busy for one more"),
-        count("undecided connections", Node, limits.max_pending_handshakes, "each may hold one control frame")
+        count(names::UNDECIDED, Node, limits.max_pending_handshakes, "each may hold one control frame")
             .key("limits.max_pending_handshakes")
             .used(now.pending),
-        count("undecided connections", Peer, MAX_PENDING_OF_PEER, "no single key takes all of them"),
+        count(names::UNDECIDED, Peer, MAX_PENDING_OF_PEER, "no single key takes all of them"),
         count("access entries", Node, MAX_ACCESS_ENTRIES, "each handshake is compared with all of them")
             .used(usage.access_entries),
         count("known peers", Node, MAX_WATCHED, "each may have a dial under way"),
@@ -187,15 +187,15 @@ fn streams(config: &Config, receive: &ReceivePolicy, usage: &Usage) -> Vec<Limit
     vec![
         count("data streams in each direction", Connection, limits.max_streams, "each may hold a window and a buffer")
             .key("limits.max_streams"),
-        count("receive streams", Connection, receive.per_connection, "what the hello promises")
+        count(names::RECEIVE_STREAMS, Connection, receive.per_connection, "what the hello promises")
             .key("limits.max_streams"),
         count(
-            "receive streams",
+            names::RECEIVE_STREAMS,
             Peer,
             receive.per_peer,
             "what the hello promises, for all its connections and one more",
         ),
-        count("receive streams", Node, receive.per_node, "what the hellos promise all peers together")
+        count(names::RECEIVE_STREAMS, Node, receive.per_node, "what the hellos promise all peers together")
             .used(usage.receive_streams),
         count(
             "send streams",
@@ -213,10 +213,12 @@ fn streams(config: &Config, receive: &ReceivePolicy, usage: &Usage) -> Vec<Limit
         bytes("large messages being put together", Connection, receive.assembly, "a frame may be larger than a window"),
         bytes("control frame", Connection, MAX_CONTROL_FRAME, "it is decoded whole"),
         count("protocols", Peer, MAX_PROTOCOLS, "a set is kept for each peer"),
-        count("asks", Node, MAX_ASKS, "each is remembered until its answer or its deadline").used(usage.requests.0),
-        count("requests", Lane, MAX_REQUESTS, "their answers always fit, so their number is bounded"),
-        count("requests", Peer, MAX_REQUESTS_OF_PEER, "no peer takes all of them"),
-        count("requests", Node, MAX_REQUESTS_OF_NODE, "each is remembered until it is answered").used(usage.requests.1),
+        count(names::ASKS, Node, MAX_ASKS, "each is remembered until its answer or its deadline")
+            .used(usage.requests.0),
+        count(names::REQUESTS, Lane, MAX_REQUESTS, "their answers always fit, so their number is bounded"),
+        count(names::REQUESTS, Peer, MAX_REQUESTS_OF_PEER, "no peer takes all of them"),
+        count(names::REQUESTS, Node, MAX_REQUESTS_OF_NODE, "each is remembered until it is answered")
+            .used(usage.requests.1),
         bytes("protocol id", Peer, MAX_PROTOCOL_NAME, "a set is kept for each peer"),
     ]
 }
@@ -377,10 +379,16 @@ mod tests {
         let table = all();
         let there = |name: &str, scope| table.iter().any(|limit| (limit.name, limit.scope) == (name, scope));
         assert!(
-            there("asks", Scope::Node) && there("addresses of one dial", Scope::Peer) && there("dials", Scope::Node)
+            there(names::ASKS, Scope::Node)
+                && there("addresses of one dial", Scope::Peer)
+                && there("dials", Scope::Node)
         );
-        assert!(there("push", Scope::Connection) && there("requests", Scope::Lane) && there("requests", Scope::Peer));
-        assert!(there("requests", Scope::Node) && there(names::UNTAKEN, Scope::Node));
+        assert!(
+            there("push", Scope::Connection)
+                && there(names::REQUESTS, Scope::Lane)
+                && there(names::REQUESTS, Scope::Peer)
+        );
+        assert!(there(names::REQUESTS, Scope::Node) && there(names::UNTAKEN, Scope::Node));
         for scope in [Scope::Lane, Scope::Plugin] {
             assert!(there("queued", scope) && there("queued until congested", scope), "{scope:?}");
         }
@@ -388,6 +396,14 @@ mod tests {
         assert!(there("lanes whose order is known", Scope::Peer) && there("receive streams", Scope::Connection));
         assert!(there("stream header", Scope::Stream) && there("unused stream", Scope::Stream));
         assert!(there("connections that drain", Scope::Node) && there("ask", Scope::Node));
+    }
+
+    #[test]
+    fn what_a_refusal_names_is_a_row() {
+        let table = all();
+        for (scope, name) in names::ALL {
+            assert!(table.iter().any(|limit| (limit.name, limit.scope) == (name, scope)), "{name} of a {scope:?}");
+        }
     }
 
     #[test]

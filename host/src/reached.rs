@@ -45,8 +45,48 @@ impl Scope {
 
 /// What is limited, in the words of `weir limits`: who refuses something names the row that says more.
 pub mod names {
+    use super::Scope;
+
+    /// Of the node: those that hold a place.
+    pub const PEERS: &str = "peers";
+    /// Of the node: for them not all places are.
+    pub const INBOUND: &str = "ordinary peers that dialed this node";
+    /// Of a peer.
+    pub const CONNECTIONS: &str = "connections";
+    /// Of a source.
+    pub const DIALED: &str = "connections dialed to this node";
+    /// Of the node and of a source.
+    pub const HANDSHAKES: &str = "pending handshakes";
+    /// Of the node and of a peer.
+    pub const UNDECIDED: &str = "undecided connections";
     /// Of the node: authenticated and not handed on yet.
     pub const UNTAKEN: &str = "connections that wait to be taken";
+    /// Of a connection, of a peer and of the node.
+    pub const RECEIVE_STREAMS: &str = "receive streams";
+    /// Of the node: its own.
+    pub const ASKS: &str = "asks";
+    /// Of a lane, of a peer and of the node: those of peers.
+    pub const REQUESTS: &str = "unanswered requests";
+
+    /// What a refusal may name, and nothing else.
+    pub const ALL: [(Scope, &str); 16] = [
+        (Scope::Node, PEERS),
+        (Scope::Node, INBOUND),
+        (Scope::Peer, CONNECTIONS),
+        (Scope::Source, DIALED),
+        (Scope::Node, HANDSHAKES),
+        (Scope::Source, HANDSHAKES),
+        (Scope::Node, UNDECIDED),
+        (Scope::Peer, UNDECIDED),
+        (Scope::Node, UNTAKEN),
+        (Scope::Connection, RECEIVE_STREAMS),
+        (Scope::Peer, RECEIVE_STREAMS),
+        (Scope::Node, RECEIVE_STREAMS),
+        (Scope::Node, ASKS),
+        (Scope::Lane, REQUESTS),
+        (Scope::Peer, REQUESTS),
+        (Scope::Node, REQUESTS),
+    ];
 }
 
 /// A limit that is reached.
@@ -56,7 +96,7 @@ pub struct Reached {
     pub scope: Scope,
     /// Which one of those, where a peer or the node does not say it.
     pub of: Option<String>,
-    /// Of what.
+    /// Of what; one of the [`names`].
     pub what: &'static str,
     /// How many there are.
     pub taken: u64,
@@ -69,8 +109,9 @@ pub struct Reached {
 }
 
 impl Reached {
-    /// So many of so many, set by nothing: what helps is to come again later.
+    /// So many of so many, set by nothing: what helps is to come again later. `what` is one of the [`names`].
     pub fn new(scope: Scope, what: &'static str, taken: usize, limit: usize) -> Self {
+        debug_assert!(names::ALL.contains(&(scope, what)), "no row of `weir limits` is `{what}` of a {scope:?}");
         let (taken, limit) = (taken as u64, limit as u64);
         Self { scope, of: None, what, taken, limit, key: None, advice: "dial again later" }
     }
@@ -97,12 +138,14 @@ mod tests {
 
     #[test]
     fn a_limit_says_the_same_to_people_and_to_programs() {
-        let full = Reached::new(Scope::Source, "connections", 4, 4).key("limits.max_connections_per_source", "raise");
+        let full = Reached::new(Scope::Source, names::DIALED, 4, 4).key("limits.max_connections_per_source", "raise");
         let full = Reached { of: Some("203.0.113.7".into()), ..full };
-        let text = "source 203.0.113.7 has 4 of 4 connections; raise `limits.max_connections_per_source`";
+        let text = "source 203.0.113.7 has 4 of 4 connections dialed to this node; raise \
+                    `limits.max_connections_per_source`";
         assert_eq!(full.to_string(), text);
         let json = serde_json::to_value(&full).expect("serializes");
         assert_eq!((json["scope"].as_str(), json["limit"].as_u64()), (Some("source"), Some(4)));
-        assert_eq!(Reached::new(Scope::Peer, "dials", 2, 2).to_string(), "peer has 2 of 2 dials; dial again later");
+        let undecided = Reached::new(Scope::Peer, names::UNDECIDED, 2, 2);
+        assert_eq!(undecided.to_string(), "peer has 2 of 2 undecided connections; dial again later");
     }
 }

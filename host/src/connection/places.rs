@@ -10,7 +10,7 @@ use super::{Connection, Stage, State};
 use crate::connection::limits::MAX_PENDING_OF_PEER;
 use crate::connection::{ConnectionId, Eviction};
 use crate::peer::PeerId;
-use crate::reached::{Reached, Scope};
+use crate::reached::{Reached, Scope, names};
 use crate::transport::{Direction, Source};
 use crate::wire::CloseCode;
 
@@ -75,7 +75,7 @@ impl State {
     /// Why another inbound connection of `peer` may not even wait for a decision, if so.
     pub(super) fn crowded(&self, peer: &PeerId, remote: SocketAddr) -> Option<Reached> {
         let own = self.of(peer).filter(|id| self.connections[id].is_undecided()).count();
-        let what = "undecided connections";
+        let what = names::UNDECIDED;
         let of_peer = Reached::new(Scope::Peer, what, own, MAX_PENDING_OF_PEER);
         let of_node = Reached::new(Scope::Node, what, self.pending(), self.limits.max_pending)
             .key("limits.max_pending_handshakes", LATER);
@@ -91,7 +91,7 @@ impl State {
         }
         let counts = |c: &&Connection| c.peer != *peer && c.counts_for_source() && Source::of(c.remote) == source;
         let (taken, limit) = (self.connections.values().filter(counts).count(), self.limits.max_per_source);
-        let full = Reached::new(Scope::Source, "connections", taken, limit);
+        let full = Reached::new(Scope::Source, names::DIALED, taken, limit);
         let full = full.key("limits.max_connections_per_source", RAISE);
         (taken >= limit).then(|| Reached { of: Some(source.to_string()), ..full })
     }
@@ -99,7 +99,8 @@ impl State {
     /// Why the peer may have no further connection, if so.
     pub(super) fn full_peer(&self, peer: &PeerId) -> Option<Reached> {
         let (taken, limit) = (self.held(peer), self.limits.connections_per_peer);
-        let full = Reached::new(Scope::Peer, "connections", taken, limit).key("limits.connections_per_peer", RAISE);
+        let full =
+            Reached::new(Scope::Peer, names::CONNECTIONS, taken, limit).key("limits.connections_per_peer", RAISE);
         (taken >= limit).then_some(full)
     }
 
@@ -143,16 +144,16 @@ impl State {
 
     fn no_place(&self, holders: &BTreeSet<PeerId>) -> Reached {
         let all_necessary = holders.iter().all(|peer| self.necessary.contains(peer));
-        let what = if all_necessary && !holders.is_empty() { "peers, all necessary" } else { "peers" };
-        Reached::new(Scope::Node, what, holders.len(), self.limits.max_peers).key("limits.max_peers", RAISE)
+        let advice = if all_necessary && !holders.is_empty() { "all are necessary; raise" } else { RAISE };
+        Reached::new(Scope::Node, names::PEERS, holders.len(), self.limits.max_peers).key("limits.max_peers", advice)
     }
 
     fn no_place_for_inbound(&self, taken: usize, limit: usize) -> Reached {
         if self.limits.reserved_outbound == 0 {
             return self.no_place(&self.holders().collect());
         }
-        Reached::new(Scope::Node, "peers that dialed it, and keeps the rest for peers it dials", taken, limit)
-            .key("limits.reserved_outbound", "raise `limits.max_peers` or lower")
+        let advice = "the other places are for peers it dials; raise `limits.max_peers` or lower";
+        Reached::new(Scope::Node, names::INBOUND, taken, limit).key("limits.reserved_outbound", advice)
     }
 
     /// Frees a place among these peers for a newcomer, if the strategy has somebody to go.
@@ -161,7 +162,7 @@ impl State {
         self.counts.evicted += 1;
         let strategy = self.limits.eviction;
         tracing::info!(
-            peer = %evicted.short(), newcomer = %newcomer.short(), %strategy, scope = "node", limit = "peers",
+            peer = %evicted.short(), newcomer = %newcomer.short(), %strategy, scope = "node", limit = names::PEERS,
             value = self.limits.max_peers, taken = among.len(), reserved_outbound = self.limits.reserved_outbound,
             "evicted"
         );

@@ -84,7 +84,7 @@ fn a_necessary_peer_is_displaced_only_by_a_necessary_one_and_never_with_lifo() {
         let mut state = crowd(4, strategy);
         (1..=4).for_each(|who| necessary(&mut state, who));
         let outcome = who_goes(state, newcomer_is_necessary);
-        let full = "node has 4 of 4 peers, all necessary; raise `limits.max_peers`".to_owned();
+        let full = "node has 4 of 4 peers; all are necessary; raise `limits.max_peers`".to_owned();
         let expected = goes.map_or(Err(full), |peer| Ok(vec![peer]));
         assert_eq!(outcome, expected, "{strategy}, necessary: {newcomer_is_necessary}");
     }
@@ -160,9 +160,10 @@ fn the_last_places_are_kept_for_peers_that_the_node_dials() {
     let mut state = node_with(ConnectionLimits { max_peers: 3, reserved_outbound: 1, ..unreserved() });
     bring_up(&mut state, 1, 1);
     bring_up(&mut state, 2, 2);
-    let reason = "node has 2 of 2 peers that dialed it, and keeps the rest for peers it dials; raise \
+    let reason =
+        "node has 2 of 2 ordinary peers that dialed this node; the other places are for peers it dials; raise \
                   `limits.max_peers` or lower `limits.reserved_outbound`"
-        .to_owned();
+            .to_owned();
     let refused = inbound(&mut state, 3, 3, 1, 1, ZERO);
     assert_eq!(refusal(&refused, 3), Some((CloseCode::Full, reason)));
     up_outbound(&mut state, 4, 9);
@@ -203,7 +204,8 @@ fn one_source_cannot_take_all_places() {
         assert!(matches!(actions[..], [Action::Greet { .. }]), "{actions:?}");
     }
     let reason = state.crowded(&peer(3), "203.0.113.7:3".parse().expect("an address")).expect("full");
-    let expected = "source 203.0.113.7 has 2 of 2 connections; raise `limits.max_connections_per_source`";
+    let expected = "source 203.0.113.7 has 2 of 2 connections dialed to this node; raise \
+                    `limits.max_connections_per_source`";
     assert_eq!(reason.to_string(), expected);
     let turned_away = [Action::TurnAway { connection: id(3), code: CloseCode::Full }];
     assert_eq!(state.handle(from(3, 3, "203.0.113.7:3"), ZERO), turned_away);

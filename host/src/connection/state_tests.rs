@@ -107,7 +107,7 @@ fn a_necessary_peer_displaces_the_newest_ordinary_one() {
     state.handle(Event::SetLevel { peer: peer(1), level: Level::Necessary }, ZERO);
     state.handle(Event::SetLevel { peer: peer(4), level: Level::Necessary }, ZERO);
     let full = refusal(&inbound(&mut state, 4, 4, 1, 1, ZERO), 4);
-    assert!(full.is_some_and(|(code, reason)| code == CloseCode::Full && reason.contains("all necessary")));
+    assert!(full.is_some_and(|(code, reason)| code == CloseCode::Full && reason.contains("all are necessary")));
 }
 
 #[test]

@@ -19,6 +19,7 @@ use super::{
     RequestToken, SendError,
 };
 use crate::peer::PeerId;
+use crate::reached::names;
 use crate::stream::{LaneEvents, OutFrame};
 use crate::wire::Failure;
 
@@ -142,7 +143,7 @@ impl Inner {
                     match lock(&self.asks).open(id, *to, protocol.clone(), deadline, reply) {
                         Ok(()) => frames.push(OutFrame::Request { id: id.0, timeout_ms, body }),
                         Err(reply) => {
-                            let (scope, limit, value) = ("node", "open asks", MAX_ASKS);
+                            let (scope, limit, value) = ("node", names::ASKS, MAX_ASKS);
                             tracing::debug!(peer = %to, %protocol, scope, limit, value, "refused an ask");
                             self.traffic.end(reply, Err(AskError::Busy));
                         }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::{ProtocolId, RequestToken};
 use crate::peer::PeerId;
-use crate::reached::{Reached, Scope};
+use crate::reached::{Reached, Scope, names};
 
 /// Most unanswered requests of one peer by one protocol. Their answers always fit the lane, so this bounds it.
 pub const MAX_REQUESTS: usize = 1024;
@@ -66,7 +66,7 @@ impl Requests {
             (Scope::Node, self.open.len(), MAX_REQUESTS_OF_NODE),
         ];
         if let Some((scope, taken, limit)) = limits.into_iter().find(|(_, taken, limit)| taken >= limit) {
-            let full = Reached::new(scope, "unanswered requests", taken, limit);
+            let full = Reached::new(scope, names::REQUESTS, taken, limit);
             return Err(NotOpened::Full(Reached { advice: "ask again later", ..full }));
         }
         self.last += 1;

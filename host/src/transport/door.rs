@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::access::{AccessLists, Denied};
 use super::source::Source;
-use crate::reached::{Reached, Scope};
+use crate::reached::{Reached, Scope, names};
 
 /// From how many pending handshakes on addresses must be proven, however high the limit is.
 const RETRY_ABOVE: u32 = 64;
@@ -73,7 +73,7 @@ pub(super) fn decide(limits: &PendingLimits, lists: &AccessLists, knock: &Knock)
     let PendingLimits { all: most, per_source, loopback } = *limits;
     let source = Source::of(knock.from);
     let own = if source.is_loopback() && !loopback { 0 } else { knock.own };
-    let what = "pending handshakes";
+    let what = names::HANDSHAKES;
     if knock.all >= most {
         let full = Reached::new(Scope::Node, what, knock.all as usize, most as usize);
         return Verdict::Refused(Cause::Node(full.key("limits.max_pending_handshakes", "dial again later, or raise")));

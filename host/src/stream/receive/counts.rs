@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use super::ReceivePolicy;
 use crate::connection::ConnectionId;
 use crate::peer::PeerId;
-use crate::reached::{Reached, Scope};
+use crate::reached::{Reached, Scope, names};
 
 /// Streams refused since the start, by the bound that was reached.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -94,7 +94,7 @@ impl Counts {
 }
 
 fn full(scope: Scope, taken: usize, limit: usize) -> Reached {
-    Reached::new(scope, "receive streams", taken, limit).key("limits.max_streams", "read faster, or raise")
+    Reached::new(scope, names::RECEIVE_STREAMS, taken, limit).key("limits.max_streams", "read faster, or raise")
 }
 
 fn release<K: Ord + Copy>(counts: &mut BTreeMap<K, usize>, of: K) {
