@@ -3,9 +3,10 @@
 mod net;
 
 use net::{Issuer, Node, Wallet, agree, exchange, genesis};
+use weir_ledger::Id;
 use weir_plugin_staking::Verdict;
-use weir_plugin_staking::commands::{self, EpochsArgs, Paged, StakesArgs, SubmitArgs, TopArgs};
-use weir_plugin_staking::items::{Action, Anchor, Topic};
+use weir_plugin_staking::commands::{self, EpochsArgs, PageArgs, Paged, StakesArgs, SubmitArgs, TopArgs};
+use weir_plugin_staking::items::{Action, Anchor, Order, Topic};
 
 #[test]
 fn mint_stake_unstake_and_withdraw() {
@@ -136,6 +137,40 @@ fn the_commands_speak_json() {
     assert_eq!(submit("0100".to_owned()).expect_err("no item").code(), "malformed");
     let stranger = weir_ledger::to_hex(&Wallet::new(99, &genesis).sign(Action::Withdraw));
     assert_eq!(submit(stranger).expect_err("no mint").code(), "no-mint");
+}
+
+#[test]
+fn a_page_is_read_from_its_draft_and_brought_to_any_node_that_has_the_header() {
+    let genesis = genesis();
+    let (mut node, mut issuer) = (Node::new(&genesis), Issuer::new(&genesis));
+    let (mut other, (order, id)) = (node.clone(), drafted(&mut node, b"first"));
+    let page = commands::page(&node.ledger, &PageArgs { id }, &node.store).expect("just drafted").page;
+    let submit = |node: &mut Node, op: &str| {
+        let args = SubmitArgs { op: op.to_owned() };
+        let answer = commands::submit(&mut node.ledger, &args, &mut node.store, &weir_ledger::keys::Strict);
+        node.work();
+        answer.map(|(answer, _)| answer.known)
+    };
+    let header = weir_ledger::to_hex(&issuer.sign(order));
+    assert_eq!(submit(&mut other, &page).expect_err("without its header").code(), "not-named");
+    assert!(!submit(&mut other, &header).expect("taken"));
+    other.restart();
+    assert!(submit(&mut other, &header).expect("known"));
+    assert_eq!(other.epoch(), 0, "it waits for the page");
+    assert!(!submit(&mut other, &page).expect("taken"));
+    assert!(submit(&mut other, &page).expect("known"));
+    assert!(!submit(&mut node, &header).expect("taken, and the page is here"));
+    assert_eq!((node.epoch(), other.epoch()), (1, 1));
+    agree(&[node, other]);
+}
+
+/// The next epoch with one anchor, and its one page.
+fn drafted(node: &mut Node, name: &[u8]) -> (Order, Id) {
+    let anchor = Anchor { topic: Topic::new("other").expect("a topic"), id: weir_ledger::hash(name) };
+    let order = node.ledger.draft(&[anchor], &mut node.store).expect("a draft").decree.order;
+    let Order::Epoch { pages, .. } = &order else { panic!("{order:?}") };
+    let id = pages[0];
+    (order, id)
 }
 
 #[test]

@@ -12,7 +12,7 @@ pub use stakes::{StakeAnswer, StakesAnswer, StakesArgs, TopAnswer, TopArgs, TopE
 pub use status::{
     FaultAnswer, IssuerAnswer, MissingAnswer, ProofAnswer, ProofsAnswer, RootAnswer, StatusAnswer, proofs, root, status,
 };
-pub use submit::{DraftAnswer, DraftArgs, draft, submit};
+pub use submit::{DraftAnswer, DraftArgs, PageAnswer, PageArgs, draft, page, submit};
 pub use weir_ledger::commands::{Paged, SubmitAnswer, SubmitArgs};
 
 use weir_sdk::Error;

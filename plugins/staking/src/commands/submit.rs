@@ -1,14 +1,14 @@
-//! `submit {op}`: an item from beside the node. `draft {anchors}`: the next epoch, ready to be signed.
+//! `submit {op}`: an item from beside the node. `draft {anchors}`: the next epoch, ready to be signed. `page {id}`: what it names.
 
 use serde::{Deserialize, Serialize};
 use weir_ledger::commands::{SubmitAnswer, SubmitArgs};
-use weir_ledger::{Ordered, Verify, to_hex};
+use weir_ledger::{Id, Ordered, Verify, to_hex};
 use weir_sdk::Error;
 
 use crate::items::{Anchor, MAX_ITEM};
 use crate::{Ignored, Ledger, Receipt, Verdict};
 
-/// Answers `submit`, which takes an operation, a decree or a proof; the receipt says what to spread.
+/// Answers `submit`, which takes an operation, a decree, a proof, or a page that an epoch names; the receipt says what to spread.
 pub fn submit<S: Ordered, V: Verify>(
     ledger: &mut Ledger,
     args: &SubmitArgs,
@@ -69,4 +69,27 @@ pub fn draft<S: Ordered>(ledger: &mut Ledger, args: &DraftArgs, store: &mut S) -
         anchors: draft.anchors,
         complete: draft.complete,
     })
+}
+
+/// `page {id}`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PageArgs {
+    /// Which, as the header of an epoch names it.
+    pub id: Id,
+}
+
+/// The answer of `page`: half a megabyte of digits at most, so each has its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PageAnswer {
+    /// Its bytes, in hexadecimal digits; `submit` takes them at a node that has the header.
+    pub page: String,
+}
+
+/// Answers `page`.
+pub fn page<S: Ordered>(ledger: &Ledger, args: &PageArgs, store: &S) -> Result<PageAnswer, Error> {
+    let none =
+        || Error::new("unknown-page", "no epoch and none of the last drafts has this page: draft the epoch again");
+    let bytes = ledger.page_bytes(args.id, store).ok_or_else(none)?;
+    Ok(PageAnswer { page: to_hex(&bytes) })
 }

@@ -152,6 +152,10 @@ impl Ledger {
         let (id, body) = (decree.id(), decree.body());
         self.note_source(decree, from);
         if desk.has(&layout::item(id)) {
+            // A restart forgets which pages are waited for; who brings the header once more may bring them with it.
+            if body.seq >= self.meta.closed.tip.seq {
+                self.note_pages(body);
+            }
             return Verdict::Ignored(Ignored::Known);
         }
         let wanted = self.parents.contains(&id);

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use weir_ledger::{Id, Key, Ordered};
 
 use super::{Ledger, Missing};
-use crate::items::{Decree, Operation, Proof, Signed};
+use crate::items::{Decree, Operation, Page, Proof, Signed};
 use crate::layout;
 use crate::meta::Work;
 
@@ -194,6 +194,12 @@ impl Ledger {
     /// The bytes of an item.
     pub fn item<S: Ordered>(&self, id: Id, store: &S) -> Option<Vec<u8>> {
         store.get(&layout::item(id))
+    }
+
+    /// The bytes of a page, of an epoch or of one of the last drafts.
+    pub fn page_bytes<S: Ordered>(&self, id: Id, store: &S) -> Option<Vec<u8>> {
+        let kept = store.get(&layout::item(id)).or_else(|| store.get(&layout::draft(id)));
+        kept.filter(|bytes| Page::looks_like_one(bytes))
     }
 
     /// Peers that have shown the epoch which is being closed, and so may have what it names.

@@ -37,7 +37,8 @@ const MAX_BYTES: usize = 320 * 1024;
 /// Accounts that the migration to 1.1 reads in one turn.
 const MIGRATED: usize = 400;
 
-const COMMANDS: [&str; 9] = ["submit", "account", "stakes", "root", "proofs", "status", "draft", "epochs", "anchors"];
+const COMMANDS: [&str; 10] =
+    ["submit", "account", "stakes", "root", "proofs", "status", "draft", "page", "epochs", "anchors"];
 
 /// What differs between the versions.
 pub trait Revision: 'static {
@@ -143,11 +144,15 @@ impl<R: Revision> Plugin for Staking<R> {
         let ledger = &mut self.ledger;
         match command.name.as_str() {
             "submit" => {
-                let (answer, receipt) = commands::submit(ledger, &command.args()?, &mut store, ctx)?;
+                let args: commands::SubmitArgs = command.args()?;
+                // A page takes as much of the turn as one from a peer.
+                self.taken.one_more(args.op.len() / 2);
+                let (answer, receipt) = commands::submit(ledger, &args, &mut store, ctx)?;
                 self.spread(&receipt, ctx);
                 command.answer(ctx, &answer)?;
             }
             "draft" => command.answer(ctx, &commands::draft(ledger, &command.args()?, &mut store)?)?,
+            "page" => command.answer(ctx, &commands::page(ledger, &command.args()?, &store)?)?,
             "account" => command.answer(ctx, &commands::account(ledger, &command.args()?, &store)?)?,
             "stakes" => command.answer(ctx, &commands::stakes(ledger, &command.args()?, &store)?)?,
             "root" => command.answer(ctx, &commands::root(ledger))?,
