@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `m` | `Meta` | where the ledger stands |
 //! | `i` id | bytes | every item kept, by its id |
-//! | `d` id | bytes | pages of the last draft, which no epoch names yet |
+//! | `d` id | bytes | pages of the last drafts, which no epoch may name yet |
 //! | `r` reign, number, id | | decrees by number, at most two with one |
 //! | `g` number | id | the issuer's log that counts |
 //! | `f` rotation, number | id | the log that a rotation chooses, while it is looked for |
@@ -41,6 +41,11 @@ pub const DRAFTS: &[u8] = b"d";
 
 pub fn draft(id: Id) -> Vec<u8> {
     key(b'd', &[&id.0])
+}
+
+/// The id out of a key made by [`draft`].
+pub fn read_draft(key: &[u8]) -> Option<Id> {
+    Some(Id(key.get(1..)?.try_into().ok()?))
 }
 
 pub fn decrees(reign: u64, seq: u64) -> Vec<u8> {

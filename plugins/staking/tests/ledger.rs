@@ -3,7 +3,7 @@
 mod net;
 
 use net::{Issuer, Node, Wallet, agree, exchange, genesis};
-use weir_ledger::Id;
+use weir_ledger::{Id, Ordered as _};
 use weir_plugin_staking::Verdict;
 use weir_plugin_staking::commands::{self, EpochsArgs, PageArgs, Paged, StakesArgs, SubmitArgs, TopArgs};
 use weir_plugin_staking::items::{Action, Anchor, Order, Topic};
@@ -171,6 +171,23 @@ fn drafted(node: &mut Node, name: &[u8]) -> (Order, Id) {
     let Order::Epoch { pages, .. } = &order else { panic!("{order:?}") };
     let id = pages[0];
     (order, id)
+}
+
+#[test]
+fn the_pages_of_a_draft_outlive_the_next_three() {
+    let mut node = Node::new(&genesis());
+    let (_, id) = drafted(&mut node, b"first");
+    let read = |node: &Node| commands::page(&node.ledger, &PageArgs { id }, &node.store);
+    for later in [b"a", b"b", b"c", b"c"] {
+        drafted(&mut node, later);
+    }
+    read(&node).expect("one of the last four");
+    drafted(&mut node, b"d");
+    assert_eq!(read(&node).expect_err("too old").code(), "unknown-page");
+    assert_eq!(node.store.prefix(b"d", usize::MAX).len(), 4);
+    node.restart();
+    drafted(&mut node, b"e");
+    assert_eq!(node.store.prefix(b"d", usize::MAX).len(), 1, "how old they are is forgotten");
 }
 
 #[test]

@@ -3,14 +3,18 @@
 use weir_ledger::{Id, Key, Ordered};
 
 use super::{Ledger, MAX_PENDING};
-use crate::items::{Anchor, Body, Decree, Include, Order, PageBuilder};
+use crate::items::{Anchor, Body, Decree, Include, Order, Page, PageBuilder};
 use crate::layout;
 use crate::meta::Work;
 
 /// Pages of one draft: half of the megabyte that a turn may write. What does not fit is news for the next epoch.
 const MAX_DRAFT_PAGES: usize = 2;
+/// Drafts whose pages are kept, 2 MiB at most: who collects something else meanwhile does not take the pages from a draft
+/// that is just being signed. A restart forgets how old they are, and the draft after it drops them.
+const KEPT_DRAFTS: usize = 4;
 
-/// An epoch that only lacks its signature. Its pages are kept by this node until the next draft, and for good once it is signed.
+/// An epoch that only lacks its signature. Its pages are kept by this node for the next few drafts, and for good once it is
+/// signed and here. Who signs it keeps them too ([`Ledger::page_bytes`]), because nobody else has them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Draft {
     /// The header.
@@ -86,17 +90,31 @@ impl Ledger {
             accounts += 1;
             operations += count;
         }
-        let pages = builder.finish();
-        for (key, _) in store.prefix(layout::DRAFTS, usize::MAX) {
-            store.remove(&key);
-        }
-        pages.iter().for_each(|page| store.put(&layout::draft(page.id()), page.bytes()));
+        let pages = self.keep_draft(&builder.finish(), store);
         let tip = self.meta.tip;
-        let order =
-            Order::Epoch { number: self.meta.closed.epoch + 1, pages: pages.iter().map(|page| page.id()).collect() };
+        let order = Order::Epoch { number: self.meta.closed.epoch + 1, pages };
         let decree = Decree { key: tip.key, reign: tip.reign, seq: tip.seq, before: tip.before, order };
         let body = decree.encode();
         Ok(Draft { decree, body, operations, accounts, proofs, anchors: anchored as u64, complete })
+    }
+
+    /// Keeps the pages of a draft, and drops those of drafts that are too old and those that an epoch has by now.
+    fn keep_draft<S: Ordered>(&mut self, pages: &[Page], store: &mut S) -> Vec<Id> {
+        let ids: Vec<_> = pages.iter().map(Page::id).collect();
+        self.drafted.retain(|drafted| *drafted != ids);
+        self.drafted.push_back(ids.clone());
+        let extra = self.drafted.len().saturating_sub(KEPT_DRAFTS);
+        self.drafted.drain(..extra);
+        for (key, _) in store.prefix(layout::DRAFTS, usize::MAX) {
+            let kept = layout::read_draft(&key).is_some_and(|id| {
+                self.drafted.iter().flatten().any(|kept| *kept == id) && !store.has(&layout::item(id))
+            });
+            if !kept {
+                store.remove(&key);
+            }
+        }
+        pages.iter().for_each(|page| store.put(&layout::draft(page.id()), page.bytes()));
+        ids
     }
 
     /// The last of an account's pending operations that follow each other without a gap, and how many they are.

@@ -131,6 +131,7 @@ pub struct Ledger {
     ahead: u64,
     sources: VecDeque<(Id, Key)>,
     page: Option<Page>,
+    drafted: VecDeque<Vec<Id>>,
     notices: Vec<Notice>,
     standings: Vec<Standing>,
 }
@@ -174,6 +175,7 @@ impl Ledger {
             ahead: 0,
             sources: VecDeque::new(),
             page: None,
+            drafted: VecDeque::new(),
             notices: Vec::new(),
             standings: Vec::new(),
         })
