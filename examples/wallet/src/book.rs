@@ -9,13 +9,16 @@
 //!   was restored from a backup, or is another one: it is sent what it lacks.
 //! - Where a node has something else under a number of the book, nothing is signed at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use weir_ledger::Id;
+use weir_ledger::{Id, from_hex, hash};
+use weir_plugin_staking::items::MAX_PAGE;
 
 /// Entries kept of each log: a ledger lets at most as many be pending, so what is older is included or lost.
 pub const KEPT: usize = 64;
+/// Digits of pages kept of each log, 4 MiB: those of the newest entries. Where older ones are lost, a node asks its peers.
+pub const KEPT_PAGES: usize = 4 << 20;
 
 /// Something signed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +33,10 @@ pub struct Entry {
     pub what: String,
     /// What is submitted, in hexadecimal digits.
     pub bytes: String,
+    /// What goes with it, in hexadecimal digits: the pages that an epoch names. Where it was drafted they are kept only until
+    /// other drafts are made, and nobody else has them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pages: Vec<String>,
     /// Whether a node has said that it has it.
     pub settled: bool,
 }
@@ -174,6 +181,24 @@ impl Log {
         self.entries.push(entry);
         let extra = self.entries.len().saturating_sub(KEPT);
         self.entries.drain(..extra);
+        self.drop_old_pages();
+    }
+
+    /// The newest entry keeps its pages whatever they take: they may be nowhere else.
+    fn drop_old_pages(&mut self) {
+        let mut kept = 0;
+        for (age, entry) in self.entries.iter_mut().rev().enumerate() {
+            kept += entry.pages.iter().map(String::len).sum::<usize>();
+            if age > 0 && kept > KEPT_PAGES {
+                entry.pages.clear();
+            }
+        }
+    }
+
+    /// The entries with one of these pages.
+    pub fn with_pages(&self, wanted: &BTreeSet<Id>) -> Vec<Entry> {
+        let is_wanted = |page: &String| from_hex(page, MAX_PAGE).is_ok_and(|bytes| wanted.contains(&hash(&bytes)));
+        self.entries.iter().filter(|entry| entry.pages.iter().any(is_wanted)).cloned().collect()
     }
 
     /// A node has it.

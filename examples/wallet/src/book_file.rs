@@ -150,6 +150,7 @@ mod tests {
             id: Id([1; 32]),
             what: "stake 1".to_owned(),
             bytes: "00".to_owned(),
+            pages: vec!["0300".to_owned()],
             settled: false,
         };
         let mut file = BookFile::open(&key).expect("an empty book");
@@ -159,6 +160,21 @@ mod tests {
         assert_eq!(file.book().log(network, name).open(), Some(&entry));
         let mode = fs::metadata(folder.path().join("a.key.book")).expect("there").permissions().mode() & 0o777;
         assert_eq!(mode, 0o600);
+    }
+
+    #[test]
+    fn a_book_from_before_there_were_pages_is_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let key = folder.path().join("a.key");
+        fs::write(&key, "").expect("a file");
+        let (network, id) = (Id([7; 32]), Id([1; 32]));
+        let entry =
+            format!(r#"{{"reign": 0, "seq": 3, "id": "{id}", "what": "epoch", "bytes": "00", "settled": false}}"#);
+        let book = format!(r#"{{"{network}": {{"decrees": {{"entries": [{entry}]}}}}}}"#);
+        fs::write(folder.path().join("a.key.book"), book).expect("a file");
+        let file = BookFile::open(&key).expect("a book");
+        let log = file.book().log(network, LogName::Decrees);
+        assert_eq!(log.open().map(|open| (open.seq, open.pages.len())), Some((3, 0)));
     }
 
     #[test]

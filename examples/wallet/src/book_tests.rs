@@ -10,7 +10,7 @@ fn id(number: u64) -> Id {
 }
 
 fn entry(seq: u64, what: &str, settled: bool) -> Entry {
-    Entry { reign: 0, seq, id: id(seq), what: what.to_owned(), bytes: String::new(), settled }
+    Entry { reign: 0, seq, id: id(seq), what: what.to_owned(), bytes: String::new(), pages: Vec::new(), settled }
 }
 
 fn at(seq: u64) -> Place {
@@ -88,6 +88,29 @@ fn only_the_last_entries_are_kept() {
     assert_eq!(log.last().map(|last| last.seq), Some(199));
     log.take_back(id(199));
     assert_eq!(log.last().map(|last| last.seq), Some(199), "what a node has stays");
+}
+
+#[test]
+fn pages_of_the_newest_entries_are_kept() {
+    let mut log = Log::default();
+    let page = |seq: u64| format!("{seq:02}").repeat(KEPT_PAGES / 4);
+    for seq in 0..5 {
+        log.add(Entry { pages: vec![page(seq)], ..entry(seq, "epoch", true) });
+    }
+    let kept: Vec<_> = log.entries.iter().map(|entry| entry.pages.len()).collect();
+    assert_eq!(kept, [0, 0, 0, 1, 1]);
+    log.add(Entry { pages: vec![page(5); 3], ..entry(5, "epoch", false) });
+    let kept: Vec<_> = log.entries.iter().map(|entry| entry.pages.len()).collect();
+    assert_eq!(kept, [0, 0, 0, 0, 0, 3], "the newest may be nowhere else");
+}
+
+#[test]
+fn an_entry_is_found_by_its_pages() {
+    let mut log = Log::default();
+    log.add(Entry { pages: vec!["03".to_owned(), "0304".to_owned()], ..entry(0, "epoch", true) });
+    log.add(entry(1, "mint", true));
+    let found = |bytes: &[u8]| log.with_pages(&[hash(bytes)].into()).iter().map(|entry| entry.seq).collect::<Vec<_>>();
+    assert_eq!((found(&[3]), found(&[3, 4]), found(&[4])), (vec![0], vec![0], vec![]));
 }
 
 /// A ledger that takes one thing for each number, and may lose its newest ones, as a node does that was restored.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use weir_ledger::{Id, Key, to_hex};
 use weir_plugin_dividend::commands::{EntitlementAnswer, ListAnswer};
 use weir_plugin_staking::commands::{
-    AccountAnswer, DraftAnswer, DraftArgs, EpochsAnswer, RootAnswer, StatusAnswer, SubmitAnswer,
+    AccountAnswer, DraftAnswer, DraftArgs, EpochsAnswer, PageAnswer, PageArgs, RootAnswer, StatusAnswer, SubmitAnswer,
 };
 
 use crate::WalletError;
@@ -83,6 +83,12 @@ impl<C: Caller> Node<C> {
     /// The next epoch, ready to be signed.
     pub fn draft(&self, arguments: &DraftArgs) -> Result<DraftAnswer, WalletError> {
         self.ask(STAKING, "draft", arguments)
+    }
+
+    /// A page that a draft names, in hexadecimal digits.
+    pub fn page(&self, id: Id) -> Result<String, WalletError> {
+        let answer: PageAnswer = self.ask(STAKING, "page", &PageArgs { id })?;
+        Ok(answer.page)
     }
 
     /// What is declared; the first page has all open declarations.

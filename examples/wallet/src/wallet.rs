@@ -60,8 +60,21 @@ pub struct Sent {
     pub resent: u64,
 }
 
-/// What was asked for, signed at a place: its id, and its bytes with the signature.
-pub(crate) type Signature = (Id, Vec<u8>);
+/// What was asked for, signed at a place.
+pub(crate) struct Signature {
+    /// Its id.
+    pub(crate) id: Id,
+    /// Its bytes with the signature, in hexadecimal digits.
+    pub(crate) bytes: String,
+    /// See [`Entry::pages`].
+    pub(crate) pages: Vec<String>,
+}
+
+impl Signature {
+    pub(crate) fn new(id: Id, bytes: &[u8]) -> Self {
+        Self { id, bytes: to_hex(bytes), pages: Vec::new() }
+    }
+}
 
 impl<C: Caller> Wallet<C> {
     /// Reads a key file and its book, and keeps other wallets from using them meanwhile.
@@ -123,9 +136,9 @@ impl<C: Caller> Wallet<C> {
                     resent = resent.max(entries.len() as u64);
                 }
                 Next::Sign(at) => {
-                    let (id, bytes) = sign(self, at)?;
-                    let (what, bytes) = (what.to_owned(), to_hex(&bytes));
-                    let entry = Entry { reign: at.reign, seq: at.seq, id, what, bytes, settled: false };
+                    let Signature { id, bytes, pages } = sign(self, at)?;
+                    let what = what.to_owned();
+                    let entry = Entry { reign: at.reign, seq: at.seq, id, what, bytes, pages, settled: false };
                     self.book.change(|book| book.log_mut(network, name).add(entry.clone()))?;
                     self.send_first(network, name, &entry)?;
                     return Ok(Sent { seq: at.seq, id, retried: false, resent });
@@ -137,7 +150,7 @@ impl<C: Caller> Wallet<C> {
     /// Sends what was just signed. Only here a refusal frees the number again: nobody else can have it.
     fn send_first(&mut self, network: Id, name: LogName, entry: &Entry) -> Result<(), WalletError> {
         match self.node.submit_hex(plugin(name), &entry.bytes) {
-            Ok(_) => self.settle(network, name, entry.id),
+            Ok(_) => self.send_pages(network, name, entry),
             Err(error) if keeps_nothing(&error) => {
                 self.book.change(|book| book.log_mut(network, name).take_back(entry.id))?;
                 Err(error)
@@ -146,11 +159,19 @@ impl<C: Caller> Wallet<C> {
         }
     }
 
-    fn send_again(&mut self, network: Id, name: LogName, entry: &Entry) -> Result<(), WalletError> {
+    pub(crate) fn send_again(&mut self, network: Id, name: LogName, entry: &Entry) -> Result<(), WalletError> {
         match self.node.submit_hex(plugin(name), &entry.bytes) {
-            Ok(_) => self.settle(network, name, entry.id),
+            Ok(_) => self.send_pages(network, name, entry),
             Err(error) => Err(unconfirmed(entry, error)),
         }
+    }
+
+    /// What goes with an entry that the node has just taken. Only then it has all of it.
+    fn send_pages(&mut self, network: Id, name: LogName, entry: &Entry) -> Result<(), WalletError> {
+        for page in &entry.pages {
+            self.node.submit_hex(plugin(name), page).map_err(|error| unconfirmed(entry, error))?;
+        }
+        self.settle(network, name, entry.id)
     }
 
     pub(crate) fn settle(&mut self, network: Id, name: LogName, id: Id) -> Result<(), WalletError> {

@@ -17,6 +17,7 @@ use weir_wallet::{Wallet, key_file};
 
 struct Scene {
     folder: TempDir,
+    genesis: Genesis,
     node: Ledgers,
 }
 
@@ -35,8 +36,14 @@ impl Scene {
         };
         let done = write_genesis(&issuer, options).expect("written");
         let text = std::fs::read_to_string(done.file).expect("there");
-        let node = Ledgers::new(&Genesis::parse(&text).expect("a genesis"));
-        Self { folder, node }
+        let genesis = Genesis::parse(&text).expect("a genesis");
+        let node = Ledgers::new(&genesis);
+        Self { folder, genesis, node }
+    }
+
+    /// Another node of the network, which has heard of nothing.
+    fn fresh(&self) -> Ledgers {
+        Ledgers::new(&self.genesis)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -125,6 +132,63 @@ fn a_retry_sends_the_same_operation() {
         let shown = scene.wallet("alice").show().expect("shown");
         assert_eq!((shown.balance, shown.staked, scene.proofs()), (45, 60, 0));
     }
+}
+
+/// An epoch is signed and its request lost, with an operation of alice in it.
+fn a_lost_epoch() -> Scene {
+    let scene = Scene::new();
+    scene.wallet("issuer").mint(scene.account("alice"), 100).expect("minted");
+    scene.wallet("issuer").epoch().expect("closed");
+    scene.wallet("alice").operate(Action::Stake(10)).expect("pending");
+    scene.node.fate.set(Fate::RequestLost);
+    assert_eq!(scene.wallet("issuer").epoch().expect_err("nothing was heard").code(), "unconfirmed");
+    scene
+}
+
+#[test]
+fn an_epoch_that_was_lost_is_closed_although_the_node_has_drafted_others() {
+    let scene = a_lost_epoch();
+    scene.wallet("alice").operate(Action::Stake(5)).expect("pending");
+    for other in 0..20u8 {
+        let anchors = json!([{"topic": "other", "id": weir_ledger::hash(&[other])}]);
+        scene.node.call("staking", "draft", &json!({ "anchors": anchors })).expect("a draft");
+    }
+    let epoch = scene.wallet("issuer").epoch().expect("sent again, with its pages");
+    assert_eq!((epoch.epoch, epoch.retried), (2, true));
+    assert_eq!(scene.wallet("alice").show().expect("shown").staked, 10);
+    assert_eq!(scene.wallet("issuer").epoch().expect("closed").operations, 1);
+    assert_eq!((scene.wallet("alice").show().expect("shown").staked, scene.proofs()), (15, 0));
+}
+
+#[test]
+fn an_epoch_that_was_lost_is_closed_at_another_node() {
+    let mut scene = a_lost_epoch();
+    let other = scene.fresh();
+    other.catch_up_with(&scene.node);
+    scene.node = other;
+    // The header arrives there, and what follows it is lost once more.
+    scene.node.answered.set(1);
+    scene.node.fate.set(Fate::RequestLost);
+    assert_eq!(scene.wallet("issuer").epoch().expect_err("no page was heard").code(), "unconfirmed");
+    let epoch = scene.wallet("issuer").epoch().expect("sent again, with its pages");
+    assert_eq!((epoch.epoch, epoch.retried), (2, true));
+    assert_eq!((scene.wallet("alice").show().expect("shown").staked, scene.proofs()), (10, 0));
+}
+
+#[test]
+fn a_node_that_died_with_an_epochs_pages_does_not_stop_the_network() {
+    let mut scene = Scene::new();
+    scene.wallet("issuer").mint(scene.account("alice"), 100).expect("minted");
+    scene.wallet("issuer").epoch().expect("closed");
+    scene.wallet("alice").operate(Action::Stake(10)).expect("pending");
+    let other = scene.fresh();
+    other.catch_up_with(&scene.node);
+    scene.wallet("issuer").epoch().expect("closed, at the node that dies");
+    other.hear_decrees_of(&scene.node);
+    scene.node = other;
+    let epoch = scene.wallet("issuer").epoch().expect("the one that waits is closed, and one behind it");
+    assert_eq!((epoch.epoch, epoch.epochs), (3, 1));
+    assert_eq!((scene.wallet("alice").show().expect("shown").staked, scene.proofs()), (10, 0));
 }
 
 #[test]

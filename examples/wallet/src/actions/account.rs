@@ -7,7 +7,7 @@ use weir_plugin_staking::items::{Action, Operation, Signed};
 use crate::WalletError;
 use crate::book::{LogName, Place};
 use crate::node::Caller;
-use crate::wallet::Wallet;
+use crate::wallet::{Signature, Wallet};
 
 /// An operation that the node has. It is pending until an epoch includes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -46,7 +46,7 @@ impl<C: Caller> Wallet<C> {
         let sent = self.send(genesis, LogName::Operations, &what, place, |wallet, at| {
             let operation = Operation { account, seq: at.seq, before: at.before, action };
             let signed = Signed::sign(operation, &wallet.pair, genesis);
-            Ok((signed.id(), signed.bytes().to_vec()))
+            Ok(Signature::new(signed.id(), signed.bytes()))
         })?;
         let (number, id) = (sent.seq, sent.id);
         Ok(OperationDone { account, operation: what, number, id, retried: sent.retried, resent: sent.resent })

@@ -7,7 +7,7 @@ use weir_plugin_dividend::items::{self, Body};
 use crate::WalletError;
 use crate::book::{LogName, Place};
 use crate::node::{Caller, DIVIDEND};
-use crate::wallet::Wallet;
+use crate::wallet::{Signature, Wallet};
 
 /// A declaration that the node has. It counts from the epoch that anchors it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -56,7 +56,7 @@ impl<C: Caller> Wallet<C> {
         let what = format!("declare {amount}");
         let sent = self.send(genesis, LogName::Declarations, &what, place, |wallet, at| {
             let body = Body::Declaration { payer, number: at.seq, amount }.encode();
-            Ok((hash(&body), wallet.pair.sign(items::LABEL, genesis, &body)))
+            Ok(Signature::new(hash(&body), &wallet.pair.sign(items::LABEL, genesis, &body)))
         })?;
         Ok(Declared { payer, amount, number: sent.seq, id: sent.id, retried: sent.retried })
     }

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 use weir_ledger::codec::Reader;
-use weir_ledger::{Id, from_hex};
-use weir_plugin_staking::commands::{DraftAnswer, DraftArgs};
-use weir_plugin_staking::items::{Anchor, Body, Decree, Order, Signed, Topic};
+use weir_ledger::{Id, from_hex, hash};
+use weir_plugin_staking::commands::{DraftAnswer, DraftArgs, StatusAnswer};
+use weir_plugin_staking::items::{Anchor, Body, Decree, MAX_PAGE, Order, Signed, Topic};
 
 use super::mint::tip;
 use crate::WalletError;
-use crate::book::{LogName, Place};
+use crate::book::{KEPT_PAGES, LogName, Place};
 use crate::node::{Caller, Node};
 use crate::wallet::{Signature, Wallet};
 
@@ -22,6 +22,8 @@ const TOPIC: &str = "dividend";
 const CLOSING: Duration = Duration::from_secs(60);
 /// An epoch takes about seven thousand accounts with news, so this is more than there can be.
 const MOST: u64 = 1_000;
+/// Pages of a draft that are kept and sent with it, 4 MiB of digits; a node drafts two.
+const MOST_PAGES: usize = KEPT_PAGES / (2 * MAX_PAGE);
 
 /// What was closed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -63,6 +65,7 @@ impl<C: Caller> Wallet<C> {
         let status = self.node.status()?;
         self.must_issue(&status)?;
         let genesis = status.genesis;
+        self.bring_pages(&status)?;
         let (anchors, note) = open_declarations(&self.node)?;
         let mut drafted = None;
         let sent = self.send(genesis, LogName::Decrees, WHAT, tip, |wallet, at| {
@@ -88,6 +91,17 @@ impl<C: Caller> Wallet<C> {
         Ok(drafted.is_none_or(|draft| draft.complete))
     }
 
+    /// A node may wait for pages that nobody has but this book: the one that took them may have died before anybody asked.
+    fn bring_pages(&mut self, status: &StatusAnswer) -> Result<(), WalletError> {
+        let wanted = status.missing.iter().map(|missing| missing.id).collect();
+        let entries = self.log(status.genesis, LogName::Decrees).with_pages(&wanted);
+        for entry in entries.iter().filter(|entry| entry.settled) {
+            self.send_again(status.genesis, LogName::Decrees, entry)?;
+            self.node.until_closed(status.epoch + 1, CLOSING)?;
+        }
+        Ok(())
+    }
+
     /// Looks at what the node wants signed before it is: only the next epoch, at the place that the book agreed to.
     fn sign_draft(&self, draft: &DraftAnswer, at: Place, genesis: Id) -> Result<Signature, WalletError> {
         let strange = WalletError::StrangeDraft;
@@ -98,12 +112,27 @@ impl<C: Caller> Wallet<C> {
         if (decree.key, decree.reign, decree.seq, decree.before) != (self.account(), at.reign, at.seq, at.before) {
             return Err(strange("it does not follow the last decree"));
         }
-        match decree.order {
-            Order::Epoch { number, .. } if number == draft.epoch => {}
+        let pages = match &decree.order {
+            Order::Epoch { number, pages } if *number == draft.epoch => self.pages(pages)?,
             _ => return Err(strange("it is no epoch, or another one")),
-        }
+        };
         let signed = Signed::sign(decree, &self.pair, genesis);
-        Ok((signed.id(), signed.bytes().to_vec()))
+        Ok(Signature { pages, ..Signature::new(signed.id(), signed.bytes()) })
+    }
+
+    /// Reads the pages of a draft, so that they are on the disk with its header: one that was heard of without them stops
+    /// the network, and the node forgets them.
+    fn pages(&self, ids: &[Id]) -> Result<Vec<String>, WalletError> {
+        let strange = WalletError::StrangeDraft;
+        if ids.len() > MOST_PAGES {
+            return Err(strange("it has too many pages"));
+        }
+        let read = |id: &Id| {
+            let page = self.node.page(*id)?;
+            let bytes = from_hex(&page, MAX_PAGE).map_err(|_| strange("a page is not readable"))?;
+            if hash(&bytes) == *id { Ok(page) } else { Err(strange("a page is another one")) }
+        };
+        ids.iter().map(read).collect()
     }
 
     /// The number of the epoch with this header.

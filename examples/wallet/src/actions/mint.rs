@@ -8,7 +8,7 @@ use weir_plugin_staking::items::{Decree, Order, Signed};
 use crate::WalletError;
 use crate::book::{LogName, Place};
 use crate::node::{Caller, Node};
-use crate::wallet::Wallet;
+use crate::wallet::{Signature, Wallet};
 
 /// A mint that the node has. It counts with the next epoch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -37,7 +37,7 @@ impl<C: Caller> Wallet<C> {
             let order = Order::Mint { to, amount };
             let decree = Decree { key, reign: at.reign, seq: at.seq, before: at.before, order };
             let signed = Signed::sign(decree, &wallet.pair, genesis);
-            Ok((signed.id(), signed.bytes().to_vec()))
+            Ok(Signature::new(signed.id(), signed.bytes()))
         })?;
         Ok(Minted { to, amount, number: sent.seq, id: sent.id, retried: sent.retried })
     }

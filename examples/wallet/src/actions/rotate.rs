@@ -11,7 +11,7 @@ use crate::WalletError;
 use crate::book::{LogName, Place};
 use crate::key_file;
 use crate::node::Caller;
-use crate::wallet::Wallet;
+use crate::wallet::{Signature, Wallet};
 
 /// A rotation that the node has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -73,7 +73,7 @@ impl<C: Caller> Wallet<C> {
                 let order = Order::Rotate { new_key };
                 let decree = Decree { key, reign: at.reign, seq: at.seq, before: at.before, order };
                 let signed = Signed::sign(decree, &wallet.pair, genesis);
-                Ok((signed.id(), signed.bytes().to_vec()))
+                Ok(Signature::new(signed.id(), signed.bytes()))
             },
         )?;
         self.rotated(genesis, false, made)

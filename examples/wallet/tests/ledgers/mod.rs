@@ -31,6 +31,8 @@ pub struct Ledgers {
     pot: RefCell<(Pot, Memory)>,
     /// Of the next `submit`; those after it are answered.
     pub fate: Cell<Fate>,
+    /// How many are answered before that one.
+    pub answered: Cell<u32>,
 }
 
 type Answered = Result<Value, weir_sdk::Error>;
@@ -49,12 +51,13 @@ impl Ledgers {
         let ledger = Ledger::open(genesis.clone(), &one).expect("an empty store");
         let pot = Pot::open(genesis.clone(), &other).expect("an empty store");
         let fate = Cell::new(Fate::Answered);
-        Self { staking: RefCell::new((ledger, one)), pot: RefCell::new((pot, other)), fate }
+        Self { staking: RefCell::new((ledger, one)), pot: RefCell::new((pot, other)), fate, answered: Cell::new(0) }
     }
 
     /// What it holds now, to come back to as from a backup.
     pub fn backup(&self) -> Self {
-        Self { staking: self.staking.clone(), pot: self.pot.clone(), fate: Cell::new(Fate::Answered) }
+        let (staking, pot) = (self.staking.clone(), self.pot.clone());
+        Self { staking, pot, fate: Cell::new(Fate::Answered), answered: Cell::new(0) }
     }
 
     /// Gives another node's items to this one, as gossip would.
@@ -83,6 +86,17 @@ impl Ledgers {
         }
     }
 
+    /// Gives another node's decrees to this one and nothing that they name: gossip carries no pages.
+    pub fn hear_decrees_of(&self, other: &Self) {
+        let (theirs, store) = &*other.staking.borrow();
+        let (ledger, mine) = &mut *self.staking.borrow_mut();
+        let log = weir_plugin_staking::Want::Log { from: ledger.summary().seq };
+        for item in theirs.serve(&log, usize::MAX, store) {
+            ledger.receive(&item, None, mine, &Strict);
+        }
+        while ledger.step(mine, &Strict, 2_000) {}
+    }
+
     fn staking(&self, command: &str, arguments: &Value) -> Answered {
         let (ledger, store) = &mut *self.staking.borrow_mut();
         let answer = match command {
@@ -93,6 +107,7 @@ impl Ledgers {
                 answered?
             }
             "draft" => json(staking::draft(ledger, &args(arguments)?, store)?),
+            "page" => json(staking::page(ledger, &args(arguments)?, store)?),
             "account" => json(staking::account(ledger, &args(arguments)?, store)?),
             "epochs" => json(staking::epochs(ledger, &args(arguments)?, store)?),
             "anchors" => json(staking::anchors(ledger, &args(arguments)?, store)?),
@@ -147,9 +162,22 @@ impl Ledgers {
     }
 }
 
+impl Ledgers {
+    fn fate_of(&self, command: &str) -> Fate {
+        match (command, self.answered.get()) {
+            ("submit", 0) => self.fate.replace(Fate::Answered),
+            ("submit", before) => {
+                self.answered.set(before - 1);
+                Fate::Answered
+            }
+            _ => Fate::Answered,
+        }
+    }
+}
+
 impl Caller for Ledgers {
     fn call(&self, plugin: &str, command: &str, arguments: &Value) -> Result<Value, ApiError> {
-        let fate = if command == "submit" { self.fate.replace(Fate::Answered) } else { Fate::Answered };
+        let fate = self.fate_of(command);
         let lost = || ApiError::Broken { socket: "weir.sock".into(), source: io::ErrorKind::ConnectionReset.into() };
         if fate == Fate::RequestLost {
             return Err(lost());
