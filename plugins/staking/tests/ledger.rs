@@ -199,6 +199,12 @@ fn more_news_than_an_epoch_takes_waits_for_the_next() {
         (0..20_000u32).map(|number| Anchor { topic, id: weir_ledger::hash(&number.to_be_bytes()) }).collect();
     let draft = node.ledger.draft(&many, &mut node.store).expect("a draft");
     assert!(draft.anchors < 20_000 && !draft.complete);
+    // The largest page and what stands around it are a command's body, of which a node takes a megabyte.
+    let Order::Epoch { pages, .. } = draft.decree.order else { panic!("no epoch") };
+    let pages =
+        pages.iter().map(|id| commands::page(&node.ledger, &PageArgs { id: *id }, &node.store).expect("kept").page);
+    let sizes: Vec<_> = pages.map(|page| page.len()).collect();
+    assert!(sizes.len() == 2 && sizes[0] > 500_000 && sizes.iter().all(|size| size + 1_000 < 1 << 20), "{sizes:?}");
     issuer.epoch_with(&mut node, &many);
     assert_eq!(node.epoch(), 1);
     let listed = commands::anchors(
