@@ -91,7 +91,7 @@ impl<C: Caller> Node<C> {
         Ok(answer.page)
     }
 
-    /// What is declared; the first page has all open declarations.
+    /// What is declared; the first page has a thousand open declarations at most.
     pub fn declarations(&self) -> Result<ListAnswer, WalletError> {
         self.ask(DIVIDEND, "list", &json!({}))
     }

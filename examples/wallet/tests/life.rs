@@ -2,17 +2,19 @@
 
 mod ledgers;
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
 use ledgers::{Fate, Ledgers};
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use weir_ledger::keys::KeyPair;
 use weir_ledger::{Genesis, Key};
 use weir_plugin_staking::items::Action;
 use weir_wallet::actions::{GenesisOptions, Role, write_genesis};
-use weir_wallet::node::Caller as _;
+use weir_wallet::api::ApiError;
+use weir_wallet::node::Caller;
 use weir_wallet::{Wallet, key_file};
 
 struct Scene {
@@ -189,6 +191,48 @@ fn a_node_that_died_with_an_epochs_pages_does_not_stop_the_network() {
     let epoch = scene.wallet("issuer").epoch().expect("the one that waits is closed, and one behind it");
     assert_eq!((epoch.epoch, epoch.epochs), (3, 1));
     assert_eq!((scene.wallet("alice").show().expect("shown").staked, scene.proofs()), (10, 0));
+}
+
+/// A node with many open declarations, a thousand of which its list shows, and whose dividends hear of an epoch late.
+struct Declaring<'a> {
+    node: &'a Ledgers,
+    open: u64,
+    seen: Cell<u64>,
+}
+
+impl Declaring<'_> {
+    fn list(&self) -> Value {
+        let closed =
+            self.node.call("staking", "root", &json!({})).expect("an answer")["epoch"].as_u64().expect("a number");
+        let followed = self.seen.replace(closed);
+        let first = (followed * 1_000).min(self.open);
+        let shown = first..(first + 1_000).min(self.open);
+        let (payer, id) = (Key([1; 32]), |number: u64| weir_ledger::hash(&number.to_be_bytes()));
+        let open: Vec<_> =
+            shown.map(|number| json!({"id": id(number), "payer": payer, "number": number, "amount": "1"})).collect();
+        json!({"epoch": followed, "declared": "0", "open": open, "anchored": [], "next": null, "payers": []})
+    }
+}
+
+impl Caller for Declaring<'_> {
+    fn call(&self, plugin: &str, command: &str, arguments: &Value) -> Result<Value, ApiError> {
+        if (plugin, command) == ("dividend", "list") {
+            Ok(self.list())
+        } else {
+            self.node.call(plugin, command, arguments)
+        }
+    }
+}
+
+#[test]
+fn more_declarations_than_a_list_shows_are_all_ordered() {
+    for (open, epochs) in [(999, 1), (1_000, 1), (2_500, 3)] {
+        let scene = Scene::new();
+        scene.account("issuer");
+        let node = Declaring { node: &scene.node, open, seen: Cell::new(0) };
+        let done = Wallet::open(&scene.path("issuer"), &node).expect("a wallet").epoch().expect("closed");
+        assert_eq!((done.epochs, done.anchors, done.note), (epochs, open, None));
+    }
 }
 
 #[test]

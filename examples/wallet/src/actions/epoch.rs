@@ -1,15 +1,18 @@
 //! `epoch`: closes the next epoch, with everything that is new.
 
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use weir_ledger::codec::Reader;
+use weir_ledger::commands::PAGE;
 use weir_ledger::{Id, from_hex, hash};
 use weir_plugin_staking::commands::{DraftAnswer, DraftArgs, StatusAnswer};
 use weir_plugin_staking::items::{Anchor, Body, Decree, MAX_PAGE, Order, Signed, Topic};
 
 use super::mint::tip;
 use crate::WalletError;
+use crate::api::ApiError;
 use crate::book::{KEPT_PAGES, LogName, Place};
 use crate::node::{Caller, Node};
 use crate::wallet::{Signature, Wallet};
@@ -20,6 +23,9 @@ const WHAT: &str = "epoch";
 const TOPIC: &str = "dividend";
 /// How long the node is given to close what it was given: a million accounts take it half of that.
 const CLOSING: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(50);
+/// Why an epoch has not everything.
+const LEFT: &str = "declarations of dividends are left for a later epoch";
 /// An epoch takes about seven thousand accounts with news, so this is more than there can be.
 const MOST: u64 = 1_000;
 /// Pages of a draft that are kept and sent with it, 4 MiB of digits; a node drafts two.
@@ -42,7 +48,7 @@ pub struct EpochDone {
     pub root: Id,
     /// Whether the first of them had been signed by an earlier call; what it held is not counted above.
     pub retried: bool,
-    /// Why no declarations were looked for, if so.
+    /// Why declarations were left for a later epoch, if so.
     pub note: Option<String>,
 }
 
@@ -88,7 +94,29 @@ impl<C: Caller> Wallet<C> {
             done.proofs += draft.proofs;
             done.anchors += draft.anchors;
         }
-        Ok(drafted.is_none_or(|draft| draft.complete))
+        let left = anchors.len() >= PAGE && self.declarations_left(epoch, done)?;
+        Ok(drafted.is_none_or(|draft| draft.complete) && !left)
+    }
+
+    /// Whether declarations are left over by an epoch that took a whole list of them. They leave the list when dividends have
+    /// followed.
+    fn declarations_left(&self, epoch: u64, done: &mut EpochDone) -> Result<bool, WalletError> {
+        let since = Instant::now();
+        loop {
+            match self.node.declarations() {
+                Ok(list) if list.epoch >= epoch => return Ok(!list.open.is_empty()),
+                Ok(_) if since.elapsed() > CLOSING => {
+                    done.note = Some(format!("{LEFT}: the plugin has not followed to epoch {epoch} yet"));
+                    return Ok(false);
+                }
+                Ok(_) => thread::sleep(PAUSE),
+                Err(WalletError::Node(error @ ApiError::Refused(_))) => {
+                    done.note = Some(format!("{LEFT}: {error}"));
+                    return Ok(false);
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// A node may wait for pages that nobody has but this book: the one that took them may have died before anybody asked.
@@ -154,9 +182,7 @@ fn open_declarations<C: Caller>(node: &Node<C>) -> Result<(Vec<Anchor>, Option<S
     match node.declarations() {
         Ok(list) => Ok((list.open.iter().map(|open| Anchor { topic, id: open.id }).collect(), None)),
         Err(WalletError::NoPlugin(_)) => Ok((Vec::new(), None)),
-        Err(WalletError::Node(error @ crate::api::ApiError::Refused(_))) => {
-            Ok((Vec::new(), Some(format!("declarations of dividends are left for a later epoch: {error}"))))
-        }
+        Err(WalletError::Node(error @ ApiError::Refused(_))) => Ok((Vec::new(), Some(format!("{LEFT}: {error}")))),
         Err(error) => Err(error),
     }
 }
