@@ -5,10 +5,10 @@
 
 mod common;
 
-use common::{Config, News, count, mesh, stats};
+use common::{Config, News, count, mesh, numbered, stats};
 use serde_json::json;
 use weir_sdk::gossip::ItemId;
-use weir_sdk::testing::{Faults, LinkSpec, Network, Random, Scenario, Step, TestNet, TraceMode};
+use weir_sdk::testing::{Faults, LinkSpec, Network, Random, Scenario, Step, TestHost, TestNet, TraceMode};
 
 fn all_have(net: &TestNet, items: usize) -> bool {
     net.nodes().all(|node| net.is_up(node) && count(net, node) >= items)
@@ -246,9 +246,45 @@ fn a_full_index_keeps_the_newest_and_still_agrees() {
     net.run_ms(2_000);
     net.step(Step::Boot(3));
     net.run_ms(20_000);
-    let newest = ItemId::of(format!("{:08}-{} {}", 22, 2_250, "x".repeat(150)).as_bytes());
+    let newest = ItemId::of(numbered(2_250).as_bytes());
     assert!(net.nodes().all(|node| net.plugin::<News, _>(node, |news| news.gossip.knows(&newest))));
     assert!(net.nodes().all(|node| count(&net, node) == 500));
+}
+
+#[test]
+fn an_index_that_was_full_compares_everything_again_once_it_has_room() {
+    let config = Config { index: 500, ..Config::default() };
+    let mut net = mesh(3, 2, 59, config);
+    net.submit(0, "many", &json!([0, 600]));
+    assert!(net.run_until(30_000, |net| all_have(net, 500)));
+    net.run_ms(5_000);
+    for node in 0..3 {
+        net.command(node, "drop", &json!([100, 500])).expect("dropped");
+    }
+    net.run_ms(1_000);
+    assert!(net.nodes().all(|node| count(&net, node) == 100), "those that were left out are in again");
+    // One that is older than everything which the full index had room for.
+    net.step(Step::Partition(vec![vec![0, 1], vec![2]]));
+    net.command(0, "say", &json!("late")).expect("said");
+    net.run_ms(5_000);
+    assert_eq!([0, 1, 2].map(|node| count(&net, node)), [101, 101, 100]);
+    net.step(Step::Heal);
+    assert!(net.run_until(60_000, |net| count(net, 2) == 101), "{:?}", stats(&net, 2));
+}
+
+#[test]
+fn what_was_left_out_is_read_again_a_page_a_turn() {
+    let mut host = TestHost::new::<News>(Config { index: 1_500, ..Config::default() });
+    let count = |host: &mut TestHost| host.command("count", json!(null)).expect("a number");
+    for (command, from) in [("many", 0), ("many", 1_400), ("drop", 1_600)] {
+        host.command(command, json!([from, if command == "drop" { 1_200 } else { 1_400 }])).expect("done");
+        host.advance(1_000);
+    }
+    // Of 1,600 that are kept there is room for these, and none of them is read twice.
+    assert_eq!(count(&mut host), json!(1_500));
+    host.command("drop", json!([200, 1_400])).expect("done");
+    host.advance(1_000);
+    assert_eq!(count(&mut host), json!(200), "the oldest came in once there was room for all");
 }
 
 #[test]

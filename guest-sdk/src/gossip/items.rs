@@ -29,12 +29,33 @@ pub trait Items {
     /// When it cannot be kept. The item counts as unknown then.
     fn put(&mut self, place: Place, bytes: &[u8], ctx: &Context) -> Result<Vec<ItemId>>;
 
-    /// All items, newest first, until `each` says false. Called once when the instance starts.
+    /// All items, newest first, until `each` says false: nothing older is wanted then. Where they cannot be read in this
+    /// order, all of them whatever it says. Called once when the instance starts.
     ///
     /// # Errors
     /// When what is stored makes no sense.
     fn load(&mut self, each: &mut dyn FnMut(Place) -> bool, ctx: &Context) -> Result;
+
+    /// The same, as much of it as one turn should read, when there were too many items to compare and now are fewer:
+    /// from the beginning, or behind where the call before ended. Returns where that is, and nothing at the end. Unless
+    /// it is written, one turn reads all.
+    ///
+    /// # Errors
+    /// When what is stored makes no sense.
+    fn load_on(
+        &mut self,
+        after: Option<Vec<u8>>,
+        each: &mut dyn FnMut(Place) -> bool,
+        ctx: &Context,
+    ) -> Result<Option<Vec<u8>>> {
+        let _ = after;
+        self.load(each, ctx)?;
+        Ok(None)
+    }
 }
+
+/// Places read in one turn when the index is filled again.
+const PAGE: usize = 1_000;
 
 /// Items under a prefix of the plugin's store, with a bound: beyond it the oldest go.
 ///
@@ -131,5 +152,22 @@ impl Items for StoreItems {
             wanted = wanted && each(self.place(&key)?);
         }
         Ok(())
+    }
+
+    fn load_on(
+        &mut self,
+        after: Option<Vec<u8>>,
+        each: &mut dyn FnMut(Place) -> bool,
+        ctx: &Context,
+    ) -> Result<Option<Vec<u8>>> {
+        let start = [&self.prefix[..], b"p"].concat();
+        let end = after.unwrap_or_else(|| [&self.prefix[..], b"q"].concat());
+        let page: Vec<_> = ctx.store().range_reverse(start, Some(end)).take(PAGE).map(|(key, _)| key).collect();
+        for key in &page {
+            if !each(self.place(key)?) {
+                return Ok(None);
+            }
+        }
+        Ok(if page.len() == PAGE { page.into_iter().last() } else { None })
     }
 }

@@ -37,7 +37,8 @@ pub struct Policy {
     pub pending_ms: u64,
     /// Ids remembered of what was ignored or has been dropped: at least so many, at most twice as many.
     pub seen: usize,
-    /// Items compared when nodes reconcile: the newest. 100 bytes each.
+    /// Items compared when nodes reconcile: the newest. 100 bytes each. What was left out is taken in again once a
+    /// quarter of this is free.
     pub index: usize,
     /// Items of one range that is compared item by item: what one step of a reconciliation costs.
     pub window: usize,

@@ -15,6 +15,8 @@ pub struct Gossip<I> {
     protocol: ProtocolKey,
     timer: u64,
     armed_ms: Option<u64>,
+    /// How far the items were read again.
+    read_to: Option<Vec<u8>>,
 }
 
 /// Items that one turn stores: a quarter of the effects that a host lets it stage, for two or three each.
@@ -30,14 +32,8 @@ impl<I: Items> Gossip<I> {
     /// When the items cannot be loaded.
     pub fn start(protocol: ProtocolKey, policy: Policy, mut items: I, init: &Init, ctx: &Context) -> Result<Self> {
         let mut state = State::new(policy, init.node, ctx.now_ms());
-        let most = state.policy.index;
-        let mut loaded = 0;
-        let mut hold = |place| {
-            loaded += 1;
-            state.hold(place) && loaded < most
-        };
-        items.load(&mut hold, ctx)?;
-        Ok(Self { state, items, protocol, timer: TIMER, armed_ms: None })
+        items.load(&mut |place| state.hold(place), ctx)?;
+        Ok(Self { state, items, protocol, timer: TIMER, armed_ms: None, read_to: None })
     }
 
     /// With another timer, for a plugin that has several of these or uses this number itself.
@@ -84,7 +80,7 @@ impl<I: Items> Gossip<I> {
     /// other means. It is not pushed: whoever lacks it finds it when sets are reconciled. [`Items::get`] must have its
     /// bytes.
     pub fn hold(&mut self, place: Place) {
-        self.state.take_in(place);
+        let _ = self.state.take_in(place);
     }
 
     /// Whether an item is held, waits for a decision, or was seen.
@@ -208,7 +204,8 @@ impl<I: Items> Gossip<I> {
     pub fn on_turn_end(&mut self, ctx: &Context) -> Result {
         self.write(ctx);
         let now_ms = ctx.now_ms();
-        let wake_ms = if self.state.writes.is_empty() { u64::MAX } else { now_ms };
+        let more = self.read_again(ctx) || !self.state.writes.is_empty();
+        let wake_ms = if more { now_ms } else { u64::MAX };
         let wake_ms = wake_ms.min(self.with(ctx, |state, now, port| state.flush(now, port)));
         // One that is overdue was dropped with the rest of a turn end that failed.
         if self.armed_ms.is_none_or(|armed_ms| wake_ms < armed_ms || armed_ms < now_ms) {
@@ -233,6 +230,23 @@ impl<I: Items> Gossip<I> {
                 }
             }
         }
+    }
+
+    /// Reads some of the items again when the index has room for what it had to leave out. True when there are more.
+    fn read_again(&mut self, ctx: &Context) -> bool {
+        if !self.state.reads_again() {
+            return false;
+        }
+        let state = &mut self.state;
+        match self.items.load_on(self.read_to.take(), &mut |place| state.take_in(place), ctx) {
+            Ok(Some(next)) => self.read_to = Some(next),
+            Ok(None) => self.state.all_read(),
+            Err(error) => {
+                crate::warn!("what was left out of the index cannot be read: {error}");
+                self.state.not_read();
+            }
+        }
+        self.read_to.is_some()
     }
 }
 

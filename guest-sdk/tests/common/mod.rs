@@ -79,10 +79,18 @@ impl Plugin for News {
             "many" => {
                 let (from, count): (u32, u32) = command.args()?;
                 for number in from..from + count {
-                    self.gossip
-                        .broadcast(format!("{:08}-{number} {}", number / 100, "x".repeat(150)).as_bytes(), ctx)?;
+                    self.gossip.broadcast(numbered(number).as_bytes(), ctx)?;
                 }
                 command.answer(ctx, &count)
+            }
+            "drop" => {
+                let (from, count): (u32, u32) = command.args()?;
+                for number in from..from + count {
+                    let id = ItemId::of(numbered(number).as_bytes());
+                    self.gossip.items_mut().remove(&id, ctx);
+                    self.gossip.forget(&id, true);
+                }
+                command.answer(ctx, &self.gossip.len())
             }
             "has" => {
                 let texts: Vec<String> = command.args()?;
@@ -101,7 +109,7 @@ impl Plugin for News {
                 }
                 command.answer(ctx, &self.gossip.len())
             }
-            _ => Err(command.unknown(&["say", "many", "has", "count", "forget", "hold"])),
+            _ => Err(command.unknown(&["say", "many", "drop", "has", "count", "forget", "hold"])),
         }
     }
 
@@ -140,6 +148,11 @@ impl News {
         }
         Ok(())
     }
+}
+
+/// One of the texts that `many` says: a hundred have one stamp.
+pub fn numbered(number: u32) -> String {
+    format!("{:08}-{number} {}", number / 100, "x".repeat(150))
 }
 
 /// Texts begin with their stamp, or have none.

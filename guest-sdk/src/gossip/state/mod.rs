@@ -79,6 +79,10 @@ impl Recent {
     }
 }
 
+/// A quarter of the index is free before what it had no room for is read again, so that a set whose size stays about the
+/// limit is not read all the time.
+const ROOM: usize = 4;
+
 /// See the module.
 pub(super) struct State {
     pub policy: Policy,
@@ -86,8 +90,12 @@ pub(super) struct State {
     peers: BTreeMap<PeerId, Peer>,
     index: Index,
     stamps: HashMap<ItemId, u64>,
-    /// The index is full: nothing before this place is compared.
+    /// The index had no room for everything: nothing before this place is compared.
     floor: Place,
+    /// Whether something was left out since the items were last read from the beginning.
+    left_out: bool,
+    /// While they are read again: from here on the index has all that it should have.
+    complete: Option<Place>,
     seen: Seen,
     /// Hashes of bytes that were rejected. By bytes and not by id, because an id may cover only a part of them.
     rejected: Seen,
@@ -115,6 +123,8 @@ impl State {
             index: Index::default(),
             stamps: HashMap::default(),
             floor: Place::FIRST,
+            left_out: false,
+            complete: None,
             seen: Seen::new(policy.seen),
             rejected: Seen::new(policy.seen / 16),
             has_rejected: false,
@@ -154,8 +164,8 @@ impl State {
     pub(super) fn hold(&mut self, place: Place) -> bool {
         // `negentropy` takes the last stamp for infinity.
         let place = Place { stamp: place.stamp.min(u64::MAX - 1), ..place };
-        if place < self.floor {
-            self.seen.insert(place.id);
+        if self.index.len() >= self.policy.index && self.index.first().is_some_and(|first| place < first) {
+            self.leave_out(place);
             return false;
         }
         if let Some(before) = self.stamps.insert(place.id, place.stamp) {
@@ -167,17 +177,46 @@ impl State {
         {
             self.index.remove(oldest);
             self.stamps.remove(&oldest.id);
-            self.seen.insert(oldest.id);
-            self.floor = self.index.first().unwrap_or(oldest);
+            self.leave_out(oldest);
         }
         true
     }
 
-    /// Holds an item that came by other means: nobody needs to be asked for it.
-    pub(super) fn take_in(&mut self, place: Place) {
+    /// An item is held and not compared: the floor rises above it.
+    fn leave_out(&mut self, place: Place) {
+        self.seen.insert(place.id);
+        self.left_out = true;
+        let first = self.index.first().unwrap_or(place);
+        self.floor = self.floor.max(first);
+        self.complete = self.complete.map(|complete| complete.max(first));
+    }
+
+    /// Whether the items are to be read again because there is room for some that were left out.
+    pub(super) fn reads_again(&mut self) -> bool {
+        let most = self.policy.index;
+        if self.complete.is_none() && self.left_out && self.index.len() < most - most / ROOM {
+            self.left_out = false;
+            self.complete = Some(Place::FIRST);
+        }
+        self.complete.is_some()
+    }
+
+    /// All items were read again: what there was room for is compared from now on. Not before, or a peer would be told
+    /// that what has not been read yet is missing here.
+    pub(super) fn all_read(&mut self) {
+        self.floor = self.complete.take().unwrap_or(self.floor);
+    }
+
+    /// The items cannot be read: the floor stays where it is.
+    pub(super) fn not_read(&mut self) {
+        self.complete = None;
+    }
+
+    /// Holds an item that came by other means: nobody needs to be asked for it. False when there is no room for it.
+    pub(super) fn take_in(&mut self, place: Place) -> bool {
         self.missing.remove(&place.id);
         self.pending.remove(&place.id);
-        self.hold(place);
+        self.hold(place)
     }
 
     /// Forgets an item that is no longer held. It is not taken again while it is remembered as seen.
