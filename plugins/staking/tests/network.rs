@@ -6,11 +6,12 @@ mod net;
 
 use std::time::Instant;
 
-use net::world::World;
+use net::world::{World, file};
+use net::{Wallet, genesis};
 use serde_json::json;
 use weir_plugin_staking::items::{Action, Order};
-use weir_plugin_staking::{Second, Staking};
-use weir_sdk::testing::{Faults, Network, Scenario, Step};
+use weir_plugin_staking::{First, Second, Staking};
+use weir_sdk::testing::{Faults, Network, Scenario, Step, TestNet};
 
 /// Operations at random nodes while connections break, halves part and nodes die, all of it the more the more operations
 /// there are; everybody has one root at the end, and nothing that was taken is lost.
@@ -125,6 +126,32 @@ fn what_is_pending_again_after_going_back_reaches_who_never_had_it() {
     world.net.step(Step::Boot(2));
     world.net.run_ms(60_000);
     assert_eq!(pending(&mut world, 2), ("0".into(), 1.into()), "nobody names it, so only reconciling brings it");
+}
+
+#[test]
+fn a_restart_reconciles_what_was_reconciled_before_it() {
+    let seed = 13;
+    let mut net = TestNet::new(Network { seed, nodes: 1, ..Network::default() });
+    net.install::<Staking<First>>(file(&genesis()));
+    let mut world = World::on(net, seed, 1_005);
+    world.wallets.sort_by_key(Wallet::key);
+    let twice = |wallets: &[Wallet]| -> Vec<_> {
+        let both = |wallet: &Wallet| [1, 2].map(|amount| wallet.clone().sign(Action::Stake(amount)));
+        wallets.iter().flat_map(both).collect()
+    };
+    // An epoch applies as many proofs as are read at once, and behind them there are open ones.
+    twice(&world.wallets[..1_000]).chunks(500).for_each(|items| world.submit_all(0, items));
+    world.epoch();
+    world.net.run_ms(10_000);
+    let reconciled = |world: &World| world.net.plugin::<Staking<First>, _>(0, Staking::reconciled);
+    assert_eq!(reconciled(&world), 1_000, "the operations that came first");
+    world.submit_all(0, &twice(&world.wallets[1_000..]));
+    world.net.run_ms(1_000);
+    assert_eq!(reconciled(&world), 1_005 + 5, "five proofs as well");
+    world.net.step(Step::Kill { node: 0, lose_ms: 0 });
+    world.net.step(Step::Boot(0));
+    world.net.run_ms(100);
+    assert_eq!(reconciled(&world), 1_005 + 5);
 }
 
 /// A node is away while so many operations of so many accounts go into so many epochs, and comes back.

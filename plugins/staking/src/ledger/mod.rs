@@ -39,7 +39,6 @@ use crate::meta::{Meta, Stage, Totals, Work};
 
 pub use desk::Desk;
 pub use draft::Draft;
-pub(crate) use serve::pending;
 pub use serve::{Summary, Want};
 pub use verdict::{Ignored, Receipt, Rejected, Verdict};
 

@@ -6,7 +6,7 @@ use weir_ledger::{Id, Key, Ordered};
 use super::{Ledger, Missing};
 use crate::items::{Decree, Operation, Page, Proof, Signed};
 use crate::layout;
-use crate::meta::Work;
+use crate::meta::{Meta, Work};
 
 /// Something that another node may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -186,6 +186,25 @@ impl Ledger {
         proofs.filter(|proof| !self.is_applied(proof, store)).collect()
     }
 
+    /// The ids of both, out of at most `limit` entries of the store behind the key `after`, and the key to go on behind
+    /// unless these were all. They are in no order that means anything.
+    pub fn open_items<S: Ordered>(after: Option<&[u8]>, limit: usize, store: &S) -> (Vec<Id>, Option<Vec<u8>>) {
+        let meta: Option<Meta> = store.record(layout::META);
+        let applied = |proof: &Proof| {
+            let account = meta.as_ref().and_then(|meta| meta.closed_account(proof.account(), store));
+            account.is_some_and(|account| account.frozen.is_some())
+        };
+        let id = |(key, value): &(Vec<u8>, Vec<u8>)| match layout::read_pending(key) {
+            Some((_, _, id)) if key.starts_with(layout::PENDING) => Some(id),
+            _ => Proof::decode(value).ok().filter(|proof| !applied(proof)).map(|proof| proof.id()),
+        };
+        // Proofs stand right behind pending operations, so both are one range.
+        let start = after.map_or_else(|| layout::PENDING.to_vec(), weir_ledger::store::after_key);
+        let found = store.range(&start, weir_ledger::store::after_prefix(layout::PROOFS).as_deref(), limit);
+        let next = found.last().filter(|_| found.len() == limit).map(|(key, _)| key.clone());
+        (found.iter().filter_map(id).collect(), next)
+    }
+
     /// Whether the closed state has the account frozen.
     pub fn is_applied<S: Ordered>(&self, proof: &Proof, store: &S) -> bool {
         self.closed_account(proof.account(), store).is_some_and(|account| account.frozen.is_some())
@@ -225,7 +244,7 @@ impl Ledger {
 }
 
 /// See [`Ledger::pending`].
-pub(crate) fn pending<S: Ordered>(after: Option<&(Key, u64, Id)>, limit: usize, store: &S) -> Vec<(Key, u64, Id)> {
+fn pending<S: Ordered>(after: Option<&(Key, u64, Id)>, limit: usize, store: &S) -> Vec<(Key, u64, Id)> {
     let start = match after {
         Some((account, seq, id)) => weir_ledger::store::after_key(&layout::pending(*account, *seq, *id)),
         None => layout::PENDING.to_vec(),

@@ -4,18 +4,14 @@ use weir_ledger::{Ordered, PluginStore};
 use weir_sdk::gossip::{ItemId, Items, Place};
 use weir_sdk::{Context, Result};
 
-use crate::items::{Item, Proof};
-use crate::ledger::pending;
-use crate::{Meta, layout};
+use crate::items::Item;
+use crate::{Ledger, layout};
 
-/// Pending operations read at once.
+/// Entries of the store read at once.
 const PAGE: usize = 1_000;
 
 /// See the module. The ledger stores what it accepts itself, with the verdict.
-pub(super) struct LedgerItems {
-    /// Where the ledger stood when the instance began: what was open then is loaded.
-    pub(super) meta: Meta,
-}
+pub(super) struct LedgerItems;
 
 impl Items for LedgerItems {
     fn id(&self, bytes: &[u8]) -> ItemId {
@@ -31,22 +27,26 @@ impl Items for LedgerItems {
     }
 
     fn load(&mut self, each: &mut dyn FnMut(Place) -> bool, ctx: &Context) -> Result {
-        let store = PluginStore::new(ctx);
-        for (_, bytes) in store.prefix(layout::PROOFS, PAGE) {
-            if let Ok(proof) = Proof::decode(&bytes)
-                && self.meta.closed_account(proof.account(), &store).is_none_or(|account| account.frozen.is_none())
-                && !each(Place { stamp: 0, id: ItemId(proof.id().0) })
-            {
-                return Ok(());
-            }
-        }
         let mut after = None;
         loop {
-            let found = pending(after.as_ref(), PAGE, &store);
-            if !found.iter().all(|(_, _, id)| each(Place { stamp: 0, id: ItemId(id.0) })) || found.len() < PAGE {
+            after = self.load_on(after, each, ctx)?;
+            if after.is_none() {
                 return Ok(());
             }
-            after = found.last().copied();
         }
+    }
+
+    fn load_on(
+        &mut self,
+        after: Option<Vec<u8>>,
+        each: &mut dyn FnMut(Place) -> bool,
+        ctx: &Context,
+    ) -> Result<Option<Vec<u8>>> {
+        let (found, next) = Ledger::open_items(after.as_deref(), PAGE, &PluginStore::new(ctx));
+        for id in found {
+            // They are stored by account and compared by id: that there is no room for one says nothing of the next.
+            each(Place { stamp: 0, id: ItemId(id.0) });
+        }
+        Ok(next)
     }
 }

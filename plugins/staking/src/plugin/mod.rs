@@ -98,8 +98,7 @@ impl<R: Revision> Plugin for Staking<R> {
         }
         let migrating = R::RANKED && !ranking::migrate(&mut store, MIGRATED);
         store.finish()?;
-        let gossip =
-            Gossip::start(PROTOCOL, Policy::default(), LedgerItems { meta: ledger.meta().clone() }, &init, ctx)?;
+        let gossip = Gossip::start(PROTOCOL, Policy::default(), LedgerItems, &init, ctx)?;
         ctx.set_timer(WORK, 0)?;
         ctx.set_timer(TICK, TICK_MS)?;
         Ok(Self {
