@@ -9,12 +9,14 @@
 //!    the plugin's own fault, whoever sent the event. So nothing that one peer plants gets another one muted.
 //! 2. **Two senders.** When the same place fails for poison of two peers, the plugin has a fault that honest peers run
 //!    into: its own. Whoever was muted for that place is heard again.
-//! 3. **Others succeed.** While nobody else's events went well by the protocol, nothing tells the peer from all others.
+//! 3. **Others succeed.** While nobody else's events went well, nothing tells the peer from all others. By which protocol
+//!    does not matter: else a peer would choose one that nobody else speaks.
 //!
 //! A peer that poisons [`MutePolicy::poisons`] times within [`MutePolicy::window`], or [`MutePolicy::reports`] times is
 //! called abusive by the plugin itself, is muted for [`MutePolicy::first`]; each further time, for which one poison is
 //! enough, for twice as long, up to [`MutePolicy::longest`]. Who behaved for [`MutePolicy::memory`] after a mute begins
-//! anew.
+//! anew. Poison is counted over all protocols of the plugin, because a crash costs the plugin as a whole; muted is the one
+//! by which it came.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -111,21 +113,18 @@ pub(in crate::plugin) struct Muting<N> {
     conduct: BTreeMap<LaneName, Conduct<N>>,
     /// Senders of poison, by the place where it fails.
     places: BTreeMap<String, BTreeMap<PeerId, N>>,
-    /// The last two peers whose events went well, by protocol: of two, one is another than whoever is looked at.
-    succeeded: BTreeMap<ProtocolId, [Option<(PeerId, N)>; 2]>,
+    /// The last two peers whose events went well: of two, one is another than whoever is looked at.
+    succeeded: [Option<(PeerId, N)>; 2],
 }
 
 impl<N: Copy + Ord + std::ops::Add<Duration, Output = N>> Muting<N> {
     pub(in crate::plugin) fn new(policy: MutePolicy) -> Self {
-        Self { policy, conduct: BTreeMap::new(), places: BTreeMap::new(), succeeded: BTreeMap::new() }
+        Self { policy, conduct: BTreeMap::new(), places: BTreeMap::new(), succeeded: [None; 2] }
     }
 
     /// Events of a peer were handled.
-    pub(in crate::plugin) fn succeeded(&mut self, peer: PeerId, protocol: &ProtocolId, now: N) {
-        let Some([last, before]) = self.succeeded.get_mut(protocol) else {
-            self.succeeded.insert(protocol.clone(), [Some((peer, now)), None]);
-            return;
-        };
+    pub(in crate::plugin) fn succeeded(&mut self, peer: PeerId, now: N) {
+        let [last, before] = &mut self.succeeded;
         if last.is_some_and(|(of, _)| of != peer) {
             *before = *last;
         }
@@ -138,10 +137,8 @@ impl<N: Copy + Ord + std::ops::Add<Duration, Output = N>> Muting<N> {
             return Verdict::OwnFault { heard_again: if by_itself { self.acquit(place) } else { Vec::new() } };
         }
         let (window, most) = (self.policy.window, self.policy.poisons.max(1));
-        let conduct = self.conduct(lane, now);
-        recent(&mut conduct.poisons, window, now, most);
-        let enough = conduct.poisons.len() >= most || conduct.times > 0;
-        if enough && self.others_succeed(lane, now) {
+        recent(&mut self.conduct(lane, now).poisons, window, now, most);
+        if self.is_enough(&lane.0, now) && self.others_succeed(&lane.0, now) {
             return Verdict::Muted(self.mute(lane, Reason::Poison(place.to_owned()), now));
         }
         Verdict::Suspected
@@ -172,10 +169,23 @@ impl<N: Copy + Ord + std::ops::Add<Duration, Output = N>> Muting<N> {
         senders.len()
     }
 
-    /// Whether events of another peer went well by this protocol, not too long ago.
-    fn others_succeed(&self, (peer, protocol): &LaneName, now: N) -> bool {
-        let known = self.succeeded.get(protocol).into_iter().flatten().flatten();
-        known.into_iter().any(|(of, at)| of != peer && *at + self.policy.memory > now)
+    /// Whether a peer sent so much poison that it is to be muted, by whichever protocols.
+    fn is_enough(&self, peer: &PeerId, now: N) -> bool {
+        let MutePolicy { poisons, window, memory, .. } = self.policy;
+        let of_peer = self.conduct.iter().filter(|((of, _), conduct)| of == peer && conduct.last + memory > now);
+        let mut count = 0;
+        for (_, conduct) in of_peer {
+            if conduct.times > 0 {
+                return true;
+            }
+            count += conduct.poisons.iter().filter(|at| **at + window > now).count();
+        }
+        count >= poisons.max(1)
+    }
+
+    /// Whether events of another peer went well, not too long ago.
+    pub(in crate::plugin) fn others_succeed(&self, peer: &PeerId, now: N) -> bool {
+        self.succeeded.iter().flatten().any(|(of, at)| of != peer && *at + self.policy.memory > now)
     }
 
     fn mute(&mut self, lane: &LaneName, reason: Reason, now: N) -> Duration {

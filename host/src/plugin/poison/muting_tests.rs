@@ -1,6 +1,7 @@
 //! Who is muted and who is not, the attack with planted state among it.
 
 use super::*;
+use crate::plugin::supervision::{CrashCause, Decision, Supervision, SupervisionPolicy};
 
 const ATTACKER: u8 = 1;
 const HONEST: u8 = 2;
@@ -16,7 +17,11 @@ fn peer(number: u8) -> PeerId {
 }
 
 fn lane(number: u8) -> LaneName {
-    (peer(number), "/a/1".parse().expect("an id"))
+    lane_by(number, 1)
+}
+
+fn lane_by(number: u8, protocol: usize) -> LaneName {
+    (peer(number), format!("/a/{protocol}").parse().expect("an id"))
 }
 
 impl Scene {
@@ -29,8 +34,7 @@ impl Scene {
     }
 
     fn succeeds(&mut self, number: u8) {
-        let (peer, protocol) = lane(number);
-        self.muting.succeeded(peer, &protocol, self.now);
+        self.muting.succeeded(peer(number), self.now);
     }
 
     fn fails(&mut self, number: u8, place: &str, by_itself: bool) -> Verdict {
@@ -105,6 +109,41 @@ fn a_peer_that_is_alone_is_not_muted() {
     scene.succeeds(OTHER);
     scene.succeeds(ATTACKER);
     assert_eq!(scene.fails(ATTACKER, "lib.rs:1", true), Verdict::Muted(Duration::from_secs(60)));
+}
+
+#[test]
+fn poison_by_many_protocols_uses_up_no_crash_budget() {
+    // What others do well they do by a protocol that the attacker does not use.
+    let (mut scene, mut supervision) = (Scene::new(), Supervision::new(SupervisionPolicy::default()));
+    scene.succeeds(OTHER);
+    let mut muted = Vec::new();
+    for (n, protocol) in [2, 2, 3, 3, 4, 4, 5, 6, 7, 8, 9, 10, 11].into_iter().enumerate() {
+        let lane = lane_by(ATTACKER, protocol);
+        match scene.muting.failed(&lane, &format!("lib.rs:{n}"), true, scene.now) {
+            Verdict::Muted(_) => {
+                supervision.blamed(&lane.0);
+                muted.push(n);
+            }
+            _ => {
+                let decision = supervision.crashed(CrashCause::Trap, Some(lane.0), scene.now, 0);
+                assert!(!matches!(decision, Decision::Quarantine { .. }), "poison {n}");
+            }
+        }
+        scene.wait(1);
+    }
+    assert_eq!(muted, (2..13).collect::<Vec<_>>(), "the third, and each one from then on");
+    assert!(!scene.is_muted(ATTACKER), "by a protocol that no poison came by");
+}
+
+#[test]
+fn poison_of_long_ago_by_another_protocol_does_not_count() {
+    let mut scene = Scene::new();
+    for protocol in 2..20 {
+        scene.succeeds(OTHER);
+        let verdict = scene.muting.failed(&lane_by(ATTACKER, protocol), "lib.rs:1", true, scene.now);
+        assert_eq!(verdict, Verdict::Suspected);
+        scene.wait(31);
+    }
 }
 
 #[test]

@@ -241,9 +241,9 @@ impl Actor {
             let (Item::Message { lane, .. } | Item::Request { lane, .. }) = item else { continue };
             // They come in runs of one lane.
             if last.replace(*lane) != Some(*lane)
-                && let Some((peer, protocol)) = batch.lanes.get(*lane as usize)
+                && let Some((peer, _)) = batch.lanes.get(*lane as usize)
             {
-                muting.succeeded(*peer, protocol, now);
+                muting.succeeded(*peer, now);
             }
         }
     }

@@ -15,8 +15,7 @@ pub use self::quarantine::Quarantine;
 pub use self::state::{CrashCause, SupervisionPolicy};
 
 pub(super) use self::quarantine::Quarantines;
-use self::state::Decision;
-pub(super) use self::state::Supervision;
+pub(super) use self::state::{Decision, Supervision};
 use super::abi;
 use super::actor::Actor;
 use super::crash::{CallFailure, CrashKind, CrashReport};
