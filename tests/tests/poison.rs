@@ -55,6 +55,14 @@ fn source() -> PluginSource {
     PluginSource { bytes: guest(NAME), path: Some("x.wasm".into()), settings }
 }
 
+/// The same code in another file, as a new version is.
+fn another() -> PluginSource {
+    let mut source = source();
+    // A section of two bytes that nobody reads: its name, `x`.
+    source.bytes.extend([0, 2, 1, b'x']);
+    source
+}
+
 impl Node {
     async fn start(policy: PluginPolicy) -> Self {
         let node = Self::on(&MemoryDisk::default(), policy);
@@ -241,6 +249,26 @@ async fn the_same_poison_of_two_is_the_plugins_own_fault() {
     }
     node.is(PluginState::Quarantined).await;
     assert!(node.muted().is_empty());
+}
+
+/// A peer that is never muted, because its poison comes too seldom: here, because no number of them is enough.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_peer_takes_no_new_version_back() {
+    let node = Node::start(patient()).await;
+    node.plugins.upgrade(NAME, another()).await.expect("upgraded");
+    assert!(node.send(HONEST, &[b"fine"]).await);
+    assert_eq!(node.count("fine").await, 1);
+    for round in 1..=6 {
+        assert!(node.send(ATTACKER, &[b"poison"]).await);
+        node.dropped(round).await;
+    }
+    assert_eq!(node.count("fine").await, 1);
+    let info = node.info();
+    assert_eq!((info.counters.rollbacks, info.probation.map(|watched| watched.crashes)), (0, Some(1)));
+    // What another peer runs into, too, is the new version's own fault.
+    assert!(node.send(HONEST, &[b"poison"]).await);
+    until("it went back", async || node.info().counters.rollbacks == 1).await.expect("in time");
+    assert!(node.info().fell_back.is_some());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

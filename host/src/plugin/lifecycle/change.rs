@@ -10,6 +10,7 @@ use super::probation::{Probation, Ruling};
 use super::record::LayoutRecord;
 use super::stage::Stage;
 use super::succession::{Chain, Step};
+use crate::peer::PeerId;
 use crate::plugin::actor::Actor;
 use crate::plugin::home::add;
 use crate::plugin::info::ProbationInfo;
@@ -133,11 +134,10 @@ impl Actor {
             (lineage.shown(&self.home.namespace), until, lineage.reversible())
         };
         let most_crashes = self.home.policy().probation_crashes.max(1);
-        let probation = self.probation.as_ref().zip(until).map(|(probation, until_ms)| ProbationInfo {
-            until_ms,
-            crashes: probation.crashes(),
-            most_crashes,
-            reversible,
+        let probation = self.probation.as_ref().zip(until).map(|(probation, until_ms)| {
+            let (muting, now) = (self.home.muting(), Instant::now());
+            let crashes = probation.crashes(|peer| muting.others_succeed(peer, now));
+            ProbationInfo { until_ms, crashes, most_crashes, reversible }
         });
         let owner = self.home.services.archive.owner(&self.home.name).ok().flatten();
         self.home.update_info(|info| {
@@ -147,11 +147,15 @@ impl Actor {
         });
     }
 
-    /// A crash of the revision that runs: whether its probation says anything about it.
-    pub(in crate::plugin) fn on_probation(&mut self, report: &CrashReport) -> Ruling {
+    /// A crash of the revision that runs, in an event of this peer if there is one: whether its probation says anything
+    /// about it.
+    pub(in crate::plugin) fn on_probation(&mut self, report: &CrashReport, by: Option<PeerId>) -> Ruling {
         let Some(probation) = &mut self.probation else { return Ruling::Stay };
         let now = Instant::now();
-        let ruling = probation.crashed(now, report.failure.kind);
+        let ruling = {
+            let muting = self.home.muting();
+            probation.crashed(now, &report.failure, by, |peer| muting.others_succeed(peer, now))
+        };
         if !probation.lasts(now) {
             self.probation = None;
         }

@@ -102,7 +102,7 @@ impl Actor {
                     "peer muted for {} s: its events make the plugin fail and others' do not; \
                      `weir plugin unmute {plugin} {}` lifts it", time.as_secs(), lane.0
                 );
-                self.supervision.blamed(&lane.0);
+                self.blamed(&lane.0);
                 self.home.mute(&lane, time);
             }
         }

@@ -27,6 +27,7 @@ use super::mailbox::Batch;
 use super::poison::Pace;
 use super::records::RecordError;
 use super::{LogLevel, PluginError};
+use crate::peer::PeerId;
 
 impl From<CrashKind> for CrashCause {
     fn from(kind: CrashKind) -> Self {
@@ -43,10 +44,10 @@ impl From<CrashKind> for CrashCause {
 impl Actor {
     /// Counts a crash and does what follows from it. The instance is gone, or goes on when the crash was one of a whole
     /// batch whose events then went well.
-    pub(super) async fn crashed(&mut self, report: &CrashReport, cause: CrashCause, by: Option<crate::peer::PeerId>) {
+    pub(super) async fn crashed(&mut self, report: &CrashReport, cause: CrashCause, by: Option<PeerId>) {
         let jitter = self.home.services.runtime.entropy.number();
         let now = Instant::now();
-        let decision = match self.on_probation(report) {
+        let decision = match self.on_probation(report, by) {
             Ruling::Stay => self.supervision.crashed(cause, by, now, jitter),
             Ruling::FallBack if self.fall_back(report).await.is_some() => return,
             Ruling::FallBack | Ruling::Quarantine => self.supervision.give_up(now, jitter),
@@ -55,6 +56,15 @@ impl Actor {
             Decision::BackOff { .. } if self.instance.is_some() => drop(self.supervision.started(now)),
             Decision::Restart | Decision::BackOff { .. } => {}
             Decision::Quarantine { .. } => self.exhausted(report).await,
+        }
+    }
+
+    /// What this peer's events cost is not the plugin's doing: neither its crash budget nor its probation counts it.
+    pub(super) fn blamed(&mut self, peer: &PeerId) {
+        self.supervision.blamed(peer);
+        if let Some(probation) = &mut self.probation {
+            probation.blamed(peer);
+            self.show_lineage();
         }
     }
 
