@@ -24,6 +24,8 @@ use crate::protocol::{ProtocolId, ProtocolSpec};
 
 /// Functions of a backtrace that are kept.
 const MAX_FRAMES: usize = 16;
+/// Bytes of a function's name that are kept.
+const MAX_NAME: usize = 256;
 
 /// What the imports work on.
 pub(super) struct InstanceState {
@@ -328,13 +330,20 @@ fn kind(error: &wasmtime::Error, in_guest: bool) -> (CrashKind, String) {
     }
 }
 
-/// The functions, innermost first, as readable as the file's names allow.
+/// The functions, innermost first, as readable as the file's names allow. The file says how long these are.
 fn frames(backtrace: &WasmBacktrace) -> Vec<String> {
     let name = |frame: &wasmtime::FrameInfo| {
         let symbol = frame.symbols().first().and_then(|symbol| symbol.name()).map(str::to_owned);
-        symbol.or_else(|| frame.func_name().map(readable)).unwrap_or_else(|| format!("function {}", frame.func_index()))
+        let known = symbol.or_else(|| frame.func_name().map(readable));
+        cut(known.unwrap_or_else(|| format!("function {}", frame.func_index())))
     };
     backtrace.frames().iter().take(MAX_FRAMES).map(name).collect()
+}
+
+/// A name that is no longer than somebody reads.
+fn cut(mut name: String) -> String {
+    name.truncate(name.floor_char_boundary(MAX_NAME));
+    name
 }
 
 /// A mangled Rust name without its hash; other names as they are.
@@ -357,7 +366,13 @@ fn stopped() -> CallFailure {
 
 #[cfg(test)]
 mod tests {
-    use super::readable;
+    use super::{MAX_NAME, cut, readable};
+
+    #[test]
+    fn long_names_are_cut_between_characters() {
+        assert_eq!(cut("handle".to_owned()), "handle");
+        assert_eq!(cut(format!("x{}", "ä".repeat(50_000))), format!("x{}", "ä".repeat(MAX_NAME / 2 - 1)));
+    }
 
     #[test]
     fn mangled_names_become_paths() {
