@@ -288,7 +288,7 @@ fn faults(config: &Config) -> Vec<Limit> {
         time("mute memory", Peer, mute.memory, "without poison, before it is like any other")
             .key("plugins.mute_memory"),
         count("dead letters", Plugin, dead_letters, "the oldest go").key("plugins.dead_letters"),
-        bytes("dead letters: bodies", Plugin, dead_letter_bytes, "they are on disk, the oldest go")
+        bytes("dead letters: bytes", Plugin, dead_letter_bytes, "they are on disk, the oldest go")
             .key("plugins.dead_letter_bytes"),
     ]
 }

@@ -97,7 +97,7 @@ pub struct PluginPolicy {
     pub mute: MutePolicy,
     /// Dead letters that are kept; the oldest go. As many as a person looks through.
     pub dead_letters: usize,
-    /// Bytes of their bodies; the oldest go. Four of the largest messages.
+    /// Bytes of them, with bodies and reports; the oldest go. Three of the largest messages and more.
     pub dead_letter_bytes: u64,
     /// Lines a plugin may log in a second; as many may come at once after a silence, the rest is counted. 256 is more
     /// than a person reads, and a plugin that logs that much all day writes a gigabyte.

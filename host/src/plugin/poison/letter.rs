@@ -58,7 +58,7 @@ pub struct DeadLetter {
     pub bytes: u64,
     /// SHA-256 of its body in hexadecimal; the same for the same poison.
     pub sha256: String,
-    /// False when the body alone is above what the plugin's dead letters may take: then it cannot be tried again.
+    /// False when it alone, with its body, is above what the plugin's dead letters may take: then it cannot be tried again.
     pub kept: bool,
     /// How often it was tried again.
     pub retries: u32,

@@ -5,6 +5,9 @@
 //! was handled either: then the event is lost like everything else that the node had received and not handled yet.
 //! The body is committed before its letter and removed after it: a letter that is found has its body, and a body
 //! without a letter is removed when the letters are read for the first time.
+//!
+//! Counted is all that a letter takes, its report too: what a plugin says as it fails is the plugin's, or its sender's. The
+//! newest letter is kept even where it alone takes more, without its body; a report has bounds of its own.
 
 use bytes::Bytes;
 use tokio::sync::Mutex;
@@ -21,7 +24,7 @@ const PAGE: usize = 256;
 /// What is known of the letters without reading them.
 #[derive(Debug, Default)]
 struct Index {
-    /// Ids and lengths of bodies that are kept, the oldest first.
+    /// Ids and what each takes, the oldest first.
     all: Vec<(u64, u64)>,
     last: u64,
 }
@@ -40,6 +43,19 @@ pub(in crate::plugin) struct Letters {
 pub(in crate::plugin) struct Room {
     pub(in crate::plugin) letters: usize,
     pub(in crate::plugin) bytes: u64,
+}
+
+impl Index {
+    fn exceeds(&self, room: Room) -> bool {
+        let bytes: u64 = self.all.iter().map(|(_, takes)| takes).sum();
+        self.all.len() > room.letters.max(1) || (self.all.len() > 1 && bytes > room.bytes)
+    }
+}
+
+/// Bytes that a letter takes: as a record, and those of its body.
+fn takes(letter: &DeadLetter) -> u64 {
+    let record = serde_json::to_vec(letter).map_or(0, |json| json.len() as u64);
+    record + if letter.kept { letter.bytes } else { 0 }
 }
 
 impl Letters {
@@ -67,28 +83,26 @@ impl Letters {
     ) -> Result<DeadLetter, RecordError> {
         let mut index = self.index.lock().await;
         let index = self.read_index(&mut index).await?;
-        let bytes = body.len() as u64;
-        let kept = bytes <= room.bytes;
-        let takes = if kept { bytes } else { 0 };
         index.last += 1;
-        let letter = DeadLetter {
+        let mut letter = DeadLetter {
             id: index.last,
             at_unix_ms,
             event,
-            bytes,
+            bytes: body.len() as u64,
             sha256: Digest::of(body).hex(),
-            kept,
+            kept: true,
             retries: 0,
             report,
         };
-        if kept && !body.is_empty() {
+        letter.kept = body.is_empty() || takes(&letter) <= room.bytes;
+        if letter.kept && !body.is_empty() {
             let mut batch = WriteBatch::default();
             batch.put(self.key(letter.id), body.to_vec());
             self.bodies.commit(batch, Durability::Relaxed).await?;
         }
         self.records.put(&self.plugin, letter.id, &letter).await?;
-        index.all.push((letter.id, takes));
-        while index.all.len() > room.letters.max(1) || index.all.iter().map(|(_, len)| len).sum::<u64>() > room.bytes {
+        index.all.push((letter.id, takes(&letter)));
+        while index.exceeds(room) {
             let (oldest, _) = index.all.remove(0);
             self.forget(oldest).await?;
         }
@@ -125,11 +139,14 @@ impl Letters {
         mut letter: DeadLetter,
         report: CrashReport,
     ) -> Result<(), RecordError> {
+        let mut index = self.index.lock().await;
+        let index = self.read_index(&mut index).await?;
         letter.retries += 1;
         letter.report = report;
         // Somebody may have dropped it meanwhile.
-        if self.records.get::<DeadLetter>(&self.plugin, letter.id)?.is_some() {
+        if let Some((_, known)) = index.all.iter_mut().find(|(id, _)| *id == letter.id) {
             self.records.put(&self.plugin, letter.id, &letter).await?;
+            *known = takes(&letter);
         }
         Ok(())
     }
@@ -159,8 +176,7 @@ impl Letters {
         if index.is_none() {
             let letters = self.all()?;
             let last = letters.last().map_or(0, |letter| letter.id);
-            let takes = |letter: &DeadLetter| (letter.id, if letter.kept { letter.bytes } else { 0 });
-            let all: Vec<_> = letters.iter().map(takes).collect();
+            let all: Vec<_> = letters.iter().map(|letter| (letter.id, takes(letter))).collect();
             self.sweep(&all).await?;
             *index = Some(Index { all, last });
         }
@@ -206,7 +222,11 @@ mod tests {
         letters.put(LetterEvent::Timer { timer: 7 }, body, report(), 5, room).await.expect("kept")
     }
 
-    const ROOM: Room = Room { letters: 3, bytes: 100 };
+    const ROOM: Room = Room { letters: 3, bytes: 10_000 };
+
+    fn ids(letters: &Letters) -> Vec<u64> {
+        letters.all().expect("read").iter().map(|letter| letter.id).collect()
+    }
 
     #[tokio::test]
     async fn letters_survive_a_restart_with_their_bodies() {
@@ -231,18 +251,44 @@ mod tests {
         let store = Store::in_memory(&MemoryDisk::default());
         let letters = Letters::new(&store, "a");
         for _ in 0..5 {
-            put(&letters, &[0; 30], ROOM).await;
+            put(&letters, &[0; 2_000], ROOM).await;
         }
-        let ids = |letters: &Letters| letters.all().expect("read").iter().map(|letter| letter.id).collect::<Vec<_>>();
         assert_eq!(ids(&letters), [3, 4, 5]);
-        put(&letters, &[0; 60], ROOM).await;
+        put(&letters, &[0; 6_000], ROOM).await;
         assert_eq!(ids(&letters), [5, 6]);
-        let large = put(&letters, &[0; 101], ROOM).await;
-        assert!(!large.kept);
+        let large = put(&letters, &[0; 10_000], ROOM).await;
+        assert!(!large.kept, "with its report it takes more");
         assert_eq!((ids(&letters), letters.count()), (vec![5, 6, 7], 3));
         let bodies = store.host_namespace("dead-letter-bodies");
         let all = bodies.scan(ScanRange { start: &[], end: None, reverse: false }, 99, 1 << 20).expect("read");
         assert_eq!(all.entries.len(), 2, "bodies go with their letters");
+    }
+
+    #[tokio::test]
+    async fn what_a_report_takes_counts() {
+        let store = Store::in_memory(&MemoryDisk::default());
+        let room = Room { letters: 256, bytes: 20_000 };
+        let long = || {
+            let mut report = report();
+            report.failure.backtrace = vec!["x".repeat(256); 16];
+            report
+        };
+        let event = || LetterEvent::Timer { timer: 7 };
+        let letters = Letters::new(&store, "a");
+        for _ in 0..9 {
+            letters.put(event(), b"", long(), 5, room).await.expect("kept");
+        }
+        assert_eq!(ids(&letters), [6, 7, 8, 9]);
+        let letters = Letters::new(&store, "a");
+        put(&letters, b"", room).await;
+        assert_eq!(ids(&letters), [6, 7, 8, 9, 10], "as before when they are read again");
+        let (short, _) = letters.get(10).expect("read").expect("it is there");
+        letters.retried(short, long()).await.expect("noted");
+        put(&letters, b"", room).await;
+        assert_eq!(ids(&letters), [7, 8, 9, 10, 11], "a report that became longer");
+        let none = Room { bytes: 0, ..room };
+        assert!(!put(&letters, b"abc", none).await.kept && put(&letters, b"", none).await.kept);
+        assert_eq!(ids(&letters), [13], "the newest stays, whatever it takes");
     }
 
     #[tokio::test]
