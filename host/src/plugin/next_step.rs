@@ -12,7 +12,7 @@ impl PluginError {
             }
             Self::Malformed { .. } => "copy or build the file again and compare the sizes".into(),
             Self::OtherVersion { served, .. } => format!("build it with an SDK of version {served}"),
-            Self::Unlinkable { .. } => "build it without WASI, for target wasm32-unknown-unknown".into(),
+            Self::Unlinkable { .. } => "build it for target wasm32-unknown-unknown, or with WASI 0.2 and no other interfaces, and grant it `wasi`".into(),
             Self::TooLarge { .. } => "strip it: `strip = true` in the release profile".into(),
             Self::Precompiled { .. } => "give the .wasm file it was compiled from".into(),
             Self::TooComplex { .. } => "split what the plugin does, or leave out what it does not use".into(),
