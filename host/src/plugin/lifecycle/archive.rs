@@ -135,6 +135,17 @@ impl Archive {
         self.owners.put(plugin, ONLY, &record).await.map(drop).map_err(store_failed(plugin))
     }
 
+    /// Whose the store was before, because a revision that was to have it does not run.
+    pub(in crate::plugin) async fn leave_owner(&self, plugin: &str, before: Option<&Owner>) {
+        let put_back = match before {
+            Some(owner) => self.set_owner(plugin, owner).await,
+            None => self.owners.remove(plugin, ONLY).await.map(drop).map_err(store_failed(plugin)),
+        };
+        if let Err(error) = put_back {
+            tracing::error!(target: "weir::plugin", plugin, %error, "the owner of a store is not noted");
+        }
+    }
+
     fn place(&self, plugin: &str, number: u64) -> Namespace {
         self.store.host_namespace(&format!("copy/{plugin}/{}", number % MOST_COPIES))
     }

@@ -74,6 +74,18 @@ async fn an_empty_store_has_no_layout() {
 }
 
 #[tokio::test]
+async fn a_store_is_whose_it_was_when_the_next_one_does_not_run() {
+    let store = Store::in_memory(&MemoryDisk::default());
+    let archive = archive(&store);
+    let pinned = Owner::Content(Digest::of(b"x").to_string());
+    for before in [None, Some(Owner::Anyone)] {
+        archive.set_owner("a", &pinned).await.expect("noted");
+        archive.leave_owner("a", before.as_ref()).await;
+        assert_eq!(archive.owner("a").expect("read"), before);
+    }
+}
+
+#[tokio::test]
 async fn an_imported_store_has_the_layout_it_came_with_and_no_other() {
     let store = Store::in_memory(&MemoryDisk::default());
     let archive = archive(&store);

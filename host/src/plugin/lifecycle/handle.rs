@@ -72,17 +72,21 @@ impl Plugins {
         // which may be all that was wrong.
         let quarantine = if restore.is_some() { None } else { self.quarantine_of(&revision)? };
         let quarantined = quarantine.is_some_and(|quarantine| actor.restore_quarantine(quarantine));
-        if !quarantined {
+        if quarantined {
+            archive.set_owner(&name, &owner).await?;
+        } else {
             let instance = self.instance(&home, &revision).await?;
             let cause = if options.boot { abi::Cause::Boot } else { abi::Cause::Load };
-            actor.first(instance, cause, restore).await?;
+            // Before the first write, like the layout: what a crash of the node leaves must not be anybody's.
+            let noted = archive.owner(&name)?;
+            archive.set_owner(&name, &owner).await?;
+            if let Err(error) = actor.first(instance, cause, restore).await {
+                archive.leave_owner(&name, noted.as_ref()).await;
+                return Err(error);
+            }
         }
         if restore.is_some() {
             self.forget_quarantine(&name).await;
-        }
-        // What cannot be noted now is noted with the next change; the plugin runs.
-        if let Err(error) = archive.set_owner(&name, &owner).await {
-            tracing::error!(target: "weir::plugin", plugin = name, %error, "the owner of a store is not noted");
         }
         actor.succeed(None, step, false).await;
         let sweep = home.lineage().leaves_files();
@@ -154,10 +158,14 @@ impl Plugins {
         let digest = revision.identity.digest;
         let step = if running.digest == digest.to_string() { Step::Reload } else { Step::Upgrade };
         let plan = Plan { step, skip_snapshot: options.skip_snapshot, restore: None };
-        let report = self.swap(&home, &control, revision, plan).await?;
-        if let Err(error) = self.archive().set_owner(name, &owner).await {
-            tracing::error!(target: "weir::plugin", plugin = name, %error, "the owner of a store is not noted");
+        // Before the first write, like the layout: what a crash of the node leaves must not be anybody's.
+        self.archive().set_owner(name, &owner).await?;
+        let swapped = self.swap(&home, &control, revision, plan).await;
+        // Of one that is late nobody knows whether it runs.
+        if matches!(&swapped, Err(error) if !matches!(error, PluginError::Runtime { .. })) {
+            self.archive().leave_owner(name, before.as_ref()).await;
         }
+        let report = swapped?;
         home.update_info(|info| {
             info.store_owner = Some(owner.to_string());
             info.fell_back = None;
