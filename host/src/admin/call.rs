@@ -40,7 +40,8 @@ pub(super) async fn call(
         .map_err(|e| ApiError::bad_request(format!("the body is no JSON: {e}")))?;
     // `local`: whoever may open the socket is the operator.
     let caller = Caller::Operator("local".to_owned());
-    let answer = node.host().plugins().call(&plugin, &command, body, caller, timeout).await?;
+    let answered = node.host().plugins().call(&plugin, &command, body, caller, timeout).await;
+    let answer = answered.map_err(|error| ApiError::of_call(&plugin, &error))?;
     if serde_json::from_slice::<IgnoredAny>(&answer).is_err() {
         let message = format!("plugin {plugin} answered {command} with something that is no JSON: tell its author");
         return Err(ApiError::new(StatusCode::BAD_GATEWAY, "invalid-answer", message));

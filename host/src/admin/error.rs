@@ -33,6 +33,12 @@ impl ApiError {
     pub(super) fn coded(code: &str, message: String) -> Self {
         Self::new(status_of(code), code.to_owned(), message)
     }
+
+    /// A command that this plugin did not answer.
+    pub(super) fn of_call(plugin: &str, error: &CallError) -> Self {
+        let more = error.next_step(plugin).map(|step| ("next_step", json!(step))).into_iter().collect();
+        Self { more, ..Self::coded(error.code(), error.told_of(plugin)) }
+    }
 }
 
 fn status_of(code: &str) -> StatusCode {
@@ -76,12 +82,6 @@ impl From<PluginError> for ApiError {
         let mut more = vec![("next_step", json!(error.next_step()))];
         more.extend(error.report().map(|report| ("report", json!(report))));
         Self { more, ..Self::coded(error.code(), error.to_string()) }
-    }
-}
-
-impl From<CallError> for ApiError {
-    fn from(error: CallError) -> Self {
-        Self::coded(error.code(), error.to_string())
     }
 }
 
