@@ -18,8 +18,13 @@ use weir_host::protocol::{Delivery, ProtocolSpec, native};
 use weir_tests::node::{PATIENCE, TestNode, source, until};
 use weir_tests::process::resident;
 
-/// Cycles before the first look: everything has happened once by then, and pools and buffers have their size.
-const WARM_UP: usize = 30;
+/// Cycles before the first look, of so many: everything has happened once by then, pools and buffers have their size, and
+/// what is remembered up to a bound, as the last 2,048 lanes of a peer and the last 1,000 lines of a log, is full before a
+/// long time is looked at.
+fn warm_up(cycles: usize) -> usize {
+    (cycles / 4).clamp(30, 2_500)
+}
+
 /// Cycles between the two looks, unless `WEIR_CYCLES` says otherwise.
 const CYCLES: usize = 200;
 /// Bytes the allocator may have lent out more. Maps and queues keep their largest size, and both looks are taken of a
@@ -231,7 +236,7 @@ impl Scene {
 
     /// Cycles, twice: what the second, longer time left behind.
     async fn look(&self, what: &str, cycles: usize, work: impl AsyncFn(usize) -> Result<()>) -> Result<()> {
-        work(WARM_UP).await?;
+        work(warm_up(cycles)).await?;
         let before = self.at_rest().await?;
         let began = Instant::now();
         work(cycles).await?;
