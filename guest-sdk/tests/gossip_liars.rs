@@ -9,7 +9,7 @@ use common::{Config, Flooder, KEY, Liar, News, Wire, count, mesh, stats, wire};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use weir_sdk::abi::{AskError, Verdict};
-use weir_sdk::gossip::{Decision, Gossip, Incoming, ItemId, Items, Place, Policy, StoreItems};
+use weir_sdk::gossip::{Decision, Each, Gossip, Incoming, ItemId, Items, Place, Policy, StoreItems};
 use weir_sdk::prelude::*;
 use weir_sdk::testing::{Native, Network, TestHost, TestNet};
 
@@ -137,8 +137,11 @@ impl Items for Named {
     fn put(&mut self, place: Place, bytes: &[u8], ctx: &Context) -> Result<Vec<ItemId>> {
         self.0.put(place, bytes, ctx)
     }
-    fn load(&mut self, each: &mut dyn FnMut(Place) -> bool, ctx: &Context) -> Result {
+    fn load(&mut self, each: Each<'_>, ctx: &Context) -> Result {
         self.0.load(each, ctx)
+    }
+    fn load_on(&mut self, after: Option<Vec<u8>>, each: Each<'_>, ctx: &Context) -> Result<Option<Vec<u8>>> {
+        self.0.load_on(after, each, ctx)
     }
 }
 

@@ -3,6 +3,9 @@
 use super::item::{ItemId, Place};
 use crate::{Context, Error, Result};
 
+/// Is told where an item is; says whether there was room for it.
+pub type Each<'a> = &'a mut dyn FnMut(Place) -> bool;
+
 /// Keeps the items of one gossip. [`StoreItems`] does for most protocols; one that keeps them in tables of its own
 /// implements it on those.
 pub trait Items {
@@ -30,28 +33,27 @@ pub trait Items {
     fn put(&mut self, place: Place, bytes: &[u8], ctx: &Context) -> Result<Vec<ItemId>>;
 
     /// All items, newest first, until `each` says false: nothing older is wanted then. Where they cannot be read in this
-    /// order, all of them whatever it says. Called once when the instance starts.
+    /// order, all of them whatever it says. Called once when the instance starts. Unless it is written, it is
+    /// [`Items::load_on`] from the beginning to the end.
     ///
     /// # Errors
     /// When what is stored makes no sense.
-    fn load(&mut self, each: &mut dyn FnMut(Place) -> bool, ctx: &Context) -> Result;
+    fn load(&mut self, each: Each<'_>, ctx: &Context) -> Result {
+        let mut after = None;
+        loop {
+            after = self.load_on(after, each, ctx)?;
+            if after.is_none() {
+                return Ok(());
+            }
+        }
+    }
 
     /// The same, as much of it as one turn should read, when there were too many items to compare and now are fewer:
-    /// from the beginning, or behind where the call before ended. Returns where that is, and nothing at the end. Unless
-    /// it is written, one turn reads all.
+    /// from the beginning, or behind where the call before ended. Returns where that is, and nothing at the end.
     ///
     /// # Errors
     /// When what is stored makes no sense.
-    fn load_on(
-        &mut self,
-        after: Option<Vec<u8>>,
-        each: &mut dyn FnMut(Place) -> bool,
-        ctx: &Context,
-    ) -> Result<Option<Vec<u8>>> {
-        let _ = after;
-        self.load(each, ctx)?;
-        Ok(None)
-    }
+    fn load_on(&mut self, after: Option<Vec<u8>>, each: Each<'_>, ctx: &Context) -> Result<Option<Vec<u8>>>;
 }
 
 /// Places read in one turn when the index is filled again.
@@ -142,7 +144,7 @@ impl Items for StoreItems {
         Ok(oldest.into_iter().map(|place| place.id).collect())
     }
 
-    fn load(&mut self, each: &mut dyn FnMut(Place) -> bool, ctx: &Context) -> Result {
+    fn load(&mut self, each: Each<'_>, ctx: &Context) -> Result {
         let start = [&self.prefix[..], b"p"].concat();
         let end = [&self.prefix[..], b"q"].concat();
         let mut wanted = true;
@@ -154,12 +156,7 @@ impl Items for StoreItems {
         Ok(())
     }
 
-    fn load_on(
-        &mut self,
-        after: Option<Vec<u8>>,
-        each: &mut dyn FnMut(Place) -> bool,
-        ctx: &Context,
-    ) -> Result<Option<Vec<u8>>> {
+    fn load_on(&mut self, after: Option<Vec<u8>>, each: Each<'_>, ctx: &Context) -> Result<Option<Vec<u8>>> {
         let start = [&self.prefix[..], b"p"].concat();
         let end = after.unwrap_or_else(|| [&self.prefix[..], b"q"].concat());
         let page: Vec<_> = ctx.store().range_reverse(start, Some(end)).take(PAGE).map(|(key, _)| key).collect();

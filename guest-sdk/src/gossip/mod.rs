@@ -93,7 +93,7 @@ mod stats;
 mod wire;
 
 pub use self::item::{ItemId, Place};
-pub use self::items::{Items, StoreItems};
+pub use self::items::{Each, Items, StoreItems};
 pub use self::pending::Incoming;
 pub use self::policy::Policy;
 pub use self::shell::{Gossip, TIMER};

@@ -1,7 +1,7 @@
 //! The pot's own tables as the gossip's items: open declarations and the claims that count.
 
-use weir_ledger::{Id, Ordered, PluginStore};
-use weir_sdk::gossip::{ItemId, Items, Place};
+use weir_ledger::{Id, Key, Ordered, PluginStore};
+use weir_sdk::gossip::{Each, ItemId, Items, Place};
 use weir_sdk::{Context, Result};
 
 use crate::items::Item;
@@ -27,19 +27,18 @@ impl Items for PotItems {
         Ok(Vec::new())
     }
 
-    fn load(&mut self, each: &mut dyn FnMut(Place) -> bool, ctx: &Context) -> Result {
+    fn load_on(&mut self, after: Option<Vec<u8>>, each: Each<'_>, ctx: &Context) -> Result<Option<Vec<u8>>> {
         let store = PluginStore::new(ctx);
-        let mut wanted = |id: Id| each(Place { stamp: 0, id: ItemId(id.0) });
-        if !Pot::open_declarations(&store).into_iter().all(&mut wanted) {
-            return Ok(());
+        // They are stored by payer and by account and compared by id: that there is no room for one says nothing of the next.
+        let mut hold = |id: Id| {
+            each(Place { stamp: 0, id: ItemId(id.0) });
+        };
+        if after.is_none() {
+            Pot::open_declarations(&store).into_iter().for_each(&mut hold);
         }
-        let mut after = None;
-        loop {
-            let found = Pot::claims(after, PAGE, &store);
-            if !found.iter().all(|(_, id)| wanted(*id)) || found.len() < PAGE {
-                return Ok(());
-            }
-            after = found.last().map(|(account, _)| *account);
-        }
+        let behind = after.and_then(|account| account.try_into().ok()).map(Key);
+        let found = Pot::claims(behind, PAGE, &store);
+        found.iter().for_each(|(_, id)| hold(*id));
+        Ok(found.last().filter(|_| found.len() == PAGE).map(|(account, _)| account.0.to_vec()))
     }
 }

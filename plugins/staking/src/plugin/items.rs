@@ -1,7 +1,7 @@
 //! The ledger's own tables as the gossip's items: what is pending is reconciled, everything kept is served.
 
 use weir_ledger::{Ordered, PluginStore};
-use weir_sdk::gossip::{ItemId, Items, Place};
+use weir_sdk::gossip::{Each, ItemId, Items, Place};
 use weir_sdk::{Context, Result};
 
 use crate::items::Item;
@@ -26,22 +26,7 @@ impl Items for LedgerItems {
         Ok(Vec::new())
     }
 
-    fn load(&mut self, each: &mut dyn FnMut(Place) -> bool, ctx: &Context) -> Result {
-        let mut after = None;
-        loop {
-            after = self.load_on(after, each, ctx)?;
-            if after.is_none() {
-                return Ok(());
-            }
-        }
-    }
-
-    fn load_on(
-        &mut self,
-        after: Option<Vec<u8>>,
-        each: &mut dyn FnMut(Place) -> bool,
-        ctx: &Context,
-    ) -> Result<Option<Vec<u8>>> {
+    fn load_on(&mut self, after: Option<Vec<u8>>, each: Each<'_>, ctx: &Context) -> Result<Option<Vec<u8>>> {
         let (found, next) = Ledger::open_items(after.as_deref(), PAGE, &PluginStore::new(ctx));
         for id in found {
             // They are stored by account and compared by id: that there is no room for one says nothing of the next.
