@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use weir_ledger::{Genesis, Id, Key, Ordered};
 
 use crate::account::Account;
+use crate::items::Proof;
 use crate::layout;
 
 /// A place in the issuer's log: what the next decree must be.
@@ -216,6 +217,11 @@ impl Meta {
         let before = self.half_done().and_then(|epoch| store.get(&layout::change(epoch, account)));
         let bytes = before.or_else(|| store.get(&layout::account(account)))?;
         weir_sdk::decode(&bytes).ok()
+    }
+
+    /// Whether the closed state has the account of the proof frozen.
+    pub fn has_applied<S: Ordered>(&self, proof: &Proof, store: &S) -> bool {
+        self.closed_account(proof.account(), store).is_some_and(|account| account.frozen.is_some())
     }
 
     /// The epoch whose records are only partly there.

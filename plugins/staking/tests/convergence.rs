@@ -168,7 +168,7 @@ fn two_halves_go_on_apart_and_agree_when_they_meet() {
         issuer.epoch(&mut nodes[0]);
         exchange(&mut nodes);
         agree(&nodes);
-        assert_eq!(nodes[5].ledger.pending(None, 999, &nodes[5].store).len(), 0, "seed {seed}: everything is included");
+        assert_eq!(nodes[5].ledger.pending(999, &nodes[5].store).len(), 0, "seed {seed}: everything is included");
     }
 }
 

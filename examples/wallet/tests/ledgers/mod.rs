@@ -79,7 +79,7 @@ impl Ledgers {
                 break;
             }
         }
-        for (_, _, id) in theirs.pending(None, usize::MAX, store) {
+        for (_, _, id) in theirs.pending(usize::MAX, store) {
             if let Some(item) = theirs.item(id, store) {
                 ledger.receive(&item, None, mine, &Strict);
             }

@@ -184,7 +184,7 @@ pub fn status<S: Ordered>(ledger: &Ledger, store: &S) -> StatusAnswer {
         minted: totals.minted,
         staked: totals.staked,
         unbonding: totals.unbonding,
-        pending: ledger.pending(None, PENDING, store).len() as u64,
+        pending: ledger.pending(PENDING, store).len() as u64,
         missing: listed.collect(),
         missing_count: missing.len() as u64,
         missing_from,

@@ -174,26 +174,23 @@ impl Ledger {
         }
     }
 
-    /// The ids that set reconciliation is about, behind `after`: pending operations by account and number, `limit` at most.
-    pub fn pending<S: Ordered>(&self, after: Option<&(Key, u64, Id)>, limit: usize, store: &S) -> Vec<(Key, u64, Id)> {
-        pending(after, limit, store)
+    /// Pending operations by account and number, `limit` at most.
+    pub fn pending<S: Ordered>(&self, limit: usize, store: &S) -> Vec<(Key, u64, Id)> {
+        store.prefix(layout::PENDING, limit).iter().filter_map(|(key, _)| layout::read_pending(key)).collect()
     }
 
-    /// Proofs that no epoch has applied yet; they are a part of the same set.
+    /// Proofs that no epoch has applied yet; they are reconciled with what is pending.
     pub fn open_proofs<S: Ordered>(&self, store: &S) -> Vec<Proof> {
         let proofs = store.prefix(layout::PROOFS, usize::MAX);
         let proofs = proofs.into_iter().filter_map(|(_, bytes)| Proof::decode(&bytes).ok());
         proofs.filter(|proof| !self.is_applied(proof, store)).collect()
     }
 
-    /// The ids of both, out of at most `limit` entries of the store behind the key `after`, and the key to go on behind
+    /// The ids that set reconciliation is about, of pending operations and open proofs: out of at most `limit` entries of the store behind the key `after`, and the key to go on behind
     /// unless these were all. They are in no order that means anything.
     pub fn open_items<S: Ordered>(after: Option<&[u8]>, limit: usize, store: &S) -> (Vec<Id>, Option<Vec<u8>>) {
         let meta: Option<Meta> = store.record(layout::META);
-        let applied = |proof: &Proof| {
-            let account = meta.as_ref().and_then(|meta| meta.closed_account(proof.account(), store));
-            account.is_some_and(|account| account.frozen.is_some())
-        };
+        let applied = |proof: &Proof| meta.as_ref().is_some_and(|meta| meta.has_applied(proof, store));
         let id = |(key, value): &(Vec<u8>, Vec<u8>)| match layout::read_pending(key) {
             Some((_, _, id)) if key.starts_with(layout::PENDING) => Some(id),
             _ => Proof::decode(value).ok().filter(|proof| !applied(proof)).map(|proof| proof.id()),
@@ -207,7 +204,7 @@ impl Ledger {
 
     /// Whether the closed state has the account frozen.
     pub fn is_applied<S: Ordered>(&self, proof: &Proof, store: &S) -> bool {
-        self.closed_account(proof.account(), store).is_some_and(|account| account.frozen.is_some())
+        self.meta.has_applied(proof, store)
     }
 
     /// The bytes of an item.
@@ -241,17 +238,6 @@ impl Ledger {
         let decrees = self.parents.iter().map(|id| (*id, None));
         (decrees.chain(missing).collect(), self.sources())
     }
-}
-
-/// See [`Ledger::pending`].
-fn pending<S: Ordered>(after: Option<&(Key, u64, Id)>, limit: usize, store: &S) -> Vec<(Key, u64, Id)> {
-    let start = match after {
-        Some((account, seq, id)) => weir_ledger::store::after_key(&layout::pending(*account, *seq, *id)),
-        None => layout::PENDING.to_vec(),
-    };
-    let end = weir_ledger::store::after_prefix(layout::PENDING);
-    let found = store.range(&start, end.as_deref(), limit);
-    found.iter().filter_map(|(key, _)| layout::read_pending(key)).collect()
 }
 
 /// Whether one rotation counts more than another.

@@ -238,7 +238,7 @@ pub fn fetch(to: &mut Node, from: &mut Node) -> bool {
 
 fn reconcile(to: &mut Node, from: &mut Node) -> bool {
     let mut new = false;
-    for (_, _, id) in from.ledger.pending(None, usize::MAX, &from.store) {
+    for (_, _, id) in from.ledger.pending(usize::MAX, &from.store) {
         let item = from.ledger.item(id, &from.store).expect("what is pending is kept");
         new |= to.give(&item).verdict == Verdict::Accepted;
     }
