@@ -20,7 +20,8 @@ pub const STAKING: &str = "staking";
 /// The plugin with the dividends.
 pub const DIVIDEND: &str = "dividend";
 
-const PAUSE: Duration = Duration::from_millis(50);
+/// Between two looks at something that is waited for.
+pub(crate) const PAUSE: Duration = Duration::from_millis(50);
 
 /// Whatever calls a command of a plugin: a node, or a ledger in a test.
 pub trait Caller {

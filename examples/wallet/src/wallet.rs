@@ -12,11 +12,10 @@ use crate::api::{ApiError, Refusal};
 use crate::book::{Entry, Log, LogName, Next, Place};
 use crate::book_file::BookFile;
 use crate::key_file;
-use crate::node::{Caller, DIVIDEND, Node, STAKING};
+use crate::node::{Caller, DIVIDEND, Node, PAUSE, STAKING};
 
 /// How long a node is given to take in what it was sent because it lacked it.
 const CATCH_UP: Duration = Duration::from_secs(10);
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// With these a plugin says that it keeps nothing of what it was sent. Any other failure leaves that open: a node that
 /// ended, or a plugin that failed, may have what was sent, or come upon it later.

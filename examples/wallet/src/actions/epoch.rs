@@ -14,7 +14,7 @@ use super::mint::tip;
 use crate::WalletError;
 use crate::api::ApiError;
 use crate::book::{KEPT_PAGES, LogName, Place};
-use crate::node::{Caller, Node};
+use crate::node::{Caller, Node, PAUSE};
 use crate::wallet::{Signature, Wallet};
 
 /// How a retry knows what was asked for.
@@ -23,7 +23,6 @@ const WHAT: &str = "epoch";
 const TOPIC: &str = "dividend";
 /// How long the node is given to close what it was given: a million accounts take it half of that.
 const CLOSING: Duration = Duration::from_secs(60);
-const PAUSE: Duration = Duration::from_millis(50);
 /// Why an epoch has not everything.
 const LEFT: &str = "declarations of dividends are left for a later epoch";
 /// An epoch takes about seven thousand accounts with news, so this is more than there can be.
