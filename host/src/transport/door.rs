@@ -114,8 +114,9 @@ pub struct DoorCounts {
 #[derive(Debug, Default)]
 pub(super) struct Doors {
     pub(super) counts: DoorCounts,
-    /// Of each cause, and of connections that were not taken.
-    said: [Said; 5],
+    /// Of each cause.
+    said: [Said; 4],
+    said_untaken: Said,
 }
 
 /// When a line about a cause was said last, and how many there were since of which nothing was said.
@@ -163,7 +164,7 @@ impl Doors {
     /// were not, since the last that was.
     pub(super) fn note_untaken(&mut self, now: Duration) -> Option<u64> {
         self.counts.untaken += 1;
-        self.said[4].again(now)
+        self.said_untaken.again(now)
     }
 }
 
