@@ -31,6 +31,7 @@ impl CallError {
             Self::Failed(failure) => &failure.code,
         }
     }
+
     /// In words, with the plugin's name: the error itself also goes where that is known.
     pub fn told_of(&self, plugin: &str) -> String {
         match self {
