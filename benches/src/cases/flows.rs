@@ -98,6 +98,26 @@ impl Ends for RawFlows {
     }
 }
 
+/// Starts everybody, and connects each sender with each receiver.
+async fn mesh<N>(
+    work: OneWay,
+    start: impl AsyncFn() -> Result<N>,
+    connect: impl AsyncFn(&N, &N) -> Result<()>,
+) -> Result<(Vec<Arc<N>>, Vec<N>)> {
+    let (mut senders, mut receivers) = (Vec::new(), Vec::new());
+    for _ in 0..work.receivers {
+        receivers.push(start().await?);
+    }
+    for _ in 0..work.senders {
+        let sender = start().await?;
+        for receiver in &receivers {
+            connect(&sender, receiver).await?;
+        }
+        senders.push(Arc::new(sender));
+    }
+    Ok((senders, receivers))
+}
+
 /// Nodes with handlers in plain Rust.
 pub struct NativeFlows {
     work: OneWay,
@@ -107,17 +127,8 @@ pub struct NativeFlows {
 
 impl NativeFlows {
     pub(super) async fn start(work: OneWay) -> Result<Self> {
-        let (mut senders, mut receivers) = (Vec::new(), Vec::new());
-        for _ in 0..work.receivers {
-            receivers.push(NativeNode::start(work.protocols).await?);
-        }
-        for _ in 0..work.senders {
-            let sender = NativeNode::start(work.protocols).await?;
-            for receiver in &receivers {
-                sender.connect(receiver).await?;
-            }
-            senders.push(Arc::new(sender));
-        }
+        let start = async || NativeNode::start(work.protocols).await;
+        let (senders, receivers) = mesh(work, start, NativeNode::connect).await?;
         Ok(Self { work, senders, receivers })
     }
 
@@ -160,17 +171,8 @@ pub struct PluginFlows {
 impl PluginFlows {
     pub(super) async fn start(work: OneWay) -> Result<Self> {
         let names: Vec<_> = (0..work.protocols).map(|number| format!("load-{number}")).collect();
-        let (mut senders, mut receivers) = (Vec::new(), Vec::new());
-        for _ in 0..work.receivers {
-            receivers.push(PluginNode::start(&names).await?);
-        }
-        for _ in 0..work.senders {
-            let sender = PluginNode::start(&names).await?;
-            for receiver in &receivers {
-                sender.connect(receiver).await?;
-            }
-            senders.push(Arc::new(sender));
-        }
+        let start = async || PluginNode::start(&names).await;
+        let (senders, receivers) = mesh(work, start, PluginNode::connect).await?;
         Ok(Self { work, names, senders, receivers })
     }
 

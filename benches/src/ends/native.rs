@@ -111,14 +111,14 @@ impl NativeNode {
         body: &Bytes,
     ) -> Result<(Vec<Duration>, Duration)> {
         let protocol = &self.protocols[0].id;
-        let (answer, mut answers) = mpsc::unbounded_channel();
+        let (answer, mut answers) = mpsc::channel(concurrency.max(1));
         let (began, mut took, mut asked) = (Instant::now(), Vec::with_capacity(count), 0);
         while took.len() < count {
             while asked < count && asked - took.len() < concurrency {
                 let (answer, asked_at) = (answer.clone(), Instant::now());
                 let reply = Box::new(move |outcome: Result<_, _>| {
-                    // Nobody listens any more after an error.
-                    let _ = answer.send(outcome.is_ok().then(|| asked_at.elapsed()));
+                    // There is room for all that are open; nobody listens any more after an error.
+                    let _ = answer.try_send(outcome.is_ok().then(|| asked_at.elapsed()));
                 });
                 let (id, timeout) = (self.network.next_ask(), PATIENCE);
                 self.network.commit(&to, protocol, vec![Outgoing::Ask { id, timeout, body: body.clone(), reply }]);
