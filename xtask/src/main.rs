@@ -7,6 +7,7 @@ mod faults;
 mod guests;
 mod interrupt;
 mod netns;
+mod passed_on;
 mod progress;
 mod sim;
 mod test;
@@ -16,6 +17,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::passed_on::PassedOn;
 use crate::workspace::Workspace;
 
 /// What a developer of Weir runs. The wasm toolchain is found or made where a command needs it.
@@ -33,13 +35,13 @@ enum Command {
     /// Everything that is tested: builds the guests and `weir`, then runs the tests of the workspace.
     Test(test::Arguments),
     /// Whole nodes in a deterministic simulation: runs seeds, and says which broke a rule and how to see it again.
-    Sim(sim::Arguments),
+    Sim(PassedOn),
     /// Real nodes in network namespaces, with packets lost and paths cut. Needs root, and says so where it is skipped.
     Netns,
     /// Puts known faults into a copy of the sources, one at a time, and expects the tests to find each.
     Faults(faults::Arguments),
     /// What Weir costs beside raw QUIC: the same work in several ways, in turns within one run, and a table.
-    Bench(bench::Arguments),
+    Bench(PassedOn),
     /// Builds the plugins and the tests' guests for wasm and prints where they lie.
     Guests,
     /// What has to pass before a merge: formatting, lints, tests and, where it is installed, `cargo deny`.

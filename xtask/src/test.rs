@@ -23,7 +23,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let out = guests::all(workspace)?;
     let with = |command: &mut Command| {
         command.env("WEIR_TEST_GUESTS", &out).env("WEIR_BIN", workspace.binary("debug", "weir"));
-        command.env("WEIR_BENCH_PLUGIN", out.join("load.wasm"));
+        command.env("WEIR_BENCH_PLUGIN", guests::load_file(workspace));
     };
     // Binaries and tests in one build: cargo then unifies the features once, and nothing is compiled twice.
     let mut build = workspace.cargo();
