@@ -16,7 +16,16 @@ pub enum Way {
     Native,
     /// A node with a plugin.
     Plugin,
+    /// quinn by itself.
+    Quinn,
+    /// iroh, with addresses that are known.
+    Iroh,
+    /// rust-libp2p: streams, request-response or gossipsub, as the case asks for.
+    Libp2p,
 }
+
+/// Other libraries, which [`Peers`](crate::peers::Peers) measures.
+pub const OTHERS: [Way; 3] = [Way::Quinn, Way::Iroh, Way::Libp2p];
 
 impl Way {
     /// Its name in the document.
@@ -26,6 +35,9 @@ impl Way {
             Self::RawChunked => "raw_chunked",
             Self::Native => "native",
             Self::Plugin => "plugin",
+            Self::Quinn => "quinn",
+            Self::Iroh => "iroh",
+            Self::Libp2p => "libp2p",
         }
     }
 }

@@ -5,6 +5,7 @@ mod case;
 mod cases;
 mod ends;
 mod measure;
+mod peers;
 mod report;
 
 use std::io::Write as _;
@@ -15,6 +16,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use clap::Parser;
 
 use crate::cases::{ALL, Listed};
+use crate::peers::Peers;
 use crate::report::{Document, table};
 
 /// Measures the same work through raw QUIC, a handler in plain Rust and a plugin, in turns within one run.
@@ -39,6 +41,9 @@ struct Arguments {
     /// Compare with a document that was saved before: status 1 when a ratio to `raw` is more than 15 % worse.
     #[arg(long, value_name = "FILE")]
     check: Option<PathBuf>,
+    /// Also through quinn, iroh and libp2p, which a process of its own does.
+    #[arg(long)]
+    peers: bool,
     /// Name the cases and what they are about.
     #[arg(long)]
     list: bool,
@@ -75,11 +80,15 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
 
 async fn measure_all(arguments: &Arguments) -> Result<Document> {
     let mut document = Document::default();
+    let peers = if arguments.peers { Some(Peers::start()?) } else { None };
     let chosen = chosen(&arguments.cases)?;
     for (number, listed) in chosen.iter().enumerate() {
         let place = format!("{} of {}: {}", number + 1, chosen.len(), listed.name);
         eprintln!("==> {place}, {}", listed.about);
         let mut case = listed.prepare(arguments.scale).await.with_context(|| listed.name)?;
+        if let Some(peers) = &peers {
+            peers.join(&mut case, listed.name, arguments.scale).await.with_context(|| listed.name)?;
+        }
         let told = |way: case::Way, round: usize| {
             let round = if round == 0 { "warm-up".to_owned() } else { format!("round {round}") };
             eprint!("\r    {round} of {}: {:<12}", arguments.rounds, way.name());

@@ -43,6 +43,8 @@ pub struct Figures {
     /// By way, how it stands to `raw`: the median of the ratios within each round, which is steadier than the ratio of
     /// the medians.
     pub to_raw: BTreeMap<Way, f64>,
+    /// By way other than `raw`, how the plugin stands to it, in the same way.
+    pub plugin_to: BTreeMap<Way, f64>,
 }
 
 /// Does one round to warm up, and then as many as are asked for.
@@ -67,12 +69,17 @@ pub async fn measure(case: &mut Case, rounds: usize, mut told: impl FnMut(Way, u
 }
 
 fn figures(row: Row, taken: BTreeMap<Way, Vec<f64>>) -> Figures {
-    let raw = taken.get(&Way::Raw).cloned().unwrap_or_default();
-    let to_raw =
-        |rounds: &Vec<f64>| Measured::of(rounds.iter().zip(&raw).map(|(ours, raw)| ours / raw).collect()).value;
-    let others = taken.iter().filter(|(way, _)| **way != Way::Raw && !raw.is_empty());
-    let to_raw = others.map(|(way, rounds)| (*way, to_raw(rounds))).collect();
-    Figures { row, to_raw, ways: taken.into_iter().map(|(way, rounds)| (way, Measured::of(rounds))).collect() }
+    let ratio = |of: &[f64], to: &[f64]| Measured::of(of.iter().zip(to).map(|(of, to)| of / to).collect()).value;
+    let others = |than: Way| taken.iter().filter(move |(way, _)| ![Way::Raw, than].contains(way));
+    let (mut to_raw, mut plugin_to) = (BTreeMap::new(), BTreeMap::new());
+    if let Some(raw) = taken.get(&Way::Raw) {
+        to_raw = others(Way::Raw).map(|(way, rounds)| (*way, ratio(rounds, raw))).collect();
+    }
+    if let Some(plugin) = taken.get(&Way::Plugin) {
+        plugin_to = others(Way::Plugin).map(|(way, rounds)| (*way, ratio(plugin, rounds))).collect();
+    }
+    let ways = taken.into_iter().map(|(way, rounds)| (way, Measured::of(rounds))).collect();
+    Figures { row, ways, to_raw, plugin_to }
 }
 
 #[cfg(test)]
@@ -109,12 +116,17 @@ mod tests {
         let mut case = Case {
             rows: vec![ROW],
             // The machine is half as fast in the last round.
-            ways: vec![given(Way::Raw, &[1.0, 10.0, 10.0, 5.0]), given(Way::Plugin, &[900.0, 8.0, 8.0, 4.0])],
+            ways: vec![
+                given(Way::Raw, &[1.0, 10.0, 10.0, 5.0]),
+                given(Way::Plugin, &[900.0, 8.0, 8.0, 4.0]),
+                given(Way::Iroh, &[1.0, 4.0, 4.0, 2.0]),
+            ],
         };
         let mut order = Vec::new();
         let figures = measure(&mut case, 3, |way, round| order.push((round, way))).await.expect("enough rounds");
-        assert_eq!(order[..3], [(0, Way::Raw), (0, Way::Plugin), (1, Way::Raw)], "they take turns");
+        assert_eq!(order[..4], [(0, Way::Raw), (0, Way::Plugin), (0, Way::Iroh), (1, Way::Raw)], "they take turns");
         assert_eq!(figures[0].ways[&Way::Raw], Measured { value: 10.0, spread: 0.25 });
-        assert_eq!(figures[0].to_raw, BTreeMap::from([(Way::Plugin, 0.8)]));
+        assert_eq!(figures[0].to_raw, BTreeMap::from([(Way::Plugin, 0.8), (Way::Iroh, 0.4)]));
+        assert_eq!(figures[0].plugin_to, BTreeMap::from([(Way::Iroh, 2.0)]));
     }
 }

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::case::Way;
+use crate::case::{OTHERS, Way};
 use crate::measure::Figures;
 
 /// One value, as the document has it.
@@ -22,7 +22,7 @@ pub struct Shown {
 }
 
 /// `cases.NAME.{raw,raw_chunked,native,plugin}` and `ratios.NAME.{raw_chunked,native,plugin}`: each to `raw` within the
-/// same rounds, and `plugin_to_native`.
+/// same rounds; and `plugin_to_WAY`, the plugin to any other. Other libraries only where they were asked for.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Document {
     /// By case and way.
@@ -45,12 +45,10 @@ impl Document {
 
     /// Takes the figures of one case.
     pub fn add(&mut self, figures: Vec<Figures>) {
-        for Figures { row, ways, to_raw } in figures {
+        for Figures { row, ways, to_raw, plugin_to } in figures {
             let mut ratios: BTreeMap<_, _> =
                 to_raw.iter().map(|(way, ratio)| (way.name().to_owned(), *ratio)).collect();
-            if let (Some(plugin), Some(native)) = (ways.get(&Way::Plugin), ways.get(&Way::Native)) {
-                ratios.insert("plugin_to_native".to_owned(), plugin.value / native.value);
-            }
+            ratios.extend(plugin_to.iter().map(|(way, ratio)| (format!("plugin_to_{}", way.name()), *ratio)));
             let shown = ways.into_iter().map(|(way, measured)| {
                 let unit = row.unit.name().to_owned();
                 (way.name().to_owned(), Shown { value: measured.value, unit, spread: measured.spread })
@@ -69,8 +67,11 @@ impl Document {
 
 /// For people: a line for each case, in the units of the case, and how each way stands to `raw`.
 pub fn table(document: &Document) -> String {
+    let others = OTHERS.into_iter().filter(|way| document.cases.values().any(|ways| ways.contains_key(way.name())));
+    let others: Vec<_> = others.collect();
+    let columns: String = others.iter().map(|way| format!(" {:>22}", format!("{} (by raw)", way.name()))).collect();
     let mut lines = vec![format!(
-        "{:<20} {:>16} {:>16} {:>22} {:>22}  {}",
+        "{:<20} {:>16} {:>16} {:>22} {:>22}{columns}  {}",
         "case", "raw", "raw in 64 KiB", "native (by raw)", "plugin (by raw)", "unit"
     )];
     for name in &document.order {
@@ -81,8 +82,9 @@ pub fn table(document: &Document) -> String {
             None => value(way),
         };
         let unit = ways.values().next().map_or("", |shown| shown.unit.as_str());
+        let columns: String = others.iter().map(|way| format!(" {:>22}", beside(*way))).collect();
         lines.push(format!(
-            "{name:<20} {:>16} {:>16} {:>22} {:>22}  {unit}",
+            "{name:<20} {:>16} {:>16} {:>22} {:>22}{columns}  {unit}",
             value(Way::Raw),
             value(Way::RawChunked),
             beside(Way::Native),
@@ -115,6 +117,7 @@ mod tests {
             row: Row { name: "one_way_256", unit: Unit::MessagesPerSecond },
             ways: [(Way::Raw, measured(2e6)), (Way::Native, measured(1.5e6)), (Way::Plugin, measured(1.2e6))].into(),
             to_raw: [(Way::Native, 0.75), (Way::Plugin, 0.6)].into(),
+            plugin_to: [(Way::Native, 0.8)].into(),
         };
         let mut document = Document::default();
         document.add(vec![figures]);
@@ -125,5 +128,21 @@ mod tests {
         assert_eq!(Document::read(&file).expect("readable"), document);
         let table = table(&document);
         assert!(table.contains("1.20 M ±2%  0.60") && table.contains("–"), "{table}");
+        assert!(!table.contains("iroh"), "{table}");
+    }
+
+    #[test]
+    fn other_libraries_have_columns_where_they_were_measured() {
+        let measured = |value| Measured { value, spread: 0.02 };
+        let mut document = Document::default();
+        document.add(vec![Figures {
+            row: Row { name: "connect", unit: Unit::HandshakesPerSecond },
+            ways: [(Way::Raw, measured(1e3)), (Way::Iroh, measured(5e2))].into(),
+            to_raw: [(Way::Iroh, 0.5)].into(),
+            plugin_to: BTreeMap::new(),
+        }]);
+        let table = table(&document);
+        assert!(table.contains("iroh (by raw)") && table.contains("500 ±2%  0.50"), "{table}");
+        assert!(!table.contains("quinn"), "{table}");
     }
 }
