@@ -41,6 +41,7 @@ mod tests {
             cases: BTreeMap::from([(name.to_owned(), BTreeMap::from([("plugin".to_owned(), shown)]))]),
             ratios: BTreeMap::from([(name.to_owned(), BTreeMap::from([("plugin".to_owned(), ratio)]))]),
             order: vec![name.to_owned()],
+            goals: Vec::new(),
         }
     }
 

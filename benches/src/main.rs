@@ -4,6 +4,7 @@ mod baseline;
 mod case;
 mod cases;
 mod ends;
+mod goals;
 mod measure;
 mod peers;
 mod report;
@@ -72,7 +73,11 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
         let text = format!("{:#}\n", document.json());
         std::fs::write(file, text).with_context(|| format!("write {}", file.display()))?;
     }
-    print(&if arguments.json { format!("{:#}\n", document.json()) } else { table(&document) })?;
+    print(&if arguments.json {
+        format!("{:#}\n", document.json())
+    } else {
+        table(&document) + &goals::table(&document.goals)
+    })?;
     let lost = before.map(|before| baseline::lost(&before, &document)).unwrap_or_default();
     lost.iter().for_each(|loss| eprintln!("LOST: {loss}"));
     Ok(if lost.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -96,6 +101,9 @@ async fn measure_all(arguments: &Arguments) -> Result<Document> {
         let figures = measure::measure(&mut case, arguments.rounds.into(), told).await;
         eprintln!("\r{:<60}\r", "");
         document.add(figures.with_context(|| listed.name)?);
+    }
+    if arguments.peers {
+        document.goals = goals::all(&document);
     }
     Ok(document)
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::case::{OTHERS, Way};
+use crate::goals::Goal;
 use crate::measure::Figures;
 
 /// One value, as the document has it.
@@ -31,6 +32,9 @@ pub struct Document {
     pub ratios: BTreeMap<String, BTreeMap<String, f64>>,
     /// The cases in the order in which they were measured.
     pub order: Vec<String>,
+    /// What the plugin is to reach, where other libraries were measured, too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub goals: Vec<Goal>,
 }
 
 impl Document {
