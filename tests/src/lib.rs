@@ -1,5 +1,6 @@
 //! Tests that need more than one crate: real nodes, real plugins, misbehaving peers.
 
+pub mod dice;
 pub mod guests;
 pub mod keeper;
 pub mod mock_network;

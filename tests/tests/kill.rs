@@ -9,13 +9,14 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use weir_host::admin::{AdminClient, AdminRequest};
 use weir_host::plugin::store::Durability;
 use weir_host::protocol::{Inbound, NativeEvent, ProtocolId, ProtocolSpec, native};
+use weir_tests::dice::{Dice, number, seed};
 use weir_tests::keeper::{Told, Watched, read};
 use weir_tests::node::{PATIENCE, TestNode, guest_path};
 use weir_tests::weir::Weir;
@@ -24,23 +25,6 @@ use weir_tests::weir::Weir;
 const KILLS: u64 = 20;
 /// Messages on their way to each keeper at once.
 const IN_FLIGHT: u64 = 8;
-
-/// A small generator: the moments need be repeatable, not good.
-struct Dice(u64);
-
-impl Dice {
-    fn draw(&mut self, below: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % below
-    }
-}
-
-fn number(name: &str) -> Result<Option<u64>> {
-    std::env::var(name).ok().map(|text| text.parse().with_context(|| format!("{name}={text} is no number"))).transpose()
-}
 
 type Shared = Arc<Mutex<Watched>>;
 
@@ -120,10 +104,9 @@ fn wait_for(what: &str, mut holds: impl FnMut() -> bool) -> Result<()> {
 #[test]
 fn what_left_a_node_before_it_was_killed_is_on_its_disk() -> Result<()> {
     let kills = number("WEIR_KILLS")?.unwrap_or(KILLS);
-    let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_nanos() as u64;
-    let seed = number("WEIR_SEED")?.unwrap_or(clock);
+    let seed = seed()?;
     eprintln!("{kills} kills, WEIR_SEED={seed}");
-    let mut dice = Dice(seed);
+    let mut dice = Dice::new(seed);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let _inside = runtime.enter();
     let peer = runtime.block_on(TestNode::start())?;
