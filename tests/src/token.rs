@@ -87,6 +87,17 @@ impl Token {
         Ok(PluginSettings { config, grants, durability: Some(Durability::Strict), ..PluginSettings::default() })
     }
 
+    /// The same as the file beside a plugin's file.
+    ///
+    /// # Errors
+    /// Never: a genesis is JSON.
+    pub fn settings_file(&self, grants: &[&str]) -> Result<String> {
+        let config = serde_json::to_value(self.genesis.file())?;
+        // Texts, numbers and lists of texts are written alike in JSON and TOML.
+        let lines = config.as_object().into_iter().flatten().map(|(key, value)| format!("{key} = {value}\n"));
+        Ok(format!("durability = \"strict\"\ngrants = {}\n\n[config]\n{}", json!(grants), lines.collect::<String>()))
+    }
+
     /// The accounts with these numbers.
     pub fn wallets(&self, count: u64) -> Vec<Wallet> {
         let wallet = |number| Wallet {
