@@ -25,7 +25,7 @@ pub const KEPT_PAGES: usize = 4 << 20;
 pub struct Entry {
     /// Of which reign; 0 where there are none.
     pub reign: u64,
-    /// Its number.
+    /// Its number; of a claim, the epoch up to which it goes.
     pub seq: u64,
     /// Its id.
     pub id: Id,
@@ -113,6 +113,8 @@ pub enum LogName {
     Rotations,
     /// Declarations of a payer.
     Declarations,
+    /// Claims of an account.
+    Claims,
 }
 
 /// One log: its last entries, in order.
@@ -170,6 +172,18 @@ impl Log {
                 Next::Sign(Place { reign: 0, seq, before: Id::default() })
             }
         }
+    }
+
+    /// What to do about a claim up to an epoch. Two of them have the same bytes, so the one in the book is sent again, to a node
+    /// that has forgotten it.
+    pub fn next_claim(&self, epoch: u64) -> Next {
+        if let Some(open) = self.open().filter(|open| open.seq != epoch) {
+            return Next::First(vec![open.clone()]);
+        }
+        let signed = self.entries.iter().find(|entry| entry.seq == epoch);
+        signed.map_or(Next::Sign(Place { reign: 0, seq: epoch, before: Id::default() }), |entry| {
+            Next::Again(entry.clone())
+        })
     }
 
     fn of_reign(&self, reign: u64) -> impl Iterator<Item = &Entry> {

@@ -79,6 +79,18 @@ fn numbers_without_a_chain_only_grow() {
 }
 
 #[test]
+fn a_claim_in_the_book_is_sent_again_and_not_signed_again() {
+    let sign = |seq| Next::Sign(Place { reign: 0, seq, before: Id::default() });
+    assert_eq!(log(&[]).next_claim(4), sign(4));
+    let settled = log(&[entry(4, "claim 7 up to epoch 4", true)]);
+    assert_eq!(settled.next_claim(6), sign(6));
+    assert_eq!(settled.next_claim(4), Next::Again(entry(4, "claim 7 up to epoch 4", true)));
+    let open = log(&[entry(4, "claim 7 up to epoch 4", false)]);
+    assert_eq!(open.next_claim(4), Next::Again(entry(4, "claim 7 up to epoch 4", false)));
+    assert_eq!(open.next_claim(6), Next::First(vec![entry(4, "claim 7 up to epoch 4", false)]));
+}
+
+#[test]
 fn only_the_last_entries_are_kept() {
     let mut log = Log::default();
     (0..200).for_each(|seq| log.add(entry(seq, "stake 1", true)));

@@ -114,6 +114,7 @@ impl<C: Caller> Wallet<C> {
             let log = self.log(network, name);
             let next = match name {
                 LogName::Declarations => log.next_number(what, at.seq),
+                LogName::Claims => log.next_claim(at.seq),
                 LogName::Operations | LogName::Decrees | LogName::Rotations => log.next(what, at)?,
             };
             match next {
@@ -181,7 +182,7 @@ impl<C: Caller> Wallet<C> {
 fn plugin(name: LogName) -> &'static str {
     match name {
         LogName::Operations | LogName::Decrees | LogName::Rotations => STAKING,
-        LogName::Declarations => DIVIDEND,
+        LogName::Declarations | LogName::Claims => DIVIDEND,
     }
 }
 

@@ -136,6 +136,70 @@ fn a_retry_sends_the_same_operation() {
     }
 }
 
+/// A dividend of 77, of which everything is due to alice.
+fn a_dividend(scene: &Scene) {
+    scene.wallet("issuer").mint(scene.account("alice"), 100).expect("minted");
+    scene.wallet("alice").operate(Action::Stake(10)).expect("pending");
+    scene.wallet("issuer").epoch().expect("closed");
+    scene.wallet("issuer").declare(77).expect("declared");
+    scene.wallet("issuer").epoch().expect("closed");
+}
+
+#[test]
+fn a_claim_whose_answer_was_lost_is_sent_again_and_told() {
+    for fate in [Fate::RequestLost, Fate::AnswerLost] {
+        let scene = Scene::new();
+        a_dividend(&scene);
+        scene.node.fate.set(fate);
+        let error = scene.wallet("alice").claim().expect_err("nothing was heard");
+        assert_eq!(error.code(), "unconfirmed", "{error}");
+        let shown = scene.wallet("alice").show().expect("shown");
+        assert_eq!(shown.unconfirmed, ["claim 77 up to epoch 2"]);
+        let claimed = scene.wallet("alice").claim().expect("sent again");
+        assert_eq!((claimed.claimed, claimed.total, claimed.up_to_epoch), (77, 77, Some(2)));
+        assert!(claimed.retried && claimed.id.is_some(), "{claimed:?}");
+        let nothing = scene.wallet("alice").claim().expect("nothing is due");
+        assert_eq!((nothing.claimed, nothing.total, nothing.id, nothing.retried), (0, 77, None, false));
+        assert!(scene.wallet("alice").show().expect("shown").unconfirmed.is_empty());
+    }
+}
+
+#[test]
+fn what_became_due_since_a_lost_claim_is_claimed_with_it() {
+    let scene = Scene::new();
+    a_dividend(&scene);
+    scene.node.fate.set(Fate::RequestLost);
+    scene.wallet("alice").claim().expect_err("nothing was heard");
+    scene.wallet("issuer").declare(3).expect("declared");
+    scene.wallet("issuer").epoch().expect("closed");
+    let claimed = scene.wallet("alice").claim().expect("sent again, and the rest");
+    assert_eq!((claimed.claimed, claimed.total, claimed.up_to_epoch, claimed.retried), (80, 80, Some(3), true));
+    assert!(scene.wallet("alice").show().expect("shown").unconfirmed.is_empty());
+}
+
+#[test]
+fn a_node_that_has_forgotten_a_claim_is_sent_it_again() {
+    let mut scene = Scene::new();
+    a_dividend(&scene);
+    let backup = scene.node.backup();
+    let first = scene.wallet("alice").claim().expect("claimed");
+    scene.node = backup;
+    let again = scene.wallet("alice").claim().expect("claimed");
+    assert_eq!((again.claimed, again.id, again.retried), (77, first.id, true));
+    assert!(scene.wallet("alice").show().expect("shown").unconfirmed.is_empty());
+    // And one that has not come so far keeps what was signed open, and says why.
+    scene.wallet("issuer").declare(3).expect("declared");
+    let behind = scene.node.backup();
+    scene.wallet("issuer").epoch().expect("closed");
+    scene.node.fate.set(Fate::RequestLost);
+    scene.wallet("alice").claim().expect_err("nothing was heard");
+    let ahead = std::mem::replace(&mut scene.node, behind);
+    let error = scene.wallet("alice").claim().expect_err("it has not closed epoch 3");
+    assert!(error.code() == "unconfirmed" && error.to_string().contains("epoch 3 is not closed here"), "{error}");
+    scene.node = ahead;
+    assert_eq!(scene.wallet("alice").claim().expect("sent again").total, 80);
+}
+
 /// An epoch is signed and its request lost, with an operation of alice in it.
 fn a_lost_epoch() -> Scene {
     let scene = Scene::new();

@@ -6,8 +6,8 @@ use weir_plugin_dividend::items::{self, Body};
 
 use crate::WalletError;
 use crate::book::{LogName, Place};
-use crate::node::{Caller, DIVIDEND};
-use crate::wallet::{Signature, Wallet};
+use crate::node::Caller;
+use crate::wallet::{Sent, Signature, Wallet};
 
 /// A declaration that the node has. It counts from the epoch that anchors it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -40,6 +40,8 @@ pub struct Claimed {
     pub up_to_epoch: Option<u64>,
     /// The id of the record; none where nothing was signed.
     pub id: Option<Id>,
+    /// Whether an earlier call had signed it, or a part of it.
+    pub retried: bool,
 }
 
 impl<C: Caller> Wallet<C> {
@@ -61,17 +63,53 @@ impl<C: Caller> Wallet<C> {
         Ok(Declared { payer, amount, number: sent.seq, id: sent.id, retried: sent.retried })
     }
 
-    /// Claims everything that is due. Nothing of it is in the book: claims merge by maximum, and one up to the same epoch has
-    /// the same bytes, so a retry cannot do any harm.
+    /// Claims everything that is due. A claim that nobody confirmed is sent again first, and what became due since is claimed
+    /// after it.
     pub fn claim(&mut self) -> Result<Claimed, WalletError> {
         let (genesis, account) = (self.node.status()?.genesis, self.account());
-        let due = self.node.entitlement(account)?;
-        if due.claimable == 0 {
-            return Ok(Claimed { account, claimed: 0, total: due.claimed, up_to_epoch: None, id: None });
+        let mut done = Claimed { account, claimed: 0, total: 0, up_to_epoch: None, id: None, retried: false };
+        if let Some(open) = self.log(genesis, LogName::Claims).open().cloned() {
+            match self.send_again(genesis, LogName::Claims, &open) {
+                Ok(()) => done.claimed = covered(&open.what),
+                // A claim that goes further counts in its place, so this one does no harm and no good.
+                Err(WalletError::Unconfirmed { source, .. }) if source.code() == "outdone" => {
+                    self.settle(genesis, LogName::Claims, open.id)?;
+                }
+                Err(error) => return Err(error),
+            }
+            (done.up_to_epoch, done.id, done.retried) = (Some(open.seq), Some(open.id), true);
         }
-        let body = Body::Claim { account, up_to_epoch: due.epoch }.encode();
-        let sent = self.node.submit(DIVIDEND, &self.pair.sign(items::LABEL, genesis, &body))?;
-        let (up_to_epoch, id) = (Some(due.epoch), Some(sent.id));
-        Ok(Claimed { account, claimed: due.claimable, total: due.accrued, up_to_epoch, id })
+        let due = self.node.entitlement(account)?;
+        done.total = due.claimed;
+        if due.claimable > 0 {
+            let sent = self.claim_up_to(due.epoch, due.claimable, genesis)?;
+            (done.claimed, done.total) = (done.claimed.saturating_add(due.claimable), due.accrued);
+            (done.up_to_epoch, done.id, done.retried) = (Some(due.epoch), Some(sent.id), done.retried || sent.retried);
+        }
+        Ok(done)
     }
+
+    fn claim_up_to(&mut self, epoch: u64, claimable: u128, genesis: Id) -> Result<Sent, WalletError> {
+        let (account, place) = (self.account(), Place { reign: 0, seq: epoch, before: Id::default() });
+        self.send(
+            genesis,
+            LogName::Claims,
+            &what(claimable, epoch),
+            |_| Ok(place),
+            |wallet, at| {
+                let body = Body::Claim { account, up_to_epoch: at.seq }.encode();
+                Ok(Signature::new(hash(&body), &wallet.pair.sign(items::LABEL, genesis, &body)))
+            },
+        )
+    }
+}
+
+/// How a claim stands in the book.
+fn what(claimable: u128, epoch: u64) -> String {
+    format!("claim {claimable} up to epoch {epoch}")
+}
+
+/// What a claim in the book covers beyond the one before it: a node that has it already cannot tell any more.
+fn covered(what: &str) -> u128 {
+    what.split(' ').nth(1).and_then(amount::parse).unwrap_or_default()
 }

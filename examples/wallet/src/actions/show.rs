@@ -68,7 +68,7 @@ impl<C: Caller> Wallet<C> {
         let mut roles = Vec::new();
         roles.extend((status.issuer.key == account).then_some(Role::Issuer));
         roles.extend(payers.iter().any(|payer| payer.payer == account).then_some(Role::Payer));
-        let logs = [LogName::Operations, LogName::Decrees, LogName::Rotations, LogName::Declarations];
+        let logs = [LogName::Operations, LogName::Decrees, LogName::Rotations, LogName::Declarations, LogName::Claims];
         let open =
             logs.into_iter().filter_map(|name| self.log(status.genesis, name).open().map(|open| open.what.clone()));
         Ok(Shown {

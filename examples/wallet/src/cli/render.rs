@@ -68,7 +68,7 @@ pub(super) fn claimed(document: &Value) -> String {
         return format!("nothing is due; {total} claimed so far");
     }
     let (claimed, epoch) = (text(document, "claimed"), text(document, "up_to_epoch"));
-    format!("claimed {claimed} up to epoch {epoch}; {total} in all")
+    format!("claimed {claimed} up to epoch {epoch}{}; {total} in all", again(document))
 }
 
 pub(super) fn rotated(document: &Value) -> String {
