@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use weir_guest_build::{GuestBuild, PackageInstall, Progress, Search, Toolchain};
 
 use crate::progress::Shown;
@@ -18,6 +18,10 @@ const STAKING: &str = "weir-plugin-staking";
 /// Turns staking 1.0 into staking 1.1.
 const STAKING_NEXT: &str = "v1-1";
 const DIVIDEND: &str = "weir-plugin-dividend";
+/// Under which names they are kept, the old version first.
+const PING_FILES: [&str; 2] = ["ping-0.1.wasm", "ping-0.2.wasm"];
+const STAKING_FILES: [&str; 2] = ["staking-1.0.wasm", "staking-1.1.wasm"];
+const DIVIDEND_FILE: &str = "dividend-1.0.wasm";
 /// What the benchmarks load.
 const LOAD: &str = "weir-plugin-load";
 const TEST_GUESTS: &str = "weir-test-guests";
@@ -61,14 +65,25 @@ pub fn all(workspace: &Workspace) -> Result<PathBuf> {
     Ok(workspace.guests_out())
 }
 
-/// Builds ping in both versions.
-pub fn ping(workspace: &Workspace) -> Result<Versions> {
-    Builder::new(workspace)?.ping()
+/// Builds ping in both versions, or finds it in a folder.
+pub fn ping(workspace: &Workspace, built: Option<&Path>) -> Result<Versions> {
+    let Some(folder) = built else { return Builder::new(workspace)?.ping() };
+    let [old, new] = PING_FILES.map(|name| in_folder(folder, name));
+    Ok(Versions { old: old?, new: new? })
 }
 
-/// Builds staking in both versions, and dividend.
-pub fn ledgers(workspace: &Workspace) -> Result<Ledgers> {
-    Builder::new(workspace)?.ledgers()
+/// Builds staking in both versions, and dividend, or finds them in a folder.
+pub fn ledgers(workspace: &Workspace, built: Option<&Path>) -> Result<Ledgers> {
+    let Some(folder) = built else { return Builder::new(workspace)?.ledgers() };
+    let [old, new] = STAKING_FILES.map(|name| in_folder(folder, name));
+    Ok(Ledgers { staking: Versions { old: old?, new: new? }, dividend: in_folder(folder, DIVIDEND_FILE)? })
+}
+
+fn in_folder(folder: &Path, name: &str) -> Result<PathBuf> {
+    let file = std::path::absolute(folder.join(name))?;
+    let fix = "name the folder that `cargo xtask guests` prints with --plugins";
+    ensure!(file.is_file(), "there is no file {}: {fix}", file.display());
+    Ok(file)
 }
 
 /// Builds the plugin that the benchmarks load.
@@ -119,12 +134,12 @@ impl<'a> Builder<'a> {
     }
 
     fn ping(&self) -> Result<Versions> {
-        self.versions(PING, PING_NEXT, ["ping-0.1.wasm", "ping-0.2.wasm"])
+        self.versions(PING, PING_NEXT, PING_FILES)
     }
 
     fn ledgers(&self) -> Result<Ledgers> {
-        let staking = self.versions(STAKING, STAKING_NEXT, ["staking-1.0.wasm", "staking-1.1.wasm"])?;
-        let dividend = self.workspace.guests_out().join("dividend-1.0.wasm");
+        let staking = self.versions(STAKING, STAKING_NEXT, STAKING_FILES)?;
+        let dividend = self.workspace.guests_out().join(DIVIDEND_FILE);
         self.one(&self.package(DIVIDEND), &dividend)?;
         Ok(Ledgers { staking, dividend })
     }

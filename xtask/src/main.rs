@@ -30,7 +30,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Two real nodes on this machine, a plugin upgraded under load, and a table of what came of it.
+    /// Five real nodes on this machine with staking and dividend, a cut, an upgrade, and a table that adds up.
     Demo(demo::Arguments),
     /// Everything that is tested: builds the guests and `weir`, then runs the tests of the workspace.
     Test(test::Arguments),

@@ -25,7 +25,7 @@ const COMMAND: Duration = Duration::from_secs(60);
 /// Lines of the log shown with an error.
 const LOG_TAIL: usize = 25;
 
-/// A running node. Dropping it stops the process, unless it was let go.
+/// A running node. Dropping it stops the process.
 pub struct Node {
     pub name: &'static str,
     pub directory: PathBuf,
@@ -116,9 +116,9 @@ impl Node {
         if interrupt::requested() { found } else { found.with_context(|| self.with_log("it did not come to this")) }
     }
 
-    /// Leaves the process running when this value is dropped.
-    pub fn let_go(&mut self) {
-        self.child = None;
+    /// Whether the process has ended, which nobody asked it for.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| child.try_wait().is_ok_and(|status| status.is_some()))
     }
 
     fn command(&self) -> Command {

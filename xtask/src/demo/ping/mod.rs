@@ -11,33 +11,27 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use tempfile::TempDir;
 
 use self::scenario::Scenario;
 use super::outcome::Outcome;
-use crate::guests;
+use crate::guests::Versions;
 use crate::interrupt;
-use crate::workspace::Workspace;
 
-/// Plays it with this `weir`.
-pub fn play(workspace: &Workspace, weir: &Path, messages: u64, hold: bool) -> Result<Outcome> {
+/// Plays it with this `weir` and these plugins.
+pub fn play(weir: &Path, plugins: Versions, messages: u64, hold: bool) -> Result<Outcome> {
     let started = Instant::now();
-    let plugins = guests::ping(workspace)?;
     let folder = tempfile::Builder::new().prefix("weir-demo-").tempdir().context("make a temporary folder")?;
     let outcome = Scenario::start(weir, plugins, folder.path(), messages).and_then(|mut scenario| {
         let summary = scenario.play()?;
-        if hold {
-            scenario.hold()?;
-        }
-        Ok(summary)
+        Ok((summary, if hold { Some(scenario.hold(folder.path())?) } else { None }))
     });
-    if outcome.as_ref().map_or(!interrupt::requested(), |_| hold) {
-        keep(folder);
+    if outcome.is_err() && !interrupt::requested() {
+        eprintln!("folders and logs of the nodes: {}", folder.keep().display());
+    } else if hold {
+        // Whoever ends them is told where it is.
+        let _kept = folder.keep();
     }
-    let summary = summary::Summary { elapsed: started.elapsed(), ..outcome? };
-    Ok(Outcome { table: summary.table(), json: summary.json(), failures: summary.failures() })
-}
-
-fn keep(folder: TempDir) {
-    eprintln!("folders and logs of the nodes: {}", folder.keep().display());
+    let (summary, held) = outcome?;
+    let summary = summary::Summary { elapsed: started.elapsed(), ..summary };
+    Ok(Outcome { table: summary.table(), json: summary.json(), failures: summary.failures(), held })
 }

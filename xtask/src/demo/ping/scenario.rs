@@ -12,6 +12,7 @@ use super::checksum::Checksum;
 use super::commands::{self as ping, Flood, Received};
 use super::source::Source;
 use super::summary::{Messages, Requests, Summary, Upgrade, percentile};
+use crate::demo::held::Held;
 use crate::demo::node::Node;
 use crate::demo::number::grouped;
 use crate::guests::Versions;
@@ -213,23 +214,20 @@ impl Scenario {
         Ok(error)
     }
 
-    /// Leaves both nodes running, with ping on both, and says how to go on.
-    pub fn hold(&mut self) -> Result<()> {
+    /// Both nodes as they are left running, with ping on both.
+    pub fn hold(self, folder: &Path) -> Result<Held> {
         load(&self.b, &self.plugins.new)?;
         let (a, b) = (&self.a, &self.b);
         let on = |node: &Node| format!("{} --dir {}", self.weir.display(), node.directory.display());
         let peer = &b.peer_id;
-        eprintln!("\nboth nodes are running; to play with them:");
-        eprintln!("  {} status", on(a));
-        eprintln!("  {} peers", on(a));
-        eprintln!("  {} call ping ping '{{\"peer\": \"{peer}\", \"count\": 100, \"size\": 256}}'", on(a));
-        eprintln!("  {} call ping stats", on(b));
-        eprintln!("  {} plugin upgrade ping {}", on(a), self.plugins.new.display());
-        eprintln!("to end them:");
-        eprintln!("  kill {} {}", a.pid().unwrap_or_default(), b.pid().unwrap_or_default());
-        self.a.let_go();
-        self.b.let_go();
-        Ok(())
+        let commands = vec![
+            format!("{} status", on(a)),
+            format!("{} peers", on(a)),
+            format!("{} call ping ping '{{\"peer\": \"{peer}\", \"count\": 100, \"size\": 256}}'", on(a)),
+            format!("{} call ping stats", on(b)),
+            format!("{} plugin upgrade ping {}", on(a), self.plugins.new.display()),
+        ];
+        Ok(Held { nodes: vec![self.a, self.b], folder: folder.to_owned(), commands })
     }
 
     fn received(&self, flood: &str) -> Result<Received> {

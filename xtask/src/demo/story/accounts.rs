@@ -59,10 +59,15 @@ fn pair(number: u64) -> KeyPair {
     KeyPair::from_secret(&Hash::new("weir-demo-account-v1").with(&number.to_be_bytes()).id().0)
 }
 
-/// Reads the file, dealt out to so many nodes: an account always speaks to the same one.
-pub fn read(file: &Path, nodes: usize) -> Result<Vec<Vec<Account>>> {
+/// Reads the file, or the first so many accounts of it, dealt out to so many nodes: an account always speaks to the same one.
+pub fn read(file: &Path, nodes: usize, most: Option<u64>) -> Result<Vec<Vec<Account>>> {
     let text = fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
-    let accounts = parse(&text).with_context(|| format!("read {}", file.display()))?;
+    let mut accounts = parse(&text).with_context(|| format!("read {}", file.display()))?;
+    if let Some(most) = most {
+        let (here, asked) = (accounts.len(), usize::try_from(most)?);
+        ensure!(here >= asked, "{} has {here} accounts, and --accounts asks for {asked}", file.display());
+        accounts.truncate(asked);
+    }
     let mut dealt: Vec<_> = (0..nodes).map(|_| Vec::new()).collect();
     accounts.into_iter().enumerate().for_each(|(place, account)| dealt[place % nodes].push(account));
     Ok(dealt)
@@ -106,8 +111,11 @@ mod tests {
             fs::write(&file, generate()).expect("written");
         }
         assert_eq!(fs::read_to_string(&file).expect("there"), generate());
-        let dealt = read(&file, 5).expect("readable");
+        let dealt = read(&file, 5, None).expect("readable");
         assert!(dealt.iter().all(|accounts| accounts.len() == 200));
+        let few = read(&file, 5, Some(21)).expect("readable");
+        assert_eq!(few.iter().map(Vec::len).collect::<Vec<_>>(), [5, 4, 4, 4, 4]);
+        assert!(read(&file, 5, Some(1_001)).is_err());
     }
 
     #[test]

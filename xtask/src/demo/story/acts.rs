@@ -91,6 +91,7 @@ fn stake(stage: &Stage, cast: &mut Cast) -> Result<()> {
     })?;
     close(stage, cast, sent)?;
     let root = everywhere(stage, &stage.all())?;
+    agreed(stage, &stage.all(), root.epoch, 0)?;
     let total: u128 = cast.everybody().map(|account| account.staked).sum();
     stage.screen.fact(&format!(
         "epoch {}: {} at stake, root {} on every node",
@@ -144,6 +145,7 @@ fn partition(stage: &Stage, cast: &mut Cast) -> Result<()> {
     ));
     close(stage, cast, on_small)?;
     let root = everywhere(stage, &stage.all())?;
+    agreed(stage, &stage.all(), root.epoch, 0)?;
     stage.screen.fact(&format!("epoch {} includes what the smaller side had pending", root.epoch));
     Ok(())
 }
@@ -204,6 +206,7 @@ fn upgrade(stage: &Stage, cast: &mut Cast) -> Result<()> {
     (cast.tally.flowing, cast.tally.pauses) = (sent, pauses);
     close(stage, cast, sent)?;
     let root = everywhere(stage, &stage.all())?;
+    agreed(stage, &stage.all(), root.epoch, 1)?;
     stage.screen.fact(&format!("{} operations meanwhile, all in epoch {}", grouped(sent), root.epoch));
     let mut largest: Vec<_> = cast.everybody().map(|account| (account.staked, account.key())).collect();
     // As staking orders them: by stake from large to small, then by account.

@@ -23,8 +23,10 @@ const TRIES: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(100);
 /// Between two operations of the steady flow through one node.
 const PACE: Duration = Duration::from_millis(20);
-/// Operations of one account in the steady flow: a node counts 10,000 pending ones, and the demo waits for that count.
-const MOST_EACH: u64 = 9;
+/// Operations in the steady flow: a node counts 10,000 pending ones, and the demo waits for that count.
+const MOST: usize = 9_000;
+/// And those of one account, which may have 64 pending.
+const MOST_EACH: usize = 60;
 /// Who sends for one signer at once: a node syncs its disk for all of them together.
 const HANDS: usize = 4;
 
@@ -109,12 +111,13 @@ pub fn while_flowing<T>(
     work: impl FnOnce(&AtomicU64) -> Result<T>,
 ) -> Result<(u64, T)> {
     let (ended, sent) = (AtomicBool::new(false), AtomicU64::new(0));
+    let each = (MOST / accounts.iter().map(Vec::len).sum::<usize>().max(1)).min(MOST_EACH);
     let done = thread::scope(|scope| {
         let (ended, sent) = (&ended, &sent);
         let hands = accounts.iter_mut().enumerate().map(|(node, accounts)| {
             let node = &stage.nodes[node];
             scope.spawn(move || {
-                for _ in 0..MOST_EACH {
+                for _ in 0..each {
                     for account in accounts.iter_mut() {
                         if ended.load(Ordering::Relaxed) {
                             return Ok(());

@@ -16,6 +16,7 @@ use weir_wallet::node::{DIVIDEND, Node as Ledgers, STAKING};
 
 use super::screen::Screen;
 use super::watch::{self, Watch};
+use crate::demo::held::Held;
 use crate::demo::node::Node;
 use crate::guests;
 
@@ -197,8 +198,8 @@ impl Stage {
         self.screen.settle();
     }
 
-    /// Leaves all nodes running, and says how to go on.
-    pub fn hold(&mut self, folder: &Path) -> Result<()> {
+    /// All nodes as they are left running.
+    pub fn hold(&mut self, folder: &Path) -> Held {
         self.curtain();
         let on = |node: &Node| format!("{} --dir {}", self.weir.display(), node.directory.display());
         let wallet = |key: &str| {
@@ -206,19 +207,16 @@ impl Stage {
             format!("cargo run -p weir-wallet -- --dir {} --key {}", self.nodes[0].directory.display(), key.display())
         };
         let (a, b) = (&self.nodes[0], &self.nodes[1]);
-        eprintln!("\nall nodes are running; to play with them:");
-        eprintln!("  {} call {STAKING} status", on(a));
-        eprintln!("  {} call {STAKING} top", on(b));
-        eprintln!("  {} call {DIVIDEND} root", on(b));
-        eprintln!("  {} peers", on(a));
-        eprintln!("  {}", wallet("me.key new"));
-        eprintln!("  {}", wallet("issuer.key mint ACCOUNT 100"));
-        eprintln!("  {}", wallet("issuer.key epoch"));
-        eprintln!("to end them:");
-        let pids: Vec<_> = self.nodes.iter().filter_map(Node::pid).map(|pid| pid.to_string()).collect();
-        eprintln!("  kill {}", pids.join(" "));
-        self.nodes.iter_mut().for_each(Node::let_go);
-        Ok(())
+        let commands = vec![
+            format!("{} call {STAKING} status", on(a)),
+            format!("{} call {STAKING} top", on(b)),
+            format!("{} call {DIVIDEND} root", on(b)),
+            format!("{} peers", on(a)),
+            wallet("me.key new"),
+            wallet("issuer.key mint ACCOUNT 100"),
+            wallet("issuer.key epoch"),
+        ];
+        Held { nodes: std::mem::take(&mut self.nodes), folder: folder.to_owned(), commands }
     }
 }
 
