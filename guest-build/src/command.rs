@@ -13,8 +13,9 @@ use crate::progress::Progress;
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How often cancellation is looked at.
 const LOOK: Duration = Duration::from_millis(100);
-/// How long the pipes may stay open after the command ended: a daemon it left behind can hold them for ever.
-const LINGER: Duration = Duration::from_millis(500);
+/// How long the pipes may stay open after the command ended: a daemon it left behind can hold them for ever. On a machine with
+/// much to do half a second was too short for the threads that read them, and what the command had said was lost.
+const LINGER: Duration = Duration::from_secs(5);
 /// Lines in flight between the reading threads and the waiting one: enough for a burst of compiler output.
 const LINES_IN_FLIGHT: usize = 256;
 /// Lines of output kept for an error message.
@@ -90,7 +91,7 @@ enum Event {
 }
 
 impl Supervised<'_> {
-    /// Runs the command to its end. Blocks for at most the limit and half a second.
+    /// Runs the command to its end. Blocks for at most the limit and five seconds.
     pub fn run(mut self, progress: &dyn Progress) -> Result<Output, CommandError> {
         self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         own_group(&mut self.command);
@@ -288,8 +289,14 @@ mod tests {
     #[test]
     fn a_daemon_that_keeps_the_pipe_does_not_hold_us() {
         let started = Instant::now();
-        shell("sleep 3 & exit 0", Duration::from_secs(60)).expect("it ends well");
-        assert!(started.elapsed() < Duration::from_secs(3));
+        shell("sleep 40 & exit 0", Duration::from_secs(60)).expect("it ends well");
+        assert!(started.elapsed() < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn what_is_read_late_is_not_lost() {
+        let output = shell("(sleep 1; echo late) & exit 0", Duration::from_secs(60)).expect("it ends well");
+        assert_eq!(output.stdout, ["late"]);
     }
 
     #[test]
