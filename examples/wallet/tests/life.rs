@@ -200,6 +200,35 @@ fn a_node_that_has_forgotten_a_claim_is_sent_it_again() {
     assert_eq!(scene.wallet("alice").claim().expect("sent again").total, 80);
 }
 
+/// A node whose dividends hear of an epoch late: the first answers are those from before it.
+struct Late<'a> {
+    node: &'a Ledgers,
+    before: Value,
+    late: Cell<u32>,
+}
+
+impl Caller for Late<'_> {
+    fn call(&self, plugin: &str, command: &str, arguments: &Value) -> Result<Value, ApiError> {
+        if command == "entitlement" && self.late.get() > 0 {
+            self.late.set(self.late.get() - 1);
+            return Ok(self.before.clone());
+        }
+        self.node.call(plugin, command, arguments)
+    }
+}
+
+#[test]
+fn a_claim_waits_for_dividends_that_follow_an_epoch() {
+    let scene = Scene::new();
+    let key = scene.account("alice");
+    scene.wallet("issuer").mint(key, 100).expect("minted");
+    let before = scene.node.call("dividend", "entitlement", &json!({"account": key})).expect("an answer");
+    a_dividend(&scene);
+    let node = Late { node: &scene.node, before, late: Cell::new(3) };
+    let claimed = Wallet::open(&scene.path("alice"), &node).expect("a wallet").claim().expect("claimed");
+    assert_eq!((claimed.claimed, claimed.note), (77, None));
+}
+
 /// An epoch is signed and its request lost, with an operation of alice in it.
 fn a_lost_epoch() -> Scene {
     let scene = Scene::new();

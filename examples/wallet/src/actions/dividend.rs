@@ -1,13 +1,20 @@
 //! `declare AMOUNT` and `claim`: dividends.
 
+use std::thread;
+use std::time::{Duration, Instant};
+
 use serde::Serialize;
 use weir_ledger::{Id, Key, amount, hash};
+use weir_plugin_dividend::commands::EntitlementAnswer;
 use weir_plugin_dividend::items::{self, Body};
 
 use crate::WalletError;
 use crate::book::{LogName, Place};
-use crate::node::Caller;
+use crate::node::{Caller, PAUSE};
 use crate::wallet::{Sent, Signature, Wallet};
+
+/// How long dividends are given to come to the epoch that staking has closed.
+const FOLLOWING: Duration = Duration::from_secs(10);
 
 /// A declaration that the node has. It counts from the epoch that anchors it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -42,6 +49,8 @@ pub struct Claimed {
     pub id: Option<Id>,
     /// Whether an earlier call had signed it, or a part of it.
     pub retried: bool,
+    /// Why more may be due than was claimed, if so.
+    pub note: Option<String>,
 }
 
 impl<C: Caller> Wallet<C> {
@@ -66,8 +75,10 @@ impl<C: Caller> Wallet<C> {
     /// Claims everything that is due. A claim that nobody confirmed is sent again first, and what became due since is claimed
     /// after it.
     pub fn claim(&mut self) -> Result<Claimed, WalletError> {
-        let (genesis, account) = (self.node.status()?.genesis, self.account());
-        let mut done = Claimed { account, claimed: 0, total: 0, up_to_epoch: None, id: None, retried: false };
+        let (status, account) = (self.node.status()?, self.account());
+        let genesis = status.genesis;
+        let mut done =
+            Claimed { account, claimed: 0, total: 0, up_to_epoch: None, id: None, retried: false, note: None };
         if let Some(open) = self.log(genesis, LogName::Claims).open().cloned() {
             match self.send_again(genesis, LogName::Claims, &open) {
                 Ok(()) => done.claimed = covered(&open.what),
@@ -79,7 +90,10 @@ impl<C: Caller> Wallet<C> {
             }
             (done.up_to_epoch, done.id, done.retried) = (Some(open.seq), Some(open.id), true);
         }
-        let due = self.node.entitlement(account)?;
+        let due = self.due_at(status.epoch)?;
+        let (last, followed) = (status.epoch, due.epoch);
+        let behind = || format!("dividends have followed to epoch {followed} of {last} only: claim again in a while");
+        done.note = (followed < last).then(behind);
         done.total = due.claimed;
         if due.claimable > 0 {
             let sent = self.claim_up_to(due.epoch, due.claimable, genesis)?;
@@ -87,6 +101,18 @@ impl<C: Caller> Wallet<C> {
             (done.up_to_epoch, done.id, done.retried) = (Some(due.epoch), Some(sent.id), done.retried || sent.retried);
         }
         Ok(done)
+    }
+
+    /// What is due when dividends have followed to an epoch: they do so a moment after staking has closed it.
+    fn due_at(&self, epoch: u64) -> Result<EntitlementAnswer, WalletError> {
+        let since = Instant::now();
+        loop {
+            let due = self.node.entitlement(self.account())?;
+            if due.epoch >= epoch || since.elapsed() > FOLLOWING {
+                return Ok(due);
+            }
+            thread::sleep(PAUSE);
+        }
     }
 
     fn claim_up_to(&mut self, epoch: u64, claimable: u128, genesis: Id) -> Result<Sent, WalletError> {

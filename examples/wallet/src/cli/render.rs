@@ -64,11 +64,12 @@ pub(super) fn declared(document: &Value) -> String {
 
 pub(super) fn claimed(document: &Value) -> String {
     let total = text(document, "total");
+    let note = document["note"].as_str().map(|note| format!("\n{note}")).unwrap_or_default();
     if document["up_to_epoch"].is_null() {
-        return format!("nothing is due; {total} claimed so far");
+        return format!("nothing is due; {total} claimed so far{note}");
     }
     let (claimed, epoch) = (text(document, "claimed"), text(document, "up_to_epoch"));
-    format!("claimed {claimed} up to epoch {epoch}{}; {total} in all", again(document))
+    format!("claimed {claimed} up to epoch {epoch}{}; {total} in all{note}", again(document))
 }
 
 pub(super) fn rotated(document: &Value) -> String {
@@ -106,7 +107,9 @@ pub(super) fn shown(document: &Value) -> String {
     let dividend = &document["dividend"];
     if dividend.is_object() {
         let (claimable, claimed) = (text(dividend, "claimable"), text(dividend, "claimed"));
-        lines.push(line("dividend", format!("{claimable} to claim, {claimed} claimed")));
+        let behind = dividend["epoch"].as_u64() < document["epoch"].as_u64();
+        let stand = if behind { format!(" (up to epoch {})", text(dividend, "epoch")) } else { String::new() };
+        lines.push(line("dividend", format!("{claimable} to claim, {claimed} claimed{stand}")));
     }
     for open in document["unconfirmed"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         lines.push(line("unconfirmed", format!("{open} (ask for it again, and it is sent again)")));
