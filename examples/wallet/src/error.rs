@@ -73,6 +73,9 @@ pub enum WalletError {
     /// What was typed cannot be used.
     #[error("{0}")]
     Usage(String),
+    /// A genesis would overwrite something.
+    #[error("{} exists already and is not overwritten, because nodes may run with it: name another file, or move it away", .0.display())]
+    Exists(PathBuf),
     /// A file that is to be written.
     #[error("failed to write {}: {source}", path.display())]
     File {
@@ -98,7 +101,7 @@ impl WalletError {
             Self::StrangeDraft(_) => "strange-draft",
             Self::NotClosed { .. } => "not-closed",
             Self::Usage(_) => "usage",
-            Self::File { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => "file-exists",
+            Self::Exists(_) => "file-exists",
             Self::File { .. } => "file-unusable",
         }
     }

@@ -102,6 +102,18 @@ fn from_the_mint_to_the_claim() {
 }
 
 #[test]
+fn an_amount_that_is_not_there_is_pending_with_a_note() {
+    let scene = Scene::new();
+    scene.wallet("issuer").mint(scene.account("alice"), 100).expect("minted");
+    scene.wallet("issuer").epoch().expect("closed");
+    assert_eq!(scene.wallet("alice").operate(Action::Stake(100)).expect("pending").note, None);
+    let much = scene.wallet("alice").operate(Action::Stake(101)).expect("pending");
+    assert!(much.note.is_some_and(|note| note.contains("the balance is 100 as of epoch 1")));
+    let much = scene.wallet("alice").operate(Action::Unstake(1)).expect("pending");
+    assert!(much.note.is_some_and(|note| note.contains("the stake is 0")));
+}
+
+#[test]
 fn a_retry_sends_the_same_operation() {
     for fate in [Fate::RequestLost, Fate::AnswerLost] {
         let scene = Scene::new();

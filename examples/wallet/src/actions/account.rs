@@ -1,7 +1,10 @@
 //! `stake`, `unstake`, `withdraw`: what an account signs.
 
+use std::cell::RefCell;
+
 use serde::Serialize;
 use weir_ledger::{Id, Key};
+use weir_plugin_staking::commands::AccountAnswer;
 use weir_plugin_staking::items::{Action, Operation, Signed};
 
 use crate::WalletError;
@@ -24,6 +27,8 @@ pub struct OperationDone {
     pub retried: bool,
     /// Earlier operations that the node lacked and was sent.
     pub resent: u64,
+    /// Why it may do nothing, if so: what it asks for is more than the last closed epoch has.
+    pub note: Option<String>,
 }
 
 impl<C: Caller> Wallet<C> {
@@ -36,12 +41,15 @@ impl<C: Caller> Wallet<C> {
             Action::Unstake(amount) => format!("unstake {amount}"),
             Action::Withdraw => "withdraw".to_owned(),
         };
+        let seen = RefCell::new(None);
         let place = |node: &crate::node::Node<C>| {
             let answer = node.account(account)?;
             if answer.frozen || answer.equivocated {
                 return Err(WalletError::Frozen(account));
             }
-            Ok(Place { reign: 0, seq: answer.next_seq, before: answer.head })
+            let place = Place { reign: 0, seq: answer.next_seq, before: answer.head };
+            seen.replace(Some(answer));
+            Ok(place)
         };
         let sent = self.send(genesis, LogName::Operations, &what, place, |wallet, at| {
             let operation = Operation { account, seq: at.seq, before: at.before, action };
@@ -49,6 +57,20 @@ impl<C: Caller> Wallet<C> {
             Ok(Signature::new(signed.id(), signed.bytes()))
         })?;
         let (number, id) = (sent.seq, sent.id);
-        Ok(OperationDone { account, operation: what, number, id, retried: sent.retried, resent: sent.resent })
+        let note = seen.into_inner().and_then(|account| too_much(action, &account));
+        Ok(OperationDone { account, operation: what, number, id, retried: sent.retried, resent: sent.resent, note })
     }
+}
+
+/// Nobody is refused for it, because it depends on what an epoch orders before it. Whoever asks should know all the same.
+fn too_much(action: Action, account: &AccountAnswer) -> Option<String> {
+    let (there, of) = match action {
+        Action::Stake(amount) if amount > account.balance => (account.balance, "balance"),
+        Action::Unstake(amount) if amount > account.staked => (account.staked, "stake"),
+        _ => return None,
+    };
+    let epoch = account.epoch;
+    Some(format!(
+        "the {of} is {there} as of epoch {epoch}: unless it has grown when an epoch includes this, it does nothing"
+    ))
 }

@@ -56,6 +56,10 @@ struct Settings<'a> {
 /// Makes the genesis of a network whose issuer has this key file. Overwrites nothing.
 pub fn write_genesis(key_file: &Path, options: GenesisOptions) -> Result<GenesisDone, WalletError> {
     let issuer = key_file::load(key_file)?.key();
+    // Looked at before a key is made that nothing would name.
+    if options.file.exists() {
+        return Err(WalletError::Exists(options.file));
+    }
     let (recovery, recovery_key_file) = match options.recovery {
         Some(recovery) => (recovery, None),
         None => {
@@ -75,7 +79,10 @@ pub fn write_genesis(key_file: &Path, options: GenesisOptions) -> Result<Genesis
         open.write_all(text.as_bytes())?;
         open.sync_all()
     });
-    written.map_err(|source| WalletError::File { path: file.clone(), source })?;
+    written.map_err(|source| match source.kind() {
+        io::ErrorKind::AlreadyExists => WalletError::Exists(file.clone()),
+        _ => WalletError::File { path: file.clone(), source },
+    })?;
     let payers = genesis.file().payers.clone();
     Ok(GenesisDone { file, genesis: genesis.hash(), issuer, recovery, recovery_key_file, payers })
 }
@@ -121,5 +128,9 @@ mod tests {
         assert_eq!(Genesis::parse(&config).expect("a genesis").hash(), json.genesis);
         let error = write_genesis(&key, options("genesis.json")).expect_err("it is there");
         assert_eq!(error.code(), "file-exists");
+        let other = folder.path().join("other.key");
+        key_file::create(&other).expect("a key");
+        write_genesis(&other, options("genesis.json")).expect_err("it is there");
+        assert!(!folder.path().join("other.key.recovery").exists(), "a key was made for nothing");
     }
 }

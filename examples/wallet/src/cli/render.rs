@@ -54,7 +54,8 @@ pub(super) fn epoch(document: &Value) -> String {
 
 pub(super) fn operation(document: &Value) -> String {
     let (operation, number) = (text(document, "operation"), text(document, "number"));
-    format!("{operation}: pending as number {number}{}; an epoch will include it", again(document))
+    let note = document["note"].as_str().map(|note| format!("\n{note}")).unwrap_or_default();
+    format!("{operation}: pending as number {number}{}; an epoch will include it{note}", again(document))
 }
 
 pub(super) fn declared(document: &Value) -> String {
