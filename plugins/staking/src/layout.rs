@@ -9,7 +9,7 @@
 //! | `g` number | id | the issuer's log that counts |
 //! | `f` rotation, number | id | the log that a rotation chooses, while it is looked for |
 //! | `o` account | | has a mint, closed or not, and may have pending operations |
-//! | `p` account, number, id | | pending operations |
+//! | `p` account, number, id | 1 or nothing | pending operations, those that an epoch has named with a 1 |
 //! | `l` account, number | id | included operations |
 //! | `q` account | bytes | proof against an account, applied or not |
 //! | `a` account | `Account` | the closed state, and one that is being folded |
@@ -78,6 +78,8 @@ pub fn minted(account: Key) -> Vec<u8> {
 }
 
 pub const PENDING: &[u8] = b"p";
+/// Of a pending operation that an epoch has named, be it one that was undone.
+pub const NAMED: &[u8] = &[1];
 
 pub fn pending_of(account: Key) -> Vec<u8> {
     key(b'p', &[&account.0])

@@ -169,6 +169,14 @@ pub enum Stage {
     },
     /// Hashes of buckets, from this one on.
     Buckets(u16),
+    /// What is still pending of the accounts that the proofs freeze. It comes between `Includes` and `Anchors`; here it is the
+    /// last, because this is how it is stored.
+    Frozen {
+        /// Which page.
+        page: usize,
+        /// Which of its proofs.
+        at: usize,
+    },
 }
 
 /// Everything a ledger remembers beside its records.

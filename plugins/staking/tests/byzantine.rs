@@ -6,10 +6,10 @@ use net::{
     ISSUER, Issuer, Node, RECOVERY, SECOND_ISSUER, Wallet, agree, body_of, exchange, fetch, genesis, genesis_named,
     pair, pull, rotation,
 };
-use weir_ledger::{Ordered, Standing};
+use weir_ledger::{Id, Ordered, Standing};
 use weir_plugin_staking::commands::{self, Paged};
 use weir_plugin_staking::items::{Action, Decree, Include, Operation, Order, Page, Proof, Signed};
-use weir_plugin_staking::{Ignored, Notice, Rejected, Verdict, Want};
+use weir_plugin_staking::{Ignored, Ledger, Notice, Rejected, Verdict, Want};
 
 /// Two nodes that know of one mint each way, one wallet with 100 tokens, and the issuer behind epoch 1.
 fn begun() -> ([Node; 2], Issuer, Wallet) {
@@ -22,6 +22,10 @@ fn begun() -> ([Node; 2], Issuer, Wallet) {
     exchange(&mut nodes);
     agree(&nodes);
     (nodes, issuer, alice)
+}
+
+fn id_of(operation: &[u8]) -> Id {
+    Signed::<Operation>::decode(operation).expect("an operation").id()
 }
 
 #[test]
@@ -164,6 +168,123 @@ fn an_equivocation_behind_an_epoch_is_a_proof_too_and_the_named_branch_stays() {
     exchange(&mut nodes);
     agree(&nodes);
     assert_eq!((nodes[1].account(here.key()).staked, nodes[1].account(here.key()).frozen), (10, true));
+}
+
+#[test]
+fn what_a_frozen_account_had_pending_is_dropped_and_ignored_from_then_on() {
+    let ([mut one, mut two], mut issuer, alice) = begun();
+    let (mut here, mut there) = (alice.clone(), alice.clone());
+    one.give(&here.sign(Action::Stake(10)));
+    issuer.epoch(&mut one);
+    while pull(&mut two, &mut one) {}
+    // Behind what is closed the two halves have a branch each, of two lengths.
+    there.clone_from(&here);
+    let (short, long) = ([here.sign(Action::Stake(1))], (0..64).map(|_| there.sign(Action::Stake(2))));
+    let long: Vec<_> = long.collect();
+    short.iter().for_each(|operation| drop(one.give(operation)));
+    long.iter().for_each(|operation| drop(two.give(operation)));
+    let mut nodes = [one, two];
+    exchange(&mut nodes);
+    assert_eq!(
+        nodes.each_ref().map(|node| node.account(alice.key()).pending),
+        [1, 64],
+        "no epoch has applied the proof"
+    );
+    let pending = nodes[1].ledger.pending(999, &nodes[1].store);
+    issuer.epoch(&mut nodes[0]);
+    exchange(&mut nodes);
+    agree(&nodes);
+    let standings = nodes[1].ledger.take_standings();
+    for (_, _, id) in pending {
+        assert!(standings.contains(&Standing::Settled(id)), "nobody compares it any more");
+    }
+    for node in &mut nodes {
+        let account = node.account(alice.key());
+        assert_eq!((account.frozen, account.pending, account.staked, account.next_seq), (true, 0, 10, 1));
+        assert!(Ledger::open_items(None, 999, &node.store).0.is_empty());
+        // The proof's two operations stay, the others do not.
+        let kept = long.iter().filter(|operation| node.ledger.item(id_of(operation), &node.store).is_some());
+        assert_eq!(kept.count(), 1);
+        let keys = node.store.len();
+        for operation in &long[1..] {
+            assert_eq!(node.give(operation).verdict, Verdict::Ignored(Ignored::Equivocated), "its sender may not know");
+        }
+        assert_eq!(node.store.len(), keys);
+    }
+    issuer.epoch(&mut nodes[0]);
+    exchange(&mut nodes);
+    agree(&nodes);
+}
+
+#[test]
+fn what_an_epoch_named_is_kept_though_another_log_froze_its_account() {
+    let ([mut one, mut two], mut issuer, mut alice) = begun();
+    let mut twin = issuer.clone();
+    // One log applies the proof, the other one names an operation that only its half has.
+    let mut liar = alice.clone();
+    let first = alice.sign(Action::Stake(7));
+    let (second, other) = (alice.sign(Action::Stake(8)), liar.sign(Action::Stake(9)));
+    two.give(&first);
+    two.give(&second);
+    twin.epoch(&mut two);
+    one.give(&other);
+    one.give(&first);
+    issuer.epoch(&mut one);
+    assert!(one.account(alice.key()).frozen);
+    assert_eq!((one.account(alice.key()).staked, two.account(alice.key()).staked), (0, 15));
+    let mut nodes = [one, two];
+    exchange(&mut nodes);
+    agree(&nodes);
+    assert_eq!(nodes[0].epoch(), 1, "two logs");
+    // The recovery key chooses first the one, where all that is pending of the account goes, and then the other.
+    let (frozen, _) = rotation(&genesis(), 1, issuer.seq, issuer.before, SECOND_ISSUER);
+    nodes[1].give(&frozen);
+    exchange(&mut nodes);
+    agree(&nodes);
+    for node in &nodes {
+        assert_eq!((node.account(alice.key()).frozen, node.account(alice.key()).pending), (true, 0));
+    }
+    let (named, mut successor) = rotation(&genesis(), 2, twin.seq, twin.before, 500);
+    nodes[0].give(&named);
+    exchange(&mut nodes);
+    agree(&nodes);
+    assert_eq!((nodes[0].epoch(), nodes[0].account(alice.key()).staked), (2, 15));
+    successor.epoch(&mut nodes[0]);
+    exchange(&mut nodes);
+    agree(&nodes);
+    assert!(nodes.iter().all(|node| node.account(alice.key()).frozen && node.account(alice.key()).staked == 15));
+}
+
+#[test]
+fn an_epoch_may_name_an_operation_of_a_frozen_account_and_nothing_is_pending_of_it() {
+    let ([mut one, mut two], mut issuer, alice) = begun();
+    let (mut here, mut there) = (alice.clone(), alice.clone());
+    let (first, mine) = (here.sign(Action::Stake(10)), here.sign(Action::Stake(20)));
+    one.give(&first);
+    one.give(&there.sign(Action::Stake(30)));
+    issuer.epoch(&mut one);
+    while pull(&mut two, &mut one) {}
+    assert!(two.account(alice.key()).frozen);
+    // Made by hand: no node drafts it.
+    let include = Include { account: alice.key(), seq: 1, id: id_of(&mine) };
+    let page = Page::new(&[include], &[], &[]).expect("a page");
+    let twin = issuer.clone();
+    let header = issuer.sign(Order::Epoch { number: 3, pages: vec![page.id()] });
+    for node in [&mut one, &mut two] {
+        node.give(&header);
+        node.give(page.bytes());
+        assert_eq!(node.ledger.missing().0, [(id_of(&mine), Some(alice.key()))]);
+        let receipt = node.give(&mine);
+        assert_eq!((receipt.verdict, receipt.spread.len()), (Verdict::Accepted, 0), "who needs it asks for it");
+        // It names the one before it, which is a part of the proof.
+        node.give(&first);
+        assert_eq!((node.epoch(), node.account(alice.key()).staked, node.account(alice.key()).next_seq), (3, 0, 2));
+        // Going back leaves nothing pending either.
+        node.give(&twin.clone().mint(alice.key(), 1));
+        assert_eq!((node.epoch(), node.account(alice.key()).pending), (2, 0));
+        assert!(Ledger::open_items(None, 9, &node.store).0.is_empty());
+    }
+    agree(&[one, two]);
 }
 
 #[test]

@@ -34,12 +34,21 @@ impl Ledger {
                 }
             },
             Stage::Includes { page, at } => match self.folded_page(pages, page, desk) {
-                None => Stage::Anchors { page: 0, at: 0 },
+                None => Stage::Frozen { page: 0, at: 0 },
                 Some(body) => {
                     let at = self.fold_includes(&mut closing, &body.includes, at, desk);
                     let through = at >= body.includes.len();
                     self.page = Some(body);
                     if through { Stage::Includes { page: page + 1, at: 0 } } else { Stage::Includes { page, at } }
+                }
+            },
+            Stage::Frozen { page, at } => match self.folded_page(pages, page, desk) {
+                None => Stage::Anchors { page: 0, at: 0 },
+                Some(body) => {
+                    let at = self.drop_pending(&body.proofs, at, desk);
+                    let through = at >= body.proofs.len();
+                    self.page = Some(body);
+                    if through { Stage::Frozen { page: page + 1, at: 0 } } else { Stage::Frozen { page, at } }
                 }
             },
             Stage::Anchors { page, at } => match self.folded_page(pages, page, desk) {

@@ -22,6 +22,7 @@ mod draft;
 mod faults;
 mod fold;
 mod follow;
+mod frozen;
 mod receive;
 mod rewind;
 mod rotation;
@@ -47,6 +48,9 @@ pub const MAX_PENDING: u64 = 64;
 
 /// What a step may cost unless the caller says otherwise: see [`Desk`].
 pub const STEP: usize = 2_000;
+
+/// Records that a piece of work reads at once where it drops or undoes them.
+const PIECE: usize = 32;
 
 /// Pages that are waited for, of headers that are not closed yet.
 const MAX_NAMED: usize = 8_192;

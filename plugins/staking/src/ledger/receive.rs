@@ -88,9 +88,7 @@ impl Ledger {
         }
         let Operation { account, seq, .. } = *operation.body();
         if self.missing.contains_key(&id) {
-            self.keep_pending(operation, desk);
-            self.resolve(id, desk);
-            return plain(Verdict::Accepted);
+            return self.take_named(operation, desk);
         }
         if desk.has(&layout::proof(account)) {
             return plain(Verdict::Ignored(Ignored::Equivocated));
@@ -114,10 +112,29 @@ impl Ledger {
             // Without what was included there is nothing to compare it with: the store is not what it was.
             None if seq < next => plain(Verdict::Ignored(Ignored::Known)),
             None => {
-                self.keep_pending(operation, desk);
+                self.keep_pending(operation, &[], desk);
                 plain(Verdict::Accepted)
             }
         }
+    }
+
+    /// An operation that an epoch names and that was missing.
+    fn take_named<S: Ordered, V: Verify>(
+        &mut self,
+        operation: &Signed<Operation>,
+        desk: &mut Desk<'_, S, V>,
+    ) -> Receipt {
+        let (id, bytes) = (operation.id(), operation.bytes());
+        let mut receipt = Receipt::new(id, Verdict::Accepted, bytes);
+        if self.account(operation.body().account, desk).is_some_and(|account| account.frozen.is_some()) {
+            // It does nothing, so nobody compares it: who needs it for the epoch asks for it.
+            desk.put(&layout::item(id), bytes);
+            receipt.spread.clear();
+        } else {
+            self.keep_pending(operation, layout::NAMED, desk);
+        }
+        self.resolve(id, desk);
+        receipt
     }
 
     /// The operation that has this number already.
@@ -137,10 +154,15 @@ impl Ledger {
         self.operation(id, desk)
     }
 
-    fn keep_pending<S: Ordered, V: Verify>(&self, operation: &Signed<Operation>, desk: &mut Desk<'_, S, V>) {
+    fn keep_pending<S: Ordered, V: Verify>(
+        &self,
+        operation: &Signed<Operation>,
+        named: &[u8],
+        desk: &mut Desk<'_, S, V>,
+    ) {
         let Operation { account, seq, .. } = *operation.body();
         desk.put(&layout::item(operation.id()), operation.bytes());
-        desk.put(&layout::pending(account, seq, operation.id()), &[]);
+        desk.put(&layout::pending(account, seq, operation.id()), named);
     }
 
     fn take_decree<S: Ordered, V: Verify>(

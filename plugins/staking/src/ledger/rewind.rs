@@ -3,14 +3,11 @@
 use weir_ledger::{Id, Key, Ordered, Standing, Verify};
 
 use super::desk::Desk;
-use super::{Ledger, Notice, root_of};
+use super::{Ledger, Notice, PIECE, root_of};
 use crate::account::Account;
 use crate::items::Proof;
 use crate::meta::{Stage, Work};
 use crate::{layout, ranking};
-
-/// Records undone in one piece.
-const PIECE: usize = 32;
 
 impl Ledger {
     /// Begins to go back to this epoch, also from the middle of the next one.
@@ -80,9 +77,10 @@ impl Ledger {
         let Some(now) = self.account(key, desk) else { return };
         let was: Account = weir_sdk::decode(before).unwrap_or_else(|_| Account::new(self.genesis.hash()));
         for seq in was.next_seq..now.next_seq {
-            // Included no more, pending again: the next epoch may name it.
-            if let Some(id) = desk.get(&layout::included(key, seq)).and_then(|id| id.try_into().ok()).map(Id) {
-                desk.put(&layout::pending(key, seq, id), &[]);
+            // Included no more, pending again: the next epoch may name it. Of who is frozen nothing is pending.
+            let id = desk.get(&layout::included(key, seq)).and_then(|id| id.try_into().ok()).map(Id);
+            if let Some(id) = id.filter(|_| was.frozen.is_none()) {
+                desk.put(&layout::pending(key, seq, id), layout::NAMED);
                 self.standings.push(Standing::Open(id));
             }
             desk.remove(&layout::included(key, seq));
