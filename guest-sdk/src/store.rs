@@ -80,6 +80,7 @@ fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
 /// Keys and values of a range, fetched from the host by the page.
 pub struct Scan {
     range: Range,
+    page_entries: u32,
     page: std::vec::IntoIter<(Vec<u8>, Vec<u8>)>,
     more: bool,
 }
@@ -90,11 +91,18 @@ impl Scan {
     const PAGE_BYTES: u32 = 64 * 1024;
 
     fn new(range: Range) -> Self {
-        Self { range, page: Vec::new().into_iter(), more: true }
+        Self { range, page_entries: Self::PAGE_ENTRIES, page: Vec::new().into_iter(), more: true }
+    }
+
+    /// Fetches so many entries at a time, if that is fewer than usual: for whoever looks at the first few only, because what
+    /// is fetched is copied out of the host.
+    pub fn by(mut self, entries: usize) -> Self {
+        self.page_entries = u32::try_from(entries).unwrap_or(u32::MAX).clamp(1, Self::PAGE_ENTRIES);
+        self
     }
 
     fn turn_page(&mut self) {
-        let page = store::scan(&self.range, Self::PAGE_ENTRIES, Self::PAGE_BYTES);
+        let page = store::scan(&self.range, self.page_entries, Self::PAGE_BYTES);
         self.more = page.more && !page.entries.is_empty();
         if let Some((last, _)) = page.entries.last() {
             if self.range.reverse {

@@ -185,11 +185,11 @@ impl Ordered for PluginStore<'_> {
     }
 
     fn range(&self, start: &[u8], end: Option<&[u8]>, limit: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
-        self.ctx.store().range(start.to_vec(), end.map(<[u8]>::to_vec)).take(limit).collect()
+        self.ctx.store().range(start.to_vec(), end.map(<[u8]>::to_vec)).by(limit).take(limit).collect()
     }
 
     fn last(&self, start: &[u8], end: Option<&[u8]>) -> Option<(Vec<u8>, Vec<u8>)> {
-        self.ctx.store().range_reverse(start.to_vec(), end.map(<[u8]>::to_vec)).next()
+        self.ctx.store().range_reverse(start.to_vec(), end.map(<[u8]>::to_vec)).by(1).next()
     }
 }
 
