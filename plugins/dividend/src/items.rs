@@ -10,6 +10,9 @@ pub const LABEL: &str = "weir-dividend-v1";
 /// No item is larger.
 pub const MAX_ITEM: usize = 1 + 32 + 8 + 16 + SIGNATURE;
 
+/// And none is smaller: a claim.
+pub const MIN_ITEM: usize = 1 + 32 + 8 + SIGNATURE;
+
 const DECLARATION: u8 = 1;
 const CLAIM: u8 = 2;
 

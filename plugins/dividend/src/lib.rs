@@ -15,7 +15,9 @@ mod wide;
 
 pub use accumulator::{Accumulator, AddError, MAX_ACCOUNTS, Position, Rule};
 pub use plugin::{Dividend, PROTOCOL, PROTOCOL_ID};
-pub use pot::{Entitlement, Ignored, Meta, OtherGenesis, Outcome, Pot, Receipt, Rejected, Verdict};
+pub use pot::{
+    Entitlement, Found, Ignored, Meta, OtherGenesis, Outcome, Pot, Receipt, Rejected, Summary, Verdict, Wanted,
+};
 pub use wide::Wide;
 
 weir_sdk::export!(Dividend);

@@ -10,7 +10,8 @@ use crate::{Hash, Id, Key, Ordered};
 
 /// How many buckets there are.
 pub const BUCKETS: u16 = 4_096;
-const GROUP: usize = 64;
+/// Buckets of one group, and how many groups there are.
+pub const GROUP: u16 = 64;
 
 /// The hashes of all buckets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,12 +87,23 @@ impl Buckets {
     /// The hash of everything.
     pub fn root(&self) -> Id {
         let mut root = Hash::new(self.label);
-        for group in self.hashes.chunks(GROUP) {
+        self.groups().for_each(|group| root.add(&group.0));
+        root.id()
+    }
+
+    /// The hashes of the groups. Who compares them with another node's knows in which groups the two differ.
+    pub fn groups(&self) -> impl Iterator<Item = Id> {
+        self.hashes.chunks(usize::from(GROUP)).map(|group| {
             let mut hash = Hash::new(self.label);
             group.iter().for_each(|bucket| hash.add(&bucket.0));
-            root.add(&hash.id().0);
-        }
-        root.id()
+            hash.id()
+        })
+    }
+
+    /// The buckets of a group with their hashes; the first group where there is none of this number.
+    pub fn of_group(&self, group: u16) -> impl Iterator<Item = (u16, Id)> {
+        let first = group % GROUP * GROUP;
+        (first..first + GROUP).map(|bucket| (bucket, self.hash_of(bucket)))
     }
 }
 
@@ -134,8 +146,12 @@ mod tests {
         let empty = buckets.root();
         let digest = buckets.digest([(&b"k"[..], &b"v"[..])]);
         assert_ne!(digest, buckets.digest([(&b"k"[..], &b"w"[..])]));
+        let groups: Vec<_> = buckets.groups().collect();
         buckets.set(BUCKETS - 1, digest);
         assert_ne!(buckets.root(), empty);
+        let differ: Vec<_> = (0..).zip(buckets.groups()).filter(|(group, hash)| groups[*group] != *hash).collect();
+        assert!(differ.len() == 1 && differ[0].0 == usize::from(GROUP - 1));
+        assert_eq!(buckets.of_group(GROUP - 1).last(), Some((BUCKETS - 1, digest)));
         buckets.set(BUCKETS - 1, buckets.digest([]));
         assert_eq!(buckets.root(), empty);
     }

@@ -21,7 +21,7 @@ mod signed;
 mod standing;
 mod verdict;
 
-pub use buckets::{BUCKETS, Buckets, bucket_of};
+pub use buckets::{BUCKETS, Buckets, GROUP, bucket_of};
 pub use bytes::{Id, Key, ParseHexError, from_hex, to_hex};
 pub use genesis::{Genesis, GenesisError, GenesisFile};
 pub use hash::{Hash, hash};

@@ -1,15 +1,19 @@
-//! The plugin around the pot: commands, gossip, questions to the plugin `staking`, missing declarations by id.
+//! The plugin around the pot: commands, gossip, questions to the plugin `staking`, claims by comparison, missing declarations
+//! by id.
 
+mod claims;
 mod items;
 mod missing;
 
 use weir_ledger::{Genesis, PluginStore};
-use weir_sdk::gossip::{Decision, Gossip, Policy};
+use weir_sdk::gossip::{Decision, Gossip, ItemId, Policy};
 use weir_sdk::prelude::*;
 
+use self::claims::Comparing;
 use self::items::PotItems;
 use self::missing::Asking;
 use crate::commands;
+use crate::items::{Body, Item};
 use crate::pot::{Ignored, Pot, Verdict};
 use crate::staking::Question;
 
@@ -40,6 +44,9 @@ pub struct Dividend {
     pot: Pot,
     gossip: Gossip<PotItems>,
     asking: Asking,
+    comparing: Comparing,
+    /// Claims that go along the tree: with the next tick but one they are no part of what gossip compares any more.
+    passing: [Vec<ItemId>; 2],
     /// The call that staking has not answered yet.
     call: Option<(u64, Question)>,
     /// Whether to ask for news: at the beginning, and with every tick.
@@ -64,11 +71,21 @@ impl Plugin for Dividend {
         let pot = Pot::open(genesis, &store).map_err(|error| Error::new("other-genesis", error.to_string()))?;
         let gossip = Gossip::start(PROTOCOL, Policy::default(), PotItems, &init, ctx)?;
         ctx.set_timer(TICK, 0)?;
-        Ok(Self { pot, gossip, asking: Asking::default(), call: None, ask_news: true, stuck: 0, taken: 0 })
+        Ok(Self {
+            pot,
+            gossip,
+            asking: Asking::default(),
+            comparing: Comparing::default(),
+            passing: [Vec::new(), Vec::new()],
+            call: None,
+            ask_news: true,
+            stuck: 0,
+            taken: 0,
+        })
     }
 
     fn on_message(&mut self, message: Message<'_>, ctx: &Context) -> Result {
-        if !self.gossip.on_message(&message, ctx) {
+        if !self.gossip.on_message(&message, ctx) && !self.comparing.on_message(&message, &self.pot) {
             ctx.report(message.peer, PROTOCOL, weir_sdk::abi::Verdict::Invalid, "a message that is none");
         }
         self.judge(ctx)
@@ -76,7 +93,11 @@ impl Plugin for Dividend {
 
     fn on_request(&mut self, request: Request<'_>, ctx: &Context) -> Result {
         if !self.gossip.on_request(&request, ctx) {
-            missing::serve(&request, &self.pot, &PluginStore::new(ctx), ctx);
+            let store = PluginStore::new(ctx);
+            match request.body.first() {
+                Some(&(claims::GROUPS | claims::WANTED)) => self.comparing.serve(&request, &self.pot, &store, ctx),
+                _ => missing::serve(&request, &self.pot, &store, ctx),
+            }
         }
         Ok(())
     }
@@ -85,12 +106,14 @@ impl Plugin for Dividend {
         if self.gossip.on_response(&response, ctx) {
             return self.judge(ctx);
         }
-        let Some((peer, item)) = self.asking.on_response(&response) else { return Ok(()) };
-        let mut store = PluginStore::new(ctx);
-        if let Verdict::Rejected(why) = self.pot.receive(item, &mut store, ctx).verdict {
-            ctx.report(peer, PROTOCOL, weir_sdk::abi::Verdict::Invalid, why.code());
+        if let Some((peer, claims)) = self.comparing.on_response(&response) {
+            self.taken += claims.len();
+            return self.take(peer, claims.iter().map(Vec::as_slice), ctx);
         }
-        store.finish()
+        match self.asking.on_response(&response) {
+            Some((peer, item)) => self.take(peer, [item], ctx),
+            None => Ok(()),
+        }
     }
 
     fn on_command(&mut self, command: Command<'_>, ctx: &Context) -> Result {
@@ -101,7 +124,8 @@ impl Plugin for Dividend {
                 let (answer, item) = commands::submit(pot, &command.args()?, &mut store, ctx)?;
                 // What was known may be settled, and is no news then.
                 if !answer.known {
-                    self.gossip.broadcast(&item, ctx)?;
+                    let id = self.gossip.broadcast(&item, ctx)?;
+                    self.note_passing(id, &item);
                 }
                 command.answer(ctx, &answer)?;
             }
@@ -132,12 +156,14 @@ impl Plugin for Dividend {
     fn on_peer_supported(&mut self, there: Reachable, ctx: &Context) -> Result {
         self.gossip.on_peer_supported(&there, ctx);
         self.asking.on_peer(there.peer);
+        self.comparing.on_peer(there.peer, &self.pot, ctx);
         Ok(())
     }
 
     fn on_peer_unsupported(&mut self, lane: Lane, ctx: &Context) -> Result {
         self.gossip.on_peer_unsupported(&lane, ctx);
         self.asking.on_peer_gone(lane.peer);
+        self.comparing.on_peer_gone(lane.peer);
         Ok(())
     }
 
@@ -150,6 +176,11 @@ impl Plugin for Dividend {
         ctx.set_timer(TICK, TICK_MS)?;
         self.ask_news = true;
         self.asking.tick();
+        self.comparing.tick(&self.pot, ctx);
+        self.passing.swap(0, 1);
+        for id in std::mem::take(&mut self.passing[0]) {
+            self.gossip.forget(&id, true);
+        }
         self.stuck += 1;
         if self.stuck >= STUCK {
             self.stuck = 0;
@@ -173,6 +204,7 @@ impl Plugin for Dividend {
         }
         self.ask_staking(ctx);
         self.asking.ask(&self.pot, ctx);
+        self.comparing.ask(&self.pot, ctx);
         for standing in self.pot.take_standings() {
             standing.tell(&mut self.gossip);
         }
@@ -211,6 +243,23 @@ impl Dividend {
         }
     }
 
+    /// Takes what a peer answered with.
+    fn take<'a>(&mut self, peer: PeerId, items: impl IntoIterator<Item = &'a [u8]>, ctx: &Context) -> Result {
+        let mut store = PluginStore::new(ctx);
+        for item in items {
+            if let Verdict::Rejected(why) = self.pot.receive(item, &mut store, ctx).verdict {
+                ctx.report(peer, PROTOCOL, weir_sdk::abi::Verdict::Invalid, why.code());
+            }
+        }
+        store.finish()
+    }
+
+    fn note_passing(&mut self, id: ItemId, bytes: &[u8]) {
+        if Item::decode(bytes).is_ok_and(|item| matches!(item.body(), Body::Claim { .. })) {
+            self.passing[1].push(id);
+        }
+    }
+
     /// Decides on what the gossip brought.
     fn judge(&mut self, ctx: &Context) -> Result {
         let mut store = PluginStore::new(ctx);
@@ -223,6 +272,9 @@ impl Dividend {
                 Verdict::Rejected(_) => Decision::Reject,
             };
             self.gossip.decide(&incoming.id, decision, ctx);
+            if verdict == Verdict::Accepted {
+                self.note_passing(incoming.id, &incoming.bytes);
+            }
             if let Verdict::Ignored(Ignored::NoStake | Ignored::TooMany) = verdict {
                 // Its time may come: reconciliation brings it again.
                 self.gossip.forget(&incoming.id, false);

@@ -66,16 +66,7 @@ impl Pot {
         let Some(claim) = store.get(&layout::set_aside(account)) else { return 0 };
         store.remove(&layout::set_aside(account));
         self.put_claim(account, &claim, store);
-        self.standings.extend(read_claim(&claim).map(|(_, id)| Standing::Open(id)));
-        4
-    }
-
-    /// The claims that count, behind an account, `limit` at most: account and id of the item.
-    pub fn claims<S: Ordered>(after: Option<Key>, limit: usize, store: &S) -> Vec<(Key, Id)> {
-        let start = after.map_or(layout::CLAIMS.to_vec(), |after| weir_ledger::store::after_key(&layout::claim(after)));
-        let end = weir_ledger::store::after_prefix(layout::CLAIMS);
-        let found = store.range(&start, end.as_deref(), limit);
-        found.iter().filter_map(|(key, value)| Some((layout::read_account(key)?, read_claim(value)?.1))).collect()
+        3
     }
 
     /// Accounts that ever had stake, behind an account, `limit` at most.
@@ -92,7 +83,8 @@ impl Pot {
     }
 }
 
-fn read_claim(value: &[u8]) -> Option<(u64, Id)> {
+/// Epoch and id of a claim that is kept.
+pub(super) fn read_claim(value: &[u8]) -> Option<(u64, Id)> {
     let (epoch, id) = value.split_first_chunk()?;
     Some((u64::from_be_bytes(*epoch), Id(id.try_into().ok()?)))
 }

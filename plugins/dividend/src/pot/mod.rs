@@ -18,6 +18,7 @@
 
 mod answers;
 mod claims;
+mod compare;
 mod fold;
 mod receive;
 
@@ -31,6 +32,7 @@ use crate::layout;
 use crate::staking::{Epoch, Stake};
 
 pub use claims::Entitlement;
+pub use compare::{Found, Summary, Wanted};
 pub use receive::{Ignored, Receipt, Rejected, Verdict};
 
 const BUCKET_LABEL: &str = "weir-dividend-claims-v1";
@@ -217,9 +219,8 @@ impl Pot {
         hash.with(&self.claimed.root().0).id()
     }
 
-    /// How what is reconciled changed, beside what was received: claims that others outdid or that are set aside and
-    /// declarations that an epoch anchored are settled; declarations of epochs that staking undid and claims that are
-    /// taken back are open.
+    /// How what gossip compares changed, beside what was received: claims that others outdid or that are set aside and
+    /// declarations that an epoch anchored are settled; declarations of epochs that staking undid are open.
     pub fn take_standings(&mut self) -> Vec<Standing> {
         std::mem::take(&mut self.standings)
     }
