@@ -1,4 +1,6 @@
 //! Gossip among peers that do not play by the rules: what they cost, who is blamed, and that nothing breaks.
+//!
+//! The long form: `cargo test --release -p weir-sdk --test gossip_liars -- --ignored --nocapture`.
 #![expect(clippy::print_stdout, reason = "figures for people")]
 
 mod common;
@@ -11,7 +13,7 @@ use serde_json::{Value, json};
 use weir_sdk::abi::{AskError, Verdict};
 use weir_sdk::gossip::{Decision, Each, Gossip, Incoming, ItemId, Items, Place, Policy, StoreItems};
 use weir_sdk::prelude::*;
-use weir_sdk::testing::{Native, Network, TestHost, TestNet};
+use weir_sdk::testing::{Native, Network, Random, TestHost, TestNet, mutated};
 
 #[test]
 fn what_is_rejected_goes_no_further_and_is_reported() {
@@ -122,6 +124,60 @@ proptest! {
         let count = host.command("count", Value::Null).expect("alive");
         prop_assert!(count.as_u64().is_some_and(|count| count >= 20));
     }
+}
+
+/// What honest nodes say to each other, changed in a few places and sent as a message, a request or an answer.
+fn nearly_right(seed: u64, steps: u32) {
+    let (mut random, mut bodies) = (Random::new(seed), Vec::new());
+    let [mut host, mut honest] = [seed, seed + 1].map(|seed| TestHost::with_seed::<News>(Config::default(), seed));
+    // The same peers for both.
+    let peers: Vec<_> = (1..4).map(|number| host.peer(number)).collect();
+    for number in 1..4 {
+        honest.peer(number);
+    }
+    for step in 0..steps {
+        // The honest one makes items, announces them, asks and is asked.
+        honest.command("say", json!(format!("text {step}"))).expect("said");
+        honest.advance(random.within(0..2_000));
+        bodies.extend(honest.sent().into_iter().map(|sent| sent.body));
+        bodies.extend(honest.asks().into_iter().map(|ask| ask.body));
+        let extra = bodies.len().saturating_sub(200);
+        bodies.drain(..extra);
+        let bytes = match random.within(0..4) {
+            0 => random.pick(&bodies).cloned().unwrap_or_default(),
+            _ => mutated(&bodies, &mut random),
+        };
+        let peer = random.pick(&peers).copied().expect("a peer");
+        match random.within(0..4) {
+            0 => host.message(peer, KEY, &bytes),
+            1 => {
+                let request = host.request(peer, KEY, &bytes);
+                bodies.extend(host.outcome(request).and_then(std::result::Result::ok));
+            }
+            2 => {
+                let request = honest.request(peer, KEY, &bytes);
+                bodies.extend(honest.outcome(request).and_then(std::result::Result::ok));
+            }
+            _ => {
+                let asks = host.asks();
+                asks.first().into_iter().for_each(|ask| host.respond(ask.id, Ok(&bytes)));
+            }
+        }
+        host.advance(random.within(0..3_000));
+    }
+    assert_eq!((host.crashes(), honest.crashes()), (Vec::new(), Vec::new()), "seed {seed}");
+    host.command("count", Value::Null).expect("alive");
+}
+
+#[test]
+fn what_is_nearly_right_breaks_nothing() {
+    (0..5).for_each(|seed| nearly_right(seed, 200));
+}
+
+#[test]
+#[ignore = "long: a thousand seeds of a thousand bodies"]
+fn what_is_nearly_right_breaks_nothing_a_thousand_times() {
+    (0..1_000).for_each(|seed| nearly_right(seed, 1_000));
 }
 
 /// Items whose names cover only what stands before a bar.

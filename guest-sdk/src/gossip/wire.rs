@@ -97,6 +97,46 @@ mod tests {
         assert!(encode(&Answer::Items { more: true, items: vec![&item] }).len() <= item.len() + HEAD);
     }
 
+    #[test]
+    fn nearly_right_bytes_are_read_without_a_panic_and_mean_what_they_say() {
+        let (id, place) = (ItemId([7; 32]), Place { stamp: 300, id: ItemId([9; 32]) });
+        let messages = [
+            Message::Push(vec![(3, b"abc".as_slice()), (0, b"defghi".as_slice())]),
+            Message::Have(vec![(1, id), (200, place.id)]),
+            Message::Held(vec![id; 3]),
+            Message::Prune,
+            Message::Graft,
+            Message::Join(true),
+            Message::Leave,
+        ];
+        let asks = [
+            Ask::Want { graft: true, ids: vec![id, place.id] },
+            Ask::Survey { floor: Place::FIRST, ranges: vec![(place, [7; 16]), (Place::LAST, [8; 16])] },
+            Ask::Reconcile { low: place, high: Place::LAST, body: &[0x61; 40] },
+        ];
+        let answers = [
+            Answer::Items { more: true, items: vec![b"abc".as_slice(), &[1; 200]] },
+            Answer::Differ(vec![(Place::FIRST, place)]),
+            Answer::Step(&[0x61; 40]),
+            Answer::Later,
+        ];
+        let valid: Vec<_> =
+            messages.iter().map(encode).chain(asks.iter().map(encode)).chain(answers.iter().map(encode)).collect();
+        let mut random = crate::testing::Random::new(1);
+        for _ in 0..20_000 {
+            let bytes = crate::testing::mutated(&valid, &mut random);
+            if let Some(message) = decode::<Message<'_>>(&bytes) {
+                assert_eq!(decode(&encode(&message)), Some(message));
+            }
+            if let Some(ask) = decode::<Ask<'_>>(&bytes) {
+                assert_eq!(decode(&encode(&ask)), Some(ask));
+            }
+            if let Some(answer) = decode::<Answer<'_>>(&bytes) {
+                assert_eq!(decode(&encode(&answer)), Some(answer));
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_read_without_a_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..300)) {

@@ -6,6 +6,7 @@
 mod effect;
 mod host;
 mod imports;
+mod mutate;
 mod net;
 mod node;
 mod outside;
@@ -19,6 +20,7 @@ mod verify;
 pub use effect::Effect;
 pub use host::TestHost;
 pub use imports::Imports;
+pub use mutate::mutated;
 pub use net::{
     Body, Entry, Faults, LinkSpec, Network, Note, Scenario, Step, TestNet, Ticket, Timed, Totals, Trace, TraceMode,
 };

@@ -52,6 +52,11 @@ impl TestHost {
         self.seat.imports.node().store.get(key.as_ref()).cloned()
     }
 
+    /// Bytes of the store in use.
+    pub fn used(&self) -> u64 {
+        self.seat.imports.node().store.bytes()
+    }
+
     /// The turns that were thrown away since the last look.
     pub fn crashes(&mut self) -> Vec<Crash> {
         std::mem::take(&mut self.crashes)
