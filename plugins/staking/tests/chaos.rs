@@ -1,5 +1,5 @@
-//! An issuer that signs two logs again and again, a recovery key that answers, nodes that hear of it in any order: with
-//! the same items all end in the same place.
+//! An issuer that signs two logs again and again, a recovery key that answers, accounts that sign twice, nodes that hear of
+//! it in any order: with the same items all end in the same place.
 //!
 //! The long form: `cargo test --release -p weir-plugin-staking --test chaos -- --ignored --nocapture`.
 
@@ -63,6 +63,17 @@ fn live(seed: u64, steps: usize) -> Vec<Vec<u8>> {
                 assert_eq!(node.give(&rotate).verdict, Verdict::Accepted);
                 items.push(rotate);
                 branches = vec![Branch { node, issuer }];
+            }
+            10 => {
+                // An account goes on in two ways, of which this node sees one or both.
+                let wallet = &mut wallets[random.within(0..6) as usize];
+                let (one, other) = (wallet.clone().sign(Action::Stake(7)), wallet.sign(Action::Unstake(3)));
+                let both = random.chance(50);
+                node.give(&one);
+                if both {
+                    node.give(&other);
+                }
+                items.extend([one, other]);
             }
             _ => {
                 let action = if random.chance(70) {
