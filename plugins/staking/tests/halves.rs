@@ -1,12 +1,15 @@
-//! An account that tells each part of a network another story, through gossip: proofs spread when the parts meet, an epoch
-//! freezes the account on every node, and nothing of it is pending anywhere.
+//! Parts of a network that hear another story each, through gossip. An account that signs twice: proofs spread when the parts
+//! meet, an epoch freezes the account on every node, and nothing of it is pending anywhere. An issuer that does: everybody
+//! goes back and waits for the recovery key. A log with a gap: it waits.
 
 mod net;
 
 use net::world::{World, file};
 use net::{Wallet, genesis};
 use serde_json::{Value, json};
-use weir_plugin_staking::items::Action;
+use weir_ledger::codec::Reader;
+use weir_ledger::{Body, from_hex};
+use weir_plugin_staking::items::{Action, Decree};
 use weir_plugin_staking::{First, Staking};
 use weir_sdk::testing::{Network, Step, TestNet};
 
@@ -116,6 +119,75 @@ fn two_halves_hear_different_operations_and_the_one_that_an_epoch_named_counts()
     // And more behind it, which no epoch names.
     act(&mut world, 3, &mut branches[0], Action::Stake(1));
     meet(&mut world, &mut branches, "11");
+}
+
+#[test]
+fn a_gap_in_numbers_waits_until_the_halves_meet() {
+    let mut world = parted(74);
+    let mut wallet = world.wallets[1].clone();
+    let operations: Vec<_> = [1, 2, 4, 8].map(|amount| wallet.sign(Action::Stake(amount))).to_vec();
+    // Only the other half has the second one.
+    for (node, place) in [(1, 3), (2, 0), (3, 2), (5, 1)] {
+        world.submit(node, &operations[place]).expect("an operation");
+    }
+    world.net.run_ms(5_000);
+    world.epoch();
+    world.settle_on(4, 30_000);
+    for node in 0..4 {
+        let told = account(&mut world, node, &wallet);
+        assert_eq!((&told["staked"], &told["pending"], &told["next_seq"]), (&"1".into(), &2.into(), &1.into()));
+    }
+    world.net.step(Step::Heal);
+    world.settle(60_000);
+    world.net.run_ms(60_000);
+    world.epoch();
+    world.settle(30_000);
+    for node in 0..NODES {
+        let told = account(&mut world, node, &wallet);
+        assert_eq!((&told["staked"], &told["pending"], &told["next_seq"]), (&"15".into(), &0.into(), &4.into()));
+        assert_eq!(world.net.reports(node), [], "node {node}");
+    }
+}
+
+#[test]
+fn an_issuer_that_shows_each_half_another_log_is_replaced() {
+    let mut world = parted(75);
+    let mut twin = world.issuer.clone();
+    let mut wallet = world.wallets[1].clone();
+    act(&mut world, 1, &mut wallet, Action::Stake(3));
+    world.epoch();
+    world.settle_on(4, 30_000);
+    // The other half sees a mint more, and an epoch behind it that its own node drafts.
+    let mint = twin.mint(world.wallets[2].key(), 77);
+    world.submit(4, &mint).expect("a mint");
+    let draft = world.net.command(4, "draft", &json!({})).expect("a draft");
+    let body = from_hex(draft["body"].as_str().expect("hex"), 1 << 20).expect("hex");
+    let header = twin.sign(Decree::read(&mut Reader::new(&body)).expect("a decree").order);
+    world.submit(4, &header).expect("an epoch");
+    world.net.run_ms(5_000);
+    let epoch = |world: &mut World, node| world.net.command(node, "root", &json!({})).expect("a root");
+    let (one, other) = (epoch(&mut world, 3), epoch(&mut world, 7));
+    assert!(one["epoch"] == 2 && other["epoch"] == 2 && one["root"] != other["root"]);
+    world.net.step(Step::Heal);
+    let torn = |net: &mut TestNet| {
+        (0..NODES)
+            .all(|node| net.command(node, "status", &json!({})).is_ok_and(|status| status["state"] == "issuer-fault"))
+    };
+    assert!(world.net.run_until(60_000, torn), "everybody has seen both logs and gone back");
+    assert!((0..NODES).all(|node| epoch(&mut world, node)["epoch"] == 1));
+    assert_eq!(world.net.command(0, "draft", &json!({})).expect_err("no epoch now").code, "issuer-fault");
+    let tip = world.net.plugin::<Staking<First>, _>(8, |staking| staking.ledger().meta().tip);
+    let (rotate, successor) = net::rotation(&genesis(), 1, tip.seq, tip.before, net::SECOND_ISSUER);
+    world.submit(8, &rotate).expect("a rotation");
+    world.issuer = successor;
+    world.net.run_ms(60_000);
+    world.epoch();
+    world.settle(30_000);
+    for node in 0..NODES {
+        assert_eq!(account(&mut world, node, &wallet)["staked"], "3", "node {node}: what was included is again");
+        let status = world.net.command(node, "status", &json!({})).expect("a status");
+        assert_eq!((&status["state"], &status["epoch"]), (&"up-to-date".into(), &2.into()), "node {node}");
+    }
 }
 
 #[test]

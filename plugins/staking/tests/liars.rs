@@ -95,7 +95,13 @@ impl Plugin for Liar {
             ("old", _) => vec![push(&self.heard.iter().take(100).cloned().collect::<Vec<_>>()); 3],
             ("malformed", _) => {
                 let item = [&[1 + (ctx.random_number() % 5) as u8], &ctx.random_bytes(150)[..]].concat();
-                vec![push(&[item])]
+                // One in four is nested as deep as it goes.
+                let nested = "{\"op\":".repeat(5_000).into_bytes();
+                vec![push(&[if ctx.random_number().is_multiple_of(4) { nested } else { item }])]
+            }
+            // Larger than an item may be, as a piece of a log and as a page.
+            ("large", _) => {
+                [(1, 80_000), (3, 300_000)].map(|(kind, len)| push(&[[&[kind], &vec![1; len][..]].concat()])).to_vec()
             }
             ("forged", _) => vec![push(&[self.forged(ctx)])],
             ("foreign", _) => vec![push(&[self.elsewhere.sign(Action::Stake(1))])],
@@ -219,8 +225,10 @@ fn who_sends_what_is_malformed_forged_or_signed_for_another_network_is_reported_
 }
 
 #[test]
-fn who_floods_is_reported_and_nobody_else_is() {
+fn who_floods_or_sends_what_is_too_large_is_reported_and_nobody_else_is() {
     let known = "it pushes what is known and what it was asked not to push";
+    let large = "its items have a wrong size";
+    blamed(&[("large", Verdict::Abusive, large)]);
     blamed(&[("old", Verdict::Abusive, known), ("noise", Verdict::Invalid, "a message that is none")]);
 }
 
