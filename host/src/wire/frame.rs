@@ -1,6 +1,6 @@
 //! Frames: what follows the header on a data stream, and how they are read.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 
 use super::failure::MAX_FAILURE;
 use super::{WireError, varint};
@@ -156,41 +156,49 @@ impl FrameDecoder {
 
     fn take_frame(&self, bytes: &mut Bytes) -> Result<Option<Frame>, WireError> {
         let Some((length, head)) = self.length(bytes)? else { return Ok(None) };
-        if bytes.len() < head + length {
-            return Ok(None);
-        }
-        let mut frame = bytes.split_to(head + length).split_off(head);
-        let kind = frame.split_to(1)[0];
-        let mut number = |what| match varint::read(&frame)? {
-            Some((value, used)) => {
-                let _ = frame.split_to(used);
-                Ok(value)
-            }
-            None => Err(WireError::Malformed(what)),
-        };
-        let kind = match kind {
-            MESSAGE => FrameKind::Message,
-            REQUEST => {
-                let id = number("request id")?;
-                let timeout = number("request timeout")?;
-                let timeout_ms = timeout.try_into().map_err(|_| WireError::Malformed("request timeout"))?;
-                FrameKind::Request { id, timeout_ms }
-            }
-            ANSWER => FrameKind::Answer { id: number("answer id")? },
-            REFUSAL => FrameKind::Refusal { id: number("refusal id")? },
-            WITHDRAW => FrameKind::Withdraw { id: number("withdraw id")? },
-            other => return Err(WireError::UnknownKind(other)),
-        };
+        let end = head + length;
+        let Some(frame) = bytes.get(head..end) else { return Ok(None) };
+        let (kind, used) = kind_of(frame)?;
         let limit = match kind {
             FrameKind::Refusal { .. } => MAX_FAILURE,
             FrameKind::Withdraw { .. } => 0,
             _ => self.max_body,
         };
-        if frame.len() > limit {
-            return Err(WireError::TooLong { what: "body", length: frame.len() as u64, limit: limit as u64 });
+        if length - used > limit {
+            return Err(WireError::TooLong { what: "body", length: (length - used) as u64, limit: limit as u64 });
         }
-        Ok(Some(Frame { kind, body: frame }))
+        // One slice a frame: each one changes a counter that the threads share.
+        let body = bytes.slice(head + used..end);
+        bytes.advance(end);
+        Ok(Some(Frame { kind, body }))
     }
+}
+
+/// What a whole frame is, and how many of its bytes come before the body.
+fn kind_of(frame: &[u8]) -> Result<(FrameKind, usize), WireError> {
+    let mut used = 1;
+    let mut number = |what| match varint::read(&frame[used..])? {
+        Some((value, taken)) => {
+            used += taken;
+            Ok(value)
+        }
+        None => Err(WireError::Malformed(what)),
+    };
+    let kind = match frame.first() {
+        Some(&MESSAGE) => FrameKind::Message,
+        Some(&REQUEST) => {
+            let id = number("request id")?;
+            let timeout = number("request timeout")?;
+            let timeout_ms = timeout.try_into().map_err(|_| WireError::Malformed("request timeout"))?;
+            FrameKind::Request { id, timeout_ms }
+        }
+        Some(&ANSWER) => FrameKind::Answer { id: number("answer id")? },
+        Some(&REFUSAL) => FrameKind::Refusal { id: number("refusal id")? },
+        Some(&WITHDRAW) => FrameKind::Withdraw { id: number("withdraw id")? },
+        Some(other) => return Err(WireError::UnknownKind(*other)),
+        None => return Err(WireError::Malformed("frame without a kind")),
+    };
+    Ok((kind, used))
 }
 
 #[cfg(test)]
