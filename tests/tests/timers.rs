@@ -63,3 +63,15 @@ async fn fifty_thousand_of_one_plugin_fire_in_order() -> Result<()> {
     ensure!(left(&bench) == 0 && stats["twice"] == 0 && stats["in_order"] == true, "{stats}");
     Ok(())
 }
+
+/// The clock that timers wait for has a tick of a millisecond; one of 0 ms must not wait for it each time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_timer_of_0_ms_is_the_next_turn() -> Result<()> {
+    const TURNS: u64 = 20_000;
+    let bench = start(1).await?;
+    let took = bench.call("timers", "chain", json!({"count": TURNS})).await?["took_ms"].as_u64().unwrap_or(u64::MAX);
+    eprintln!("{TURNS} timers of 0 ms, each set by the one before: {took} ms");
+    // Far below what as many ticks take, far above what the turns take.
+    ensure!(took < TURNS / 2, "{took} ms");
+    Ok(())
+}

@@ -15,6 +15,22 @@ struct Timers {
     fired: BTreeMap<u64, u32>,
     in_order: bool,
     last: Option<u64>,
+    chain: Option<Chain>,
+}
+
+/// Timers of 0 ms, each set by the one before.
+struct Chain {
+    command: u64,
+    left: u64,
+    began_us: u64,
+}
+
+/// The timer of the chain.
+const CHAIN: u64 = 0;
+
+#[derive(Deserialize)]
+struct ChainArgs {
+    count: u64,
 }
 
 #[derive(Deserialize)]
@@ -36,6 +52,9 @@ impl Plugin for Timers {
     }
 
     fn on_timer(&mut self, id: u64, ctx: &Context) -> Result {
+        if id == CHAIN {
+            return self.chain_on(ctx);
+        }
         *self.fired.entry(id).or_default() += 1;
         self.in_order &= self.last.is_none_or(|last| last < id);
         self.last = Some(id);
@@ -64,9 +83,28 @@ impl Plugin for Timers {
                     &json!({"fired": all, "here": self.fired.len(), "twice": twice, "in_order": self.in_order}),
                 )
             }
+            "chain" => {
+                let ChainArgs { count } = command.args()?;
+                self.chain = Some(Chain { command: command.id, left: count, began_us: ctx.monotonic_us() });
+                ctx.set_timer(CHAIN, 0)
+            }
             "crash" => panic!("as told"),
-            _ => Err(command.unknown(&["set", "stats", "crash"])),
+            _ => Err(command.unknown(&["set", "stats", "chain", "crash"])),
         }
+    }
+}
+
+impl Timers {
+    fn chain_on(&mut self, ctx: &Context) -> Result {
+        let Some(chain) = &mut self.chain else { return Ok(()) };
+        chain.left = chain.left.saturating_sub(1);
+        if chain.left > 0 {
+            return ctx.set_timer(CHAIN, 0);
+        }
+        let took_ms = ctx.monotonic_us().saturating_sub(chain.began_us) / 1_000;
+        ctx.answer(chain.command, &json!({"took_ms": took_ms}))?;
+        self.chain = None;
+        Ok(())
     }
 }
 
