@@ -14,6 +14,7 @@ use wasmtime::{Engine, Store, UpdateDeadline};
 use super::abi;
 use super::compiler::Compiler;
 use super::engine_config::{EngineConfig, configuration};
+use super::imports;
 use super::instance::InstanceState;
 use super::limiter::Limited;
 use super::meter::{Meter, Metered};
@@ -57,6 +58,7 @@ impl WasmEngine {
         let compiler = Compiler::new(&engine, config, signer);
         let mut linker = Linker::new(&engine);
         abi::Plugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut InstanceState| state)
+            .and_then(|()| imports::add_sends_to_linker(&mut linker))
             .map_err(|error| failed(format!("{error:#}")))?;
         let ticks = (preemption != Preemption::Fuel).then(|| Ticker::start(&engine));
         let ticker = ticks.transpose().map_err(|error| failed(error.to_string()))?;

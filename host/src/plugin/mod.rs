@@ -50,6 +50,7 @@ mod policy;
 mod records;
 mod report;
 mod revision;
+mod staged_bodies;
 mod staged_lanes;
 mod supervision;
 mod ticker;

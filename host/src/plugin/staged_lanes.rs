@@ -57,6 +57,20 @@ pub(super) struct StagedLanes {
 }
 
 impl StagedLanes {
+    /// The position of a lane that the turn looked at and whose key means the same still. Messages come in runs of one
+    /// lane, so the last one is looked at first.
+    pub(super) fn known(&mut self, peer: &PeerId, key: u32) -> Option<usize> {
+        if let Some((of, by, lane)) = &self.last
+            && of == peer
+            && *by == key
+        {
+            return Some(*lane);
+        }
+        let lane = *self.by_key.get(&(*peer, key))?;
+        self.last = Some((*peer, key, lane));
+        Some(lane)
+    }
+
     /// The position of a lane; `look` is asked once a turn.
     pub(super) fn position(
         &mut self,
@@ -64,9 +78,7 @@ impl StagedLanes {
         key: u32,
         look: impl FnOnce() -> (ProtocolId, Result<LaneStatus, SendError>),
     ) -> usize {
-        if let Some((of, by, lane)) = self.last
-            && (of, by) == (peer, key)
-        {
+        if let Some(lane) = self.known(&peer, key) {
             return lane;
         }
         let lane = *self.by_key.entry((peer, key)).or_insert_with(|| {

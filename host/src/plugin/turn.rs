@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::abi::weir::plugin::net::Verdict;
+use super::staged_bodies::StagedBodies;
 use super::staged_lanes::{StagedLane, StagedLanes};
 use super::store::{Mark, StagedWrites};
 use crate::peer::PeerId;
@@ -111,6 +112,7 @@ pub(super) struct Staged {
     most_bytes: usize,
     effects: Vec<Effect>,
     bytes: usize,
+    pub(super) bodies: StagedBodies,
     pub(super) lanes: StagedLanes,
     pub(super) writes: StagedWrites,
     keys: BTreeMap<u32, Option<ProtocolSpec>>,
@@ -138,6 +140,7 @@ impl Staged {
             most_bytes: most_bytes as usize,
             effects: Vec::new(),
             bytes: 0,
+            bodies: StagedBodies::default(),
             lanes: StagedLanes::default(),
             writes,
             keys: BTreeMap::new(),
@@ -320,6 +323,7 @@ impl Staged {
     pub(super) fn take(&mut self) -> Commit {
         self.bytes = 0;
         self.open = 0;
+        self.bodies = StagedBodies::default();
         self.calls_to.clear();
         self.timers.clear();
         self.answered.clear();

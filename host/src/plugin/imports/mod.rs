@@ -9,10 +9,12 @@ mod log;
 mod metrics;
 mod net;
 mod random;
+mod send;
 mod store;
 mod timers;
 mod turn;
 
+pub(super) use self::send::add_to_linker as add_sends_to_linker;
 use super::instance::InstanceState;
 use super::turn::Effect;
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::bounded;
+use super::send::all_refused;
 use crate::peer::PeerId;
 use crate::plugin::abi::types;
 use crate::plugin::abi::weir::plugin::net::{Host, RegisterError, SendError, Verdict};
@@ -28,40 +29,68 @@ impl From<protocol::SendError> for SendError {
 
 impl InstanceState {
     fn lane(&mut self, to: types::PeerId, key: u32) -> Result<usize, SendError> {
+        let peer = PeerId::from(to);
+        if let Some(lane) = self.staged.lanes.known(&peer, key) {
+            return Ok(lane);
+        }
         let protocol = self.protocol(key).ok_or(SendError::UnknownProtocol)?.id.clone();
-        let (peer, home) = (PeerId::from(to), &self.home);
+        let home = &self.home;
         Ok(self.staged.lanes.position(peer, key, || {
             let status = home.network().lane(&peer, &protocol);
             (protocol, status)
         }))
     }
 
-    /// The lane, if it takes a body of this length now.
-    fn open_lane(&mut self, to: types::PeerId, key: u32, len: usize) -> Result<usize, SendError> {
+    /// The lane, if it takes a body of this length now, and the turn does.
+    pub(super) fn may_send(&mut self, to: types::PeerId, key: u32, len: usize) -> Result<usize, SendError> {
         let lane = self.lane(to, key)?;
         self.staged.lanes.accept(lane, len)?;
-        Ok(lane)
+        if self.staged.fits(len) { Ok(lane) } else { Err(SendError::OverBudget) }
+    }
+
+    pub(super) fn stage_message(&mut self, lane: usize, body: Bytes) -> Result<(), SendError> {
+        self.staged.push(Effect::Message { lane, body }).map_err(|_| SendError::OverBudget)
+    }
+
+    /// Stages a body that fits the turn for all who take it: who does not.
+    pub(super) fn stage_for_all(
+        &mut self,
+        to: Vec<types::PeerId>,
+        key: u32,
+        body: Bytes,
+    ) -> wasmtime::Result<Vec<(u32, SendError)>> {
+        let lanes: Vec<_> = to.into_iter().map(|to| self.lane(to, key)).collect();
+        let refused = self.staged.push_all(lanes, body);
+        refused.map_err(|_| wasmtime::format_err!("a body that fits the budget was refused for it"))
+    }
+
+    /// The lane, if it takes a request of this length now.
+    pub(super) fn may_ask(&mut self, to: types::PeerId, key: u32, len: usize) -> Result<usize, SendError> {
+        if self.open_asks() >= self.policy.open_asks as usize {
+            return Err(SendError::OverBudget);
+        }
+        self.may_send(to, key, len)
+    }
+
+    pub(super) fn stage_ask(&mut self, lane: usize, timeout_ms: u32, body: Bytes) -> wasmtime::Result<u64> {
+        let id = self.home.network().next_ask();
+        let timeout = Duration::from_millis(timeout_ms.into());
+        self.stage(Effect::Ask { lane, id, timeout, body })?;
+        Ok(id.0)
     }
 }
 
 impl Host for InstanceState {
     fn send(&mut self, to: types::PeerId, key: u32, body: Vec<u8>) -> wasmtime::Result<Result<(), SendError>> {
-        let lane = match self.open_lane(to, key, body.len()) {
-            Ok(lane) => lane,
-            Err(error) => return Ok(Err(error)),
-        };
-        let effect = Effect::Message { lane, body: Bytes::from(body) };
-        Ok(self.staged.push(effect).map_err(|_| SendError::OverBudget))
+        let lane = self.may_send(to, key, body.len());
+        Ok(lane.and_then(|lane| self.stage_message(lane, Bytes::from(body))))
     }
 
     fn send_all(&mut self, to: Vec<types::PeerId>, key: u32, body: Vec<u8>) -> wasmtime::Result<Vec<(u32, SendError)>> {
         if !self.staged.fits(body.len()) {
-            let everyone = 0..u32::try_from(to.len()).unwrap_or(u32::MAX);
-            return Ok(everyone.map(|at| (at, SendError::OverBudget)).collect());
+            return Ok(all_refused(&to));
         }
-        let lanes: Vec<_> = to.into_iter().map(|to| self.lane(to, key)).collect();
-        let refused = self.staged.push_all(lanes, Bytes::from(body));
-        refused.map_err(|_| wasmtime::format_err!("a body that fits the budget was refused for it"))
+        self.stage_for_all(to, key, Bytes::from(body))
     }
 
     fn room(&mut self, to: types::PeerId, key: u32) -> wasmtime::Result<u32> {
@@ -76,20 +105,10 @@ impl Host for InstanceState {
         timeout_ms: u32,
         body: Vec<u8>,
     ) -> wasmtime::Result<Result<u64, SendError>> {
-        if self.open_asks() >= self.policy.open_asks as usize {
-            return Ok(Err(SendError::OverBudget));
+        match self.may_ask(to, key, body.len()) {
+            Ok(lane) => self.stage_ask(lane, timeout_ms, Bytes::from(body)).map(Ok),
+            Err(refused) => Ok(Err(refused)),
         }
-        let lane = match self.open_lane(to, key, body.len()) {
-            Ok(lane) => lane,
-            Err(error) => return Ok(Err(error)),
-        };
-        if !self.staged.fits(body.len()) {
-            return Ok(Err(SendError::OverBudget));
-        }
-        let id = self.home.network().next_ask();
-        let timeout = Duration::from_millis(timeout_ms.into());
-        self.stage(Effect::Ask { lane, id, timeout, body: Bytes::from(body) })?;
-        Ok(Ok(id.0))
     }
 
     fn cancel(&mut self, ask: u64) -> wasmtime::Result<()> {
