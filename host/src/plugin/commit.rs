@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::CallError;
@@ -14,7 +15,8 @@ use super::mailbox::Caller;
 use super::staged_lanes::StagedLane;
 use super::store::{CommitTicket, Durability, StoreError};
 use super::turn::{Commit, Effect, Report, Staged};
-use crate::protocol::{AskId, Handler, Outgoing, ProtocolId, ProtocolSpec};
+use crate::protocol::{AskId, Handler, Outgoing, ProtocolId, ProtocolSpec, RequestToken};
+use crate::wire::Failure;
 
 /// Protocols that are registered for a plugin.
 pub(super) type Registered = BTreeMap<ProtocolId, ProtocolSpec>;
@@ -85,6 +87,8 @@ struct Leaving<'a> {
     outgoing: Vec<Vec<Outgoing>>,
     /// The lanes that something waits for, so that a turn of many answers does not look at all of them each time.
     waiting: Vec<usize>,
+    /// Answers in a row, which leave together.
+    answers: Vec<(RequestToken, Result<Bytes, Failure>)>,
     /// Protocols that another handler took since the turn looked.
     failed: Vec<ProtocolId>,
 }
@@ -92,7 +96,7 @@ struct Leaving<'a> {
 impl<'a> Leaving<'a> {
     fn new(home: &'a Arc<Home>, registered: &'a mut Registered, ticket: &'a CommitTicket, commit: &Commit) -> Self {
         let outgoing = commit.lanes.iter().map(|_| Vec::new()).collect();
-        Self { home, registered, ticket, outgoing, waiting: Vec::new(), failed: Vec::new() }
+        Self { home, registered, ticket, outgoing, waiting: Vec::new(), answers: Vec::new(), failed: Vec::new() }
     }
 
     fn put(&mut self, lane: usize, what: Outgoing) {
@@ -105,6 +109,17 @@ impl<'a> Leaving<'a> {
     }
 
     fn flush(&mut self, lanes: &[StagedLane]) {
+        self.flush_answers();
+        self.flush_lanes(lanes);
+    }
+
+    fn flush_answers(&mut self) {
+        if !self.answers.is_empty() {
+            self.home.network().respond_all(std::mem::take(&mut self.answers));
+        }
+    }
+
+    fn flush_lanes(&mut self, lanes: &[StagedLane]) {
         for at in self.waiting.drain(..) {
             if let (Some(lane), Some(queue)) = (lanes.get(at), self.outgoing.get_mut(at)) {
                 self.home.network().commit(&lane.peer, &lane.protocol, std::mem::take(queue));
@@ -114,6 +129,9 @@ impl<'a> Leaving<'a> {
 
     fn carry_out(&mut self, effect: Effect, lanes: &[StagedLane]) {
         let home = self.home;
+        if !matches!(effect, Effect::Respond { .. }) {
+            self.flush_answers();
+        }
         match effect {
             Effect::Message { lane, body } => self.put(lane, Outgoing::Message(body)),
             Effect::Messages { lanes, body } => {
@@ -131,9 +149,9 @@ impl<'a> Leaving<'a> {
             }
             Effect::Respond { token, outcome } => {
                 // What was staged before the answer may be for the same peer, and is to arrive before it.
-                self.flush(lanes);
+                self.flush_lanes(lanes);
                 home.ledger().requests.remove(&token);
-                home.network().respond(token, outcome);
+                self.answers.push((token, outcome));
             }
             Effect::Register { spec, .. } => self.register(spec),
             Effect::Unregister { id, .. } => {

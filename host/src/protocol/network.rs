@@ -217,6 +217,13 @@ pub trait Network: Send + Sync + 'static {
     /// limits of answers unread hears `busy` in their place. False when nobody waits any more.
     fn respond(&self, request: RequestToken, outcome: Result<Bytes, Failure>) -> bool;
 
+    /// Answers several, in order: what goes to one peer leaves together.
+    fn respond_all(&self, answers: Vec<(RequestToken, Result<Bytes, Failure>)>) {
+        for (request, outcome) in answers {
+            self.respond(request, outcome);
+        }
+    }
+
     /// Registers a protocol for the handler that `owner` names, and tells every peer. The handler hears
     /// `Supported` for every peer that is there, from within this call or soon after.
     ///

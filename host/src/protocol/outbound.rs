@@ -13,6 +13,7 @@ use super::asks::MAX_ASKS;
 use super::manager::{Inner, ProtocolManager, lock};
 use super::pairs::Pair;
 use super::registry::Registration;
+use super::requests::Asker;
 use super::traffic::Traffic;
 use super::{
     AskError, AskId, Handler, LaneStatus, Network, News, Outgoing, ProtocolId, ProtocolSpec, Reachable, RegisterError,
@@ -77,18 +78,25 @@ impl Network for ProtocolManager {
 
     fn respond(&self, request: RequestToken, outcome: Result<Bytes, Failure>) -> bool {
         let taken = lock(&self.inner.requests).take(request);
-        let Some((asker, id)) = taken else { return false };
-        let Ok(pair) = self.inner.pair(&asker.peer, &asker.protocol) else { return false };
-        let frame = match outcome {
-            Ok(body) if body.len() <= pair.max_message as usize => OutFrame::Answer { id, body },
-            Ok(body) => {
-                let message = format!("the answer of {} bytes is above the limit of {}", body.len(), pair.max_message);
-                OutFrame::Refusal { id, failure: Failure { code: "answer-too-large".into(), message } }
+        taken.is_some_and(|(asker, id)| self.inner.answer(&asker, [(id, outcome)]))
+    }
+
+    fn respond_all(&self, answers: Vec<(RequestToken, Result<Bytes, Failure>)>) {
+        let mut taken: Vec<(Asker, u64, Result<Bytes, Failure>)> = Vec::with_capacity(answers.len());
+        {
+            let mut requests = lock(&self.inner.requests);
+            for (request, outcome) in answers {
+                taken.extend(requests.take(request).map(|(asker, id)| (asker, id, outcome)));
             }
-            Err(failure) => OutFrame::Refusal { id, failure },
-        };
-        pair.lane.push(vec![frame]);
-        true
+        }
+        let mut taken = taken.into_iter().peekable();
+        while let Some((asker, id, outcome)) = taken.next() {
+            let mut of_asker = vec![(id, outcome)];
+            while let Some((_, id, outcome)) = taken.next_if(|(of, ..)| *of == asker) {
+                of_asker.push((id, outcome));
+            }
+            self.inner.answer(&asker, of_asker);
+        }
     }
 
     fn register(&self, spec: ProtocolSpec, owner: &str, handler: Arc<dyn Handler>) -> Result<(), RegisterError> {
@@ -127,6 +135,22 @@ impl Inner {
         } else {
             SendError::Unsupported
         })
+    }
+
+    /// Puts the answers to requests that were taken on the lane to the asker, in order. False when it is gone.
+    fn answer(&self, asker: &Asker, answers: impl IntoIterator<Item = (u64, Result<Bytes, Failure>)>) -> bool {
+        let Ok(pair) = self.pair(&asker.peer, &asker.protocol) else { return false };
+        let most = pair.max_message;
+        let frame = |(id, outcome): (u64, Result<Bytes, Failure>)| match outcome {
+            Ok(body) if body.len() <= most as usize => OutFrame::Answer { id, body },
+            Ok(body) => {
+                let message = format!("the answer of {} bytes is above the limit of {most}", body.len());
+                OutFrame::Refusal { id, failure: Failure { code: "answer-too-large".into(), message } }
+            }
+            Err(failure) => OutFrame::Refusal { id, failure },
+        };
+        pair.lane.push(answers.into_iter().map(frame).collect());
+        true
     }
 
     /// Puts everything on the lane, in order.
