@@ -1,6 +1,6 @@
 //! The actor of one plugin: it alone calls its instance, one turn after the other.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
@@ -232,27 +232,28 @@ impl Actor {
         let Some(instance) = &self.instance else { return };
         let mut ledger = self.home.ledger();
         // An overdue call may have its answer in the mailbox beside the timeout: the first of them counts.
-        let mut seen = std::collections::BTreeSet::new();
-        let items = std::mem::take(&mut batch.items);
-        let (mut kept, mut foreign) = (Vec::with_capacity(items.len()), Vec::new());
-        for item in items {
-            let twice = matches!(item, Item::Called { call, .. } if !seen.insert(call));
-            if twice || !events::concerns(&item, batch, &ledger, instance.state()) {
-                foreign.push(item);
-                continue;
-            }
-            match &item {
-                // It timed out on its way into the mailbox, so its withdrawal came before it and nobody would end it.
-                Item::Request { token, .. } if !self.home.network().awaits(*token) => continue,
-                Item::Request { token, .. } => drop(ledger.requests.insert(*token)),
-                Item::Command(head, _) => drop(ledger.commands.insert(head.id)),
-                _ => {}
-            }
-            kept.push(item);
-        }
-        batch.items = kept;
+        let (mut seen, mut late) = (BTreeSet::new(), BTreeSet::new());
+        let known = events::keys(&batch.lanes, instance.state());
+        let foreign: Vec<_> = batch
+            .items
+            .extract_if(.., |item| {
+                let twice = matches!(item, Item::Called { call, .. } if !seen.insert(*call));
+                if twice || !events::concerns(item, &known, &ledger, instance.state()) {
+                    return true;
+                }
+                match item {
+                    // It timed out on its way into the mailbox, so its withdrawal came before it and nobody would end it.
+                    Item::Request { token, .. } if !self.home.network().awaits(*token) => return late.insert(*token),
+                    Item::Request { token, .. } => drop(ledger.requests.insert(*token)),
+                    Item::Command(head, _) => drop(ledger.commands.insert(head.id)),
+                    _ => {}
+                }
+                false
+            })
+            .collect();
         drop(ledger);
-        foreign.iter().for_each(|item| self.pass_by(item));
+        let is_late = |item: &&Item| matches!(item, Item::Request { token, .. } if late.contains(token));
+        foreign.iter().filter(|item| !is_late(item)).for_each(|item| self.pass_by(item));
     }
 
     /// Settles what the instance does not hear of.

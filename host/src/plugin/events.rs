@@ -26,12 +26,18 @@ impl From<CallError> for types::CallError {
     }
 }
 
+/// The lanes of a batch as the ABI names them; None for those whose protocol the instance does not have.
+pub(super) fn keys(lanes: &[(PeerId, ProtocolId)], state: &InstanceState) -> Vec<Option<types::Lane>> {
+    let lane = |(peer, id): &(PeerId, ProtocolId)| Some(types::Lane { peer: peer.into(), protocol: state.key(id)? });
+    lanes.iter().map(lane).collect()
+}
+
 /// Whether the instance that lives now may hear of an item: outcomes and withdrawals only of what it knows,
-/// protocols only those it has.
-pub(super) fn concerns(item: &Item, batch: &Batch, ledger: &Ledger, state: &InstanceState) -> bool {
+/// protocols only those it has. `lanes` are the batch's, by [`keys`].
+pub(super) fn concerns(item: &Item, lanes: &[Option<types::Lane>], ledger: &Ledger, state: &InstanceState) -> bool {
     match item {
         Item::Message { lane, .. } | Item::Request { lane, .. } => {
-            batch.lanes.get(*lane as usize).is_some_and(|(_, protocol)| state.key(protocol).is_some())
+            lanes.get(*lane as usize).is_some_and(Option::is_some)
         }
         Item::Response { ask, .. } => ledger.asks.contains(ask),
         Item::Called { call, .. } => ledger.calls.contains_key(call),
@@ -51,19 +57,21 @@ pub(super) fn concerns(item: &Item, batch: &Batch, ledger: &Ledger, state: &Inst
 
 /// Writes the events of a batch whose items all concern the instance.
 pub(super) fn write(batch: &Batch, state: &InstanceState) -> Vec<Event> {
-    let lanes: Vec<_> = batch.lanes.iter().map(|(peer, id)| (types::PeerId::from(peer), state.key(id))).collect();
-    batch.items.iter().filter_map(|item| event(item, &lanes, state)).collect()
+    let lanes = keys(&batch.lanes, state);
+    let mut events = Vec::with_capacity(batch.items.len());
+    events.extend(batch.items.iter().filter_map(|item| event(item, &lanes, state)));
+    events
 }
 
-fn event(item: &Item, lanes: &[(types::PeerId, Option<u32>)], state: &InstanceState) -> Option<Event> {
-    let lane = |at: u32| lanes.get(at as usize).and_then(|(peer, key)| Some((*peer, (*key)?)));
+fn event(item: &Item, lanes: &[Option<types::Lane>], state: &InstanceState) -> Option<Event> {
+    let lane = |at: u32| lanes.get(at as usize).copied().flatten();
     Some(match item {
         Item::Message { lane: at, body } => {
-            let (peer, protocol) = lane(*at)?;
+            let types::Lane { peer, protocol } = lane(*at)?;
             Event::Message(types::Message { peer, protocol, body: (*body).into() })
         }
         Item::Request { lane: at, token, timeout_ms, body } => {
-            let (peer, protocol) = lane(*at)?;
+            let types::Lane { peer, protocol } = lane(*at)?;
             let (id, timeout_ms) = (token.0, *timeout_ms);
             Event::Request(types::Request { peer, protocol, id, timeout_ms, body: (*body).into() })
         }

@@ -61,6 +61,20 @@ impl Queue {
         self.0.iter().map(|segment| segment.bodies.len()).sum()
     }
 
+    /// Makes room for so many more entries and bytes at once, where they would make it bit by bit; no more than a segment
+    /// takes.
+    pub(super) fn reserve(&mut self, entries: usize, bytes: usize, bounds: &Bounds) {
+        let Some(segment) = self.0.back_mut() else {
+            if entries > 0 {
+                self.0.push_back(Segment::default());
+                self.reserve(entries, bytes, bounds);
+            }
+            return;
+        };
+        segment.entries.reserve(entries.min(bounds.batch_events.saturating_sub(segment.entries.len())));
+        segment.bodies.reserve(bytes.min(bounds.batch_bytes.saturating_sub(segment.bodies.len())));
+    }
+
     pub(super) fn append(&mut self, what: What, body: &[u8], cost: u32, bounds: &Bounds) {
         let fits = |segment: &Segment| {
             segment.entries.len() < bounds.batch_events && segment.bodies.len() + body.len() <= bounds.batch_bytes

@@ -140,6 +140,11 @@ impl MailboxState {
         if !self.open || !self.stays.contains_key(&stay) {
             return false;
         }
+        let bytes = |item: &Inbound| {
+            let (Inbound::Message(body) | Inbound::Request { body, .. }) = item;
+            body.len()
+        };
+        self.queue.reserve(batch.items.len(), batch.items.iter().map(bytes).sum(), &self.bounds);
         for item in &batch.items {
             let cost = self.item_cost(item).min(paid);
             paid -= cost;

@@ -88,11 +88,12 @@ impl Actor {
         let (mut muted, mut foreign, mut ran) = (Vec::new(), Vec::new(), Vec::new());
         {
             let ledger = self.home.ledger();
+            let lanes = events::keys(&batch.lanes, instance.state());
             for at in range.clone().filter(|at| !rescue.settled.contains(at)) {
                 let Some(item) = batch.items.get(at) else { continue };
                 if self.is_of_muted(batch, item) {
                     muted.push(at);
-                } else if events::concerns(item, batch, &ledger, instance.state()) {
+                } else if events::concerns(item, &lanes, &ledger, instance.state()) {
                     ran.push(at);
                 } else {
                     foreign.push(at);
