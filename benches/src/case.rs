@@ -6,7 +6,8 @@ use std::pin::Pin;
 use anyhow::Result;
 
 /// One way to do a case's work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
 pub enum Way {
     /// A QUIC stream by itself, written one message at a time.
     Raw,

@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Parser;
 
+use crate::case::Way;
 use crate::cases::{ALL, Listed};
 use crate::peers::Peers;
 use crate::report::{Document, table};
@@ -33,6 +34,9 @@ struct Arguments {
     /// How much of its work a round does.
     #[arg(long, default_value_t = 1.0)]
     scale: f64,
+    /// Only these ways, to look at one of them with a profiler.
+    #[arg(long = "way", value_name = "WAY")]
+    ways: Vec<Way>,
     /// Print one JSON document in place of the table; progress stays on stderr.
     #[arg(long)]
     json: bool,
@@ -94,7 +98,10 @@ async fn measure_all(arguments: &Arguments) -> Result<Document> {
         if let Some(peers) = &peers {
             peers.join(&mut case, listed.name, arguments.scale).await.with_context(|| listed.name)?;
         }
-        let told = |way: case::Way, round: usize| {
+        if !arguments.ways.is_empty() {
+            case.ways.retain(|(way, _)| arguments.ways.contains(way));
+        }
+        let told = |way: Way, round: usize| {
             let round = if round == 0 { "warm-up".to_owned() } else { format!("round {round}") };
             eprint!("\r    {round} of {}: {:<12}", arguments.rounds, way.name());
         };
