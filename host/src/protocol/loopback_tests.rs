@@ -189,6 +189,48 @@ async fn asks_have_exactly_one_outcome() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_that_leave_together_come_to_whoever_asked_once_each() {
+    let (a, b) = connected().await;
+    let ids = ["/one/1", "/two/1"];
+    let mut at_a = ids.map(|id| a.register(id));
+    let mut at_b = ids.map(|id| b.register(id));
+    for (inbox, id) in at_a.iter_mut().zip(ids) {
+        assert_eq!(next(inbox).await, supported(&b, id));
+    }
+    let bodies: [&'static [u8]; 4] = [b"1", b"2", b"3", b"4"];
+    let asked = async {
+        tokio::join!(
+            a.ask(&b, ids[0], bodies[0]),
+            a.ask(&b, ids[1], bodies[1]),
+            a.ask(&b, ids[0], bodies[2]),
+            a.ask(&b, ids[1], bodies[3])
+        )
+    };
+    let answered = async {
+        let mut answers = Vec::new();
+        for inbox in &mut at_b {
+            let mut of_one = 0;
+            while of_one < 2 {
+                let NativeEvent::Batch(batch) = next(inbox).await else { continue };
+                for item in batch.items {
+                    let Inbound::Request { token, body, .. } = item else { panic!("{item:?}") };
+                    answers.push((token, Ok(body)));
+                    of_one += 1;
+                }
+            }
+        }
+        // Of both protocols in turns, with one that is answered twice and one that nobody asked.
+        answers.swap(1, 2);
+        answers.push((answers[0].0, Ok(Bytes::from_static(b"again"))));
+        answers.push((RequestToken(u64::MAX), Ok(Bytes::new())));
+        b.protocols.respond_all(answers);
+    };
+    let (asked, ()) = tokio::join!(asked, answered);
+    let heard: [Result<Bytes, AskError>; 4] = asked.into();
+    assert_eq!(heard, bodies.map(|body| Ok(Bytes::from_static(body))));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unregistered_protocol_fails_sends_and_a_new_registration_hears_nothing_of_the_old() {
     let (a, b) = connected().await;
     let (mut at_a, mut at_b) = (a.register("/p/1"), b.register("/p/1"));
