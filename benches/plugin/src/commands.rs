@@ -1,7 +1,15 @@
-//! What the commands take and answer, as JSON.
+//! What the configuration and the commands take and answer, as JSON.
 
 use serde::{Deserialize, Serialize};
 use weir_sdk::prelude::*;
+
+/// The configuration.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Whether each message is written to the store.
+    pub keep: bool,
+}
 
 /// `flood {peers, count, size}`: sends that many messages to each.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -42,22 +50,5 @@ pub struct Asked {
     /// How long each answer took, in microseconds, in the order in which they came.
     pub took_us: Vec<u32>,
     /// From the first request to the last answer, in microseconds.
-    pub elapsed_us: u64,
-}
-
-/// `put {turns, size}`: writes one value in each of so many turns.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PutArgs {
-    /// How many turns.
-    pub turns: u64,
-    /// Bytes of each value.
-    pub size: u32,
-}
-
-/// The answer of `put`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Put {
-    /// From the first turn to the last, in microseconds.
     pub elapsed_us: u64,
 }

@@ -5,7 +5,7 @@
 mod commands;
 mod plugin;
 
-pub use commands::{AskArgs, Asked, FloodArgs, Flooded, Put, PutArgs};
+pub use commands::{AskArgs, Asked, Config, FloodArgs, Flooded};
 pub use plugin::{Load, PROTOCOL};
 
 weir_sdk::export!(Load);

@@ -5,19 +5,17 @@ use std::collections::BTreeMap;
 use weir_sdk::prelude::*;
 use weir_sdk::renamable::{self, Place};
 
-use crate::commands::{AskArgs, Asked, FloodArgs, Flooded, Put, PutArgs};
+use crate::commands::{AskArgs, Asked, Config, FloodArgs, Flooded};
 
 /// The key of the one protocol.
 pub const PROTOCOL: ProtocolKey = 1;
 static NAME: Place = *b"weir renamable: load\0\0\0\0\0\0\0\0\0\0\0\0";
-/// Keys that `put` writes, again and again.
+/// Keys that messages are kept under, again and again.
 const KEYS: u64 = 1_024;
 const MAX_MESSAGE: u32 = 1 << 20;
 const TIMEOUT_MS: u32 = 30_000;
 /// Fires while a flood has work for the next turn.
 const PUMP: u64 = 0;
-/// Fires for the next turn that writes.
-const WRITE: u64 = 1;
 
 /// Messages to one peer that are still to be sent.
 struct Flow {
@@ -46,16 +44,10 @@ struct Asking {
     began_us: u64,
 }
 
-struct Writing {
-    command: u64,
-    left: u64,
-    value: Vec<u8>,
-    began_us: u64,
-}
-
 /// See the crate.
 pub struct Load {
-    writing: Option<Writing>,
+    /// Messages that were kept, if they are.
+    kept: Option<u64>,
     flood: Option<Flood>,
     asking: Option<Asking>,
     /// Messages to one peer in one turn: a share of what a turn may do.
@@ -74,11 +66,16 @@ impl Plugin for Load {
 
     fn start(init: Init, _: &Context) -> Result<Self> {
         let (effects, bytes) = (init.limits.turn_effects, init.limits.turn_bytes as usize);
-        Ok(Self { writing: None, flood: None, asking: None, messages: (effects / 4).clamp(1, 1_024), bytes: bytes / 4 })
+        let config: Option<Config> = serde_json::from_str(&init.config)?;
+        let kept = config.unwrap_or_default().keep.then_some(0);
+        Ok(Self { kept, flood: None, asking: None, messages: (effects / 4).clamp(1, 1_024), bytes: bytes / 4 })
     }
 
-    fn on_message(&mut self, _: Message<'_>, _: &Context) -> Result {
+    fn on_message(&mut self, message: Message<'_>, ctx: &Context) -> Result {
         // The host counts.
+        let Some(kept) = &mut self.kept else { return Ok(()) };
+        *kept += 1;
+        ctx.store().put_bytes((*kept % KEYS).to_le_bytes(), message.body)?;
         Ok(())
     }
 
@@ -123,13 +120,7 @@ impl Plugin for Load {
                 });
                 self.ask_on(ctx)
             }
-            "put" => {
-                let args: PutArgs = command.args()?;
-                let (value, began_us) = (vec![7; args.size as usize], ctx.monotonic_us());
-                self.writing = Some(Writing { command: command.id, left: args.turns, value, began_us });
-                ctx.set_timer(WRITE, 0)
-            }
-            _ => Err(command.unknown(&["flood", "ask", "put"])),
+            _ => Err(command.unknown(&["flood", "ask"])),
         }
     }
 
@@ -140,8 +131,8 @@ impl Plugin for Load {
         self.flood_on(ctx)
     }
 
-    fn on_timer(&mut self, timer: u64, ctx: &Context) -> Result {
-        if timer == WRITE { self.write_on(ctx) } else { self.flood_on(ctx) }
+    fn on_timer(&mut self, _: u64, ctx: &Context) -> Result {
+        self.flood_on(ctx)
     }
 }
 
@@ -179,20 +170,6 @@ impl Load {
             ctx.answer(flood.command, &Flooded { messages: flood.sent })?;
             self.flood = None;
         }
-        Ok(())
-    }
-
-    /// One write in this turn, and the next one in the next.
-    fn write_on(&mut self, ctx: &Context) -> Result {
-        let Some(writing) = &mut self.writing else { return Ok(()) };
-        if writing.left > 0 {
-            ctx.store().put_bytes((writing.left % KEYS).to_le_bytes(), &writing.value)?;
-            writing.left -= 1;
-            return ctx.set_timer(WRITE, 0);
-        }
-        let elapsed_us = ctx.monotonic_us().saturating_sub(writing.began_us);
-        ctx.answer(writing.command, &Put { elapsed_us })?;
-        self.writing = None;
         Ok(())
     }
 

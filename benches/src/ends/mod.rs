@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 pub use self::native::NativeNode;
 pub use self::node::Node;
-pub use self::plugin::{PluginNode, plugin_file};
+pub use self::plugin::{PluginNode, plugin_file, source};
 pub use self::raw::{Raw, RawNode};
 
 /// How long a step may take before it counts as hung.

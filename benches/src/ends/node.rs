@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tempfile::TempDir;
 use weir_host::config::Config;
 use weir_host::host::{Environment, Host, HostConfig};
 use weir_host::identity::NodeKey;
 use weir_host::peer::PeerAddr;
+use weir_host::plugin::Caller;
 use weir_host::protocol::{Network, ProtocolId};
 use weir_host::runtime::Runtime;
 
-use super::until;
+use super::{PATIENCE, until};
 
 /// See the module.
 pub struct Node {
@@ -46,5 +49,16 @@ impl Node {
         let (here, there) = (self.host.network(), other.host.network());
         let reaches = |network: &dyn Network, of: &Self| network.lane(&of.host.peer_id(), protocol).is_ok();
         until("both sides have the protocol", || reaches(&*here, other) && reaches(&*there, self)).await
+    }
+
+    /// Calls a command of the plugin with this name.
+    ///
+    /// # Errors
+    /// When it fails, or answers something else.
+    pub async fn call<T: DeserializeOwned>(&self, name: &str, command: &str, args: &impl Serialize) -> Result<T> {
+        let body = serde_json::to_vec(args)?.into();
+        let caller = Caller::Operator("bench".to_owned());
+        let answer = self.host.plugins().call(name, command, body, caller, PATIENCE).await;
+        Ok(serde_json::from_slice(&answer.with_context(|| format!("{name} {command}"))?)?)
     }
 }

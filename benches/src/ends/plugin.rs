@@ -1,17 +1,16 @@
 //! A node with the plugin `load`, once or several times under other names.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use weir_host::peer::PeerId;
-use weir_host::plugin::store::Durability;
-use weir_host::plugin::{Caller, PluginSettings, PluginSource};
+use weir_host::plugin::{PluginSettings, PluginSource};
 use weir_host::protocol::ProtocolId;
 use weir_sdk::renamable::renamed;
 
-use super::{Node, PATIENCE, until};
+use super::{Node, until};
 
 /// See the module.
 pub struct PluginNode {
@@ -26,19 +25,17 @@ impl PluginNode {
     /// # Errors
     /// When either fails.
     pub async fn start(names: &[String]) -> Result<Self> {
-        Self::start_with(names, Durability::default()).await
+        Self::start_with(names, &PluginSettings::default()).await
     }
 
-    /// The same with another durability.
+    /// The same with settings.
     ///
     /// # Errors
     /// When either fails.
-    pub async fn start_with(names: &[String], durability: Durability) -> Result<Self> {
+    pub async fn start_with(names: &[String], settings: &PluginSettings) -> Result<Self> {
         let node = Node::start().await?;
         for name in names {
-            let bytes = renamed(plugin_file()?, name)?;
-            let settings = PluginSettings { durability: Some(durability), ..PluginSettings::default() };
-            node.host.plugins().load(PluginSource { bytes, path: Some(path()?), settings }).await?;
+            node.host.plugins().load(source(renamed(plugin_file()?, name)?, settings)).await?;
         }
         Ok(Self { node, names: names.to_vec() })
     }
@@ -64,6 +61,11 @@ impl PluginNode {
         self.node.host.plugins().list().iter().map(|plugin| plugin.counters.messages).sum()
     }
 
+    /// Turns that all its plugins have done.
+    pub fn turns(&self) -> u64 {
+        self.node.host.plugins().list().iter().map(|plugin| plugin.counters.turns).sum()
+    }
+
     /// Waits until its plugins have handled so many in all.
     ///
     /// # Errors
@@ -77,11 +79,13 @@ impl PluginNode {
     /// # Errors
     /// When it fails, or answers something else.
     pub async fn call<T: DeserializeOwned>(&self, name: &str, command: &str, args: &impl Serialize) -> Result<T> {
-        let body = serde_json::to_vec(args)?.into();
-        let caller = Caller::Operator("bench".to_owned());
-        let answer = self.node.host.plugins().call(name, command, body, caller, PATIENCE).await;
-        Ok(serde_json::from_slice(&answer.with_context(|| format!("{name} {command}"))?)?)
+        self.node.call(name, command, args).await
     }
+}
+
+/// This file, to be loaded.
+pub fn source(bytes: Vec<u8>, settings: &PluginSettings) -> PluginSource {
+    PluginSource { bytes, path: path().ok(), settings: settings.clone() }
 }
 
 fn protocol(name: &str) -> Result<ProtocolId> {
@@ -98,6 +102,9 @@ fn path() -> Result<PathBuf> {
 /// # Errors
 /// When it cannot be read.
 pub fn plugin_file() -> Result<Vec<u8>> {
-    let path = path()?;
-    std::fs::read(&path).with_context(|| format!("read {}", path.display()))
+    read(&path()?)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("read {}", path.display()))
 }
