@@ -24,6 +24,7 @@ const STAKING_FILES: [&str; 2] = ["staking-1.0.wasm", "staking-1.1.wasm"];
 const DIVIDEND_FILE: &str = "dividend-1.0.wasm";
 /// What the benchmarks load.
 const LOAD: &str = "weir-plugin-load";
+const SPREAD: &str = "weir-plugin-spread";
 const TEST_GUESTS: &str = "weir-test-guests";
 
 /// A plugin in two versions.
@@ -58,7 +59,7 @@ pub fn all(workspace: &Workspace) -> Result<PathBuf> {
         builder.keep(file, &workspace.guests_out().join(name))?;
     }
     builder.progress.fact(&format!(
-        "{} test guests, ping, staking, dividend and load in {}",
+        "{} test guests, ping, staking, dividend, load and spread in {}",
         examples.len(),
         workspace.guests_out().display()
     ));
@@ -86,12 +87,12 @@ fn in_folder(folder: &Path, name: &str) -> Result<PathBuf> {
     Ok(file)
 }
 
-/// Builds the plugin that the benchmarks load.
+/// Builds the plugins that the benchmarks load.
 pub fn load(workspace: &Workspace) -> Result<()> {
     Builder::new(workspace)?.load()
 }
 
-/// Where it is then.
+/// Where the first of them is then; the others lie beside it.
 pub fn load_file(workspace: &Workspace) -> PathBuf {
     workspace.guests_out().join("load.wasm")
 }
@@ -145,7 +146,8 @@ impl<'a> Builder<'a> {
     }
 
     fn load(&self) -> Result<()> {
-        self.one(&self.package(LOAD), &load_file(self.workspace))
+        self.one(&self.package(LOAD), &load_file(self.workspace))?;
+        self.one(&self.package(SPREAD), &load_file(self.workspace).with_file_name("spread.wasm"))
     }
 
     fn versions(&self, package: &str, next: &str, names: [&str; 2]) -> Result<Versions> {

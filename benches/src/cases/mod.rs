@@ -1,5 +1,6 @@
 //! The cases, by name.
 
+mod broadcast;
 mod connect;
 mod flows;
 mod loading;
@@ -10,6 +11,7 @@ mod stream_each;
 
 use anyhow::Result;
 
+use self::broadcast::Broadcast;
 use self::one_way::OneWay;
 use self::round_trip::RoundTrip;
 use crate::case::Case;
@@ -27,6 +29,7 @@ enum Work {
     OneWay(OneWay),
     StreamEach(OneWay),
     RoundTrip(RoundTrip),
+    Broadcast(Broadcast),
     Loading,
     Connect,
     StorePut,
@@ -35,7 +38,7 @@ enum Work {
 const ONE: OneWay = OneWay { senders: 1, receivers: 1, protocols: 1, messages: 500_000, size: 256 };
 
 /// All of them.
-pub const ALL: [Listed; 11] = [
+pub const ALL: [Listed; 13] = [
     Listed {
         name: "one_way_256",
         about: "messages of 256 bytes from one peer to one other, in order",
@@ -77,6 +80,24 @@ pub const ALL: [Listed; 11] = [
         work: Work::RoundTrip(RoundTrip { requests: 40_000, size: 256, in_flight: 64, rows: round_trip::IN_FLIGHT }),
     },
     Listed {
+        name: "broadcast_2",
+        about: "256 bytes by the SDK's gossip to one other, each signed and checked; and 64 under one signature",
+        work: Work::Broadcast(Broadcast {
+            nodes: 2,
+            messages: [10_000, 100_000],
+            rows: ["broadcast_2", "broadcast_2_merkle"],
+        }),
+    },
+    Listed {
+        name: "broadcast_16",
+        about: "the same to fifteen others",
+        work: Work::Broadcast(Broadcast {
+            nodes: 16,
+            messages: [2_000, 20_000],
+            rows: ["broadcast_16", "broadcast_16_merkle"],
+        }),
+    },
+    Listed {
         name: "load",
         about: "from a plugin's file to the first answer that a peer has of it: compiled (cold), and from the cache",
         work: Work::Loading,
@@ -95,6 +116,7 @@ impl Listed {
             Work::OneWay(work) => work.scaled(scale).case(self.name).await,
             Work::StreamEach(work) => stream_each::case(work.scaled(scale), self.name).await,
             Work::RoundTrip(work) => work.scaled(scale).case().await,
+            Work::Broadcast(work) => work.scaled(scale).case().await,
             Work::Loading => loading::case().await,
             Work::Connect => connect::case(self.name, scale),
             Work::StorePut => store_put::case(scale).await,

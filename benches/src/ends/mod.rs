@@ -4,6 +4,7 @@ mod native;
 mod node;
 mod plugin;
 mod raw;
+mod spread;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,8 +14,9 @@ use tokio::sync::Notify;
 
 pub use self::native::NativeNode;
 pub use self::node::Node;
-pub use self::plugin::{PluginNode, plugin_file, source};
+pub use self::plugin::{PluginNode, plugin_file, source, spread_file};
 pub use self::raw::{Raw, RawNode};
+pub use self::spread::SpreadNode;
 
 /// How long a step may take before it counts as hung.
 pub const PATIENCE: Duration = Duration::from_secs(120);

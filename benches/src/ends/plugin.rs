@@ -105,6 +105,14 @@ pub fn plugin_file() -> Result<Vec<u8>> {
     read(&path()?)
 }
 
+/// The plugin `spread`, which lies beside it.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn spread_file() -> Result<Vec<u8>> {
+    read(&path()?.with_file_name("spread.wasm"))
+}
+
 fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("read {}", path.display()))
 }
