@@ -8,6 +8,7 @@ mod one_way;
 mod round_trip;
 mod store_put;
 mod stream_each;
+mod upgrading;
 
 use anyhow::Result;
 
@@ -31,6 +32,7 @@ enum Work {
     RoundTrip(RoundTrip),
     Broadcast(Broadcast),
     Loading,
+    Upgrading,
     Connect,
     StorePut,
 }
@@ -38,7 +40,7 @@ enum Work {
 const ONE: OneWay = OneWay { senders: 1, receivers: 1, protocols: 1, messages: 500_000, size: 256 };
 
 /// All of them.
-pub const ALL: [Listed; 13] = [
+pub const ALL: [Listed; 14] = [
     Listed {
         name: "one_way_256",
         about: "messages of 256 bytes from one peer to one other, in order",
@@ -102,6 +104,11 @@ pub const ALL: [Listed; 13] = [
         about: "from a plugin's file to the first answer that a peer has of it: compiled (cold), and from the cache",
         work: Work::Loading,
     },
+    Listed {
+        name: "upgrade",
+        about: "how long upgrades under one_way_256 hold messages up, none of them lost; and one at rest (instantiate)",
+        work: Work::Upgrading,
+    },
     Listed { name: "connect", about: "handshakes, one after the other", work: Work::Connect },
     Listed { name: "store_put", about: "turns that write 256 bytes each, relaxed and strict", work: Work::StorePut },
 ];
@@ -118,6 +125,7 @@ impl Listed {
             Work::RoundTrip(work) => work.scaled(scale).case().await,
             Work::Broadcast(work) => work.scaled(scale).case().await,
             Work::Loading => loading::case().await,
+            Work::Upgrading => upgrading::case(scale).await,
             Work::Connect => connect::case(self.name, scale),
             Work::StorePut => store_put::case(scale).await,
         }
