@@ -56,6 +56,8 @@ pub enum Unit {
     TurnsPerSecond,
     /// Less is better.
     Microseconds,
+    /// Less is better.
+    Kibibytes,
 }
 
 impl Unit {
@@ -67,6 +69,7 @@ impl Unit {
             Self::HandshakesPerSecond => "handshakes/s",
             Self::TurnsPerSecond => "turns/s",
             Self::Microseconds => "us",
+            Self::Kibibytes => "KiB",
         }
     }
 }

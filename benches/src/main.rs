@@ -49,6 +49,9 @@ struct Arguments {
     /// Also through quinn, iroh and libp2p, which a process of its own does.
     #[arg(long)]
     peers: bool,
+    /// Be the other end of a case: for the program's own use.
+    #[arg(long, hide = true)]
+    far: bool,
     /// Name the cases and what they are about.
     #[arg(long)]
     list: bool,
@@ -66,6 +69,11 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<ExitCode> {
+    if arguments.far {
+        ends::serve().await?;
+        // Whatever still runs has nobody to run for.
+        std::process::exit(0);
+    }
     if arguments.list {
         let lines: String = ALL.iter().map(|case| format!("{:<20} {}\n", case.name, case.about)).collect();
         return print(&lines).map(|()| ExitCode::SUCCESS);
@@ -134,6 +142,16 @@ fn print(text: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What cases with two processes start, in a test.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    #[ignore = "the cases start it"]
+    async fn the_other_end() {
+        if std::env::var_os("WEIR_BENCH_FAR").is_some() {
+            ends::serve().await.expect("served");
+            std::process::exit(0);
+        }
+    }
 
     /// Each does next to nothing of its work, which shows that it comes to its end and counts.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,8 +1,10 @@
 //! The cases, by name.
 
+mod apart;
 mod broadcast;
 mod connect;
 mod flows;
+mod idle_peers;
 mod loading;
 mod one_way;
 mod round_trip;
@@ -31,16 +33,18 @@ enum Work {
     StreamEach(OneWay),
     RoundTrip(RoundTrip),
     Broadcast(Broadcast),
+    OneWayApart(OneWay),
     Loading,
     Upgrading,
     Connect,
+    IdlePeers,
     StorePut,
 }
 
 const ONE: OneWay = OneWay { senders: 1, receivers: 1, protocols: 1, messages: 500_000, size: 256 };
 
 /// All of them.
-pub const ALL: [Listed; 14] = [
+pub const ALL: [Listed; 18] = [
     Listed {
         name: "one_way_256",
         about: "messages of 256 bytes from one peer to one other, in order",
@@ -74,12 +78,51 @@ pub const ALL: [Listed; 14] = [
     Listed {
         name: "rtt_256",
         about: "requests of 256 bytes and their answers, one in flight",
-        work: Work::RoundTrip(RoundTrip { requests: 4_000, size: 256, in_flight: 1, rows: round_trip::RTT }),
+        work: Work::RoundTrip(RoundTrip {
+            requests: 4_000,
+            size: 256,
+            in_flight: 1,
+            apart: false,
+            rows: round_trip::RTT,
+        }),
     },
     Listed {
         name: "inflight_64",
         about: "requests of 256 bytes and their answers, 64 in flight",
-        work: Work::RoundTrip(RoundTrip { requests: 40_000, size: 256, in_flight: 64, rows: round_trip::IN_FLIGHT }),
+        work: Work::RoundTrip(RoundTrip {
+            requests: 40_000,
+            size: 256,
+            in_flight: 64,
+            apart: false,
+            rows: round_trip::IN_FLIGHT,
+        }),
+    },
+    Listed {
+        name: "one_way_256_apart",
+        about: "one_way_256 with the receiver in a process of its own",
+        work: Work::OneWayApart(ONE),
+    },
+    Listed {
+        name: "rtt_256_apart",
+        about: "rtt_256 with who answers in a process of its own",
+        work: Work::RoundTrip(RoundTrip {
+            requests: 4_000,
+            size: 256,
+            in_flight: 1,
+            apart: true,
+            rows: round_trip::RTT_APART,
+        }),
+    },
+    Listed {
+        name: "inflight_64_apart",
+        about: "inflight_64 with who answers in a process of its own",
+        work: Work::RoundTrip(RoundTrip {
+            requests: 40_000,
+            size: 256,
+            in_flight: 64,
+            apart: true,
+            rows: round_trip::IN_FLIGHT_APART,
+        }),
     },
     Listed {
         name: "broadcast_2",
@@ -110,6 +153,11 @@ pub const ALL: [Listed; 14] = [
         work: Work::Upgrading,
     },
     Listed { name: "connect", about: "handshakes, one after the other", work: Work::Connect },
+    Listed {
+        name: "idle_peer_memory",
+        about: "memory for each connected peer that says nothing, in a node of its own process",
+        work: Work::IdlePeers,
+    },
     Listed { name: "store_put", about: "turns that write 256 bytes each, relaxed and strict", work: Work::StorePut },
 ];
 
@@ -124,9 +172,11 @@ impl Listed {
             Work::StreamEach(work) => stream_each::case(work.scaled(scale), self.name).await,
             Work::RoundTrip(work) => work.scaled(scale).case().await,
             Work::Broadcast(work) => work.scaled(scale).case().await,
+            Work::OneWayApart(work) => apart::case(work.scaled(scale), self.name).await,
             Work::Loading => loading::case().await,
             Work::Upgrading => upgrading::case(scale).await,
             Work::Connect => connect::case(self.name, scale),
+            Work::IdlePeers => Ok(idle_peers::case(self.name, scale)),
             Work::StorePut => store_put::case(scale).await,
         }
     }

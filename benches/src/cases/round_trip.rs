@@ -1,16 +1,18 @@
 //! Requests and their answers: how long each takes, and how many a second.
 
+use std::any::Any;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
+use weir_host::peer::PeerId as Peer;
 use weir_host::transport::ControlStream;
 use weir_plugin_load::{AskArgs, Asked};
 use weir_sdk::abi::PeerId;
 
 use super::share;
 use crate::case::{Case, Ends, Round, Row, Unit, Way};
-use crate::ends::{NativeNode, PluginNode, Raw, RawNode};
+use crate::ends::{Far, Kind, LOAD, NativeNode, PluginNode, RawNode};
 use crate::measure::quantile;
 
 /// What one in flight shows.
@@ -27,6 +29,23 @@ pub const IN_FLIGHT: [Row; 3] = [
     Row { name: "inflight_64_p99", unit: Unit::Microseconds },
 ];
 
+/// The same with two processes.
+pub const RTT_APART: [Row; 3] = [
+    Row { name: "rtt_256_apart", unit: Unit::Microseconds },
+    Row { name: "rtt_256_apart_p99", unit: Unit::Microseconds },
+    Row { name: "rtt_256_apart_p999", unit: Unit::Microseconds },
+];
+
+/// The same with two processes.
+pub const IN_FLIGHT_APART: [Row; 3] = [
+    Row { name: "inflight_64_apart", unit: Unit::RequestsPerSecond },
+    Row { name: "inflight_64_apart_p50", unit: Unit::Microseconds },
+    Row { name: "inflight_64_apart_p99", unit: Unit::Microseconds },
+];
+
+/// Whatever has to stay for the other end to be there.
+type Open = Box<dyn Any + Send>;
+
 /// What is asked.
 #[derive(Debug, Clone, Copy)]
 pub struct RoundTrip {
@@ -36,6 +55,8 @@ pub struct RoundTrip {
     pub size: usize,
     /// Open at once.
     pub in_flight: usize,
+    /// Whether who answers is in a process of its own.
+    pub apart: bool,
     /// What is told of them.
     pub rows: [Row; 3],
 }
@@ -72,15 +93,24 @@ impl RoundTrip {
 struct RawTrips {
     work: RoundTrip,
     stream: ControlStream,
-    _open: (RawNode, RawNode, Raw),
+    _open: Open,
 }
 
 impl RawTrips {
     async fn start(work: RoundTrip) -> Result<Self> {
-        let (near, mut far) = (RawNode::start()?, RawNode::start()?);
+        let near = RawNode::start()?;
+        if work.apart {
+            let far = Far::start(Kind::Echo).await?;
+            let mut link = near.dial(far.address).await?;
+            let mut stream = link.handle.open_control_stream().await?;
+            stream.send.write(&mut [Bytes::from_static(b"0")]).await?;
+            stream.receive.read().await?.context("an answer")?;
+            return Ok(Self { work, stream, _open: Box::new((near, far, link)) });
+        }
+        let mut far = RawNode::start()?;
         let mut raw = near.connect(&mut far).await?;
         let stream = raw.echo().await?;
-        Ok(Self { work, stream, _open: (near, far, raw) })
+        Ok(Self { work, stream, _open: Box::new((near, far, raw)) })
     }
 
     async fn ask(&mut self) -> Result<Vec<f64>> {
@@ -110,20 +140,27 @@ impl Ends for RawTrips {
 struct NativeTrips {
     work: RoundTrip,
     near: NativeNode,
-    far: NativeNode,
+    to: Peer,
+    _open: Open,
 }
 
 impl NativeTrips {
     async fn start(work: RoundTrip) -> Result<Self> {
-        let (near, far) = (NativeNode::start(1).await?, NativeNode::start(1).await?);
+        let near = NativeNode::start(1).await?;
+        if work.apart {
+            let far = Far::start(Kind::Native).await?;
+            near.node.reach(far.address, &NativeNode::protocol(0)?).await?;
+            return Ok(Self { work, near, to: far.address.peer, _open: Box::new(far) });
+        }
+        let far = NativeNode::start(1).await?;
         near.connect(&far).await?;
-        Ok(Self { work, near, far })
+        Ok(Self { work, near, to: far.id(), _open: Box::new(far) })
     }
 
     async fn ask(&mut self) -> Result<Vec<f64>> {
         let RoundTrip { requests, size, in_flight, .. } = self.work;
         let body = Bytes::from(vec![7; size]);
-        let (took, elapsed) = self.near.ask(self.far.id(), requests as usize, in_flight, &body).await?;
+        let (took, elapsed) = self.near.ask(self.to, requests as usize, in_flight, &body).await?;
         self.work.values(took.into_iter().map(micros).collect(), elapsed)
     }
 }
@@ -134,27 +171,32 @@ impl Ends for NativeTrips {
     }
 }
 
-const NAME: &str = "load";
-
 struct PluginTrips {
     work: RoundTrip,
     near: PluginNode,
-    far: PluginNode,
+    to: Peer,
+    _open: Open,
 }
 
 impl PluginTrips {
     async fn start(work: RoundTrip) -> Result<Self> {
-        let names = [NAME.to_owned()];
-        let (near, far) = (PluginNode::start(&names).await?, PluginNode::start(&names).await?);
+        let names = [LOAD.to_owned()];
+        let near = PluginNode::start(&names).await?;
+        if work.apart {
+            let far = Far::start(Kind::Plugin).await?;
+            near.node.reach(far.address, &PluginNode::protocol(LOAD)?).await?;
+            return Ok(Self { work, near, to: far.address.peer, _open: Box::new(far) });
+        }
+        let far = PluginNode::start(&names).await?;
         near.connect(&far).await?;
-        Ok(Self { work, near, far })
+        Ok(Self { work, near, to: far.id(), _open: Box::new(far) })
     }
 
     async fn ask(&mut self) -> Result<Vec<f64>> {
         let RoundTrip { requests, size, in_flight, .. } = self.work;
-        let peer = PeerId::from_bytes(*self.far.id().as_bytes());
+        let peer = PeerId::from_bytes(*self.to.as_bytes());
         let args = AskArgs { peer, count: requests, size: size as u32, concurrency: in_flight as u32 };
-        let asked: Asked = self.near.call(NAME, "ask", &args).await?;
+        let asked: Asked = self.near.call(LOAD, "ask", &args).await?;
         let took = asked.took_us.into_iter().map(f64::from).collect();
         self.work.values(took, Duration::from_micros(asked.elapsed_us))
     }

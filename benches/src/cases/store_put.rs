@@ -13,7 +13,7 @@ use weir_sdk::abi::PeerId;
 
 use super::share;
 use crate::case::{Case, Ends, Round, Row, Unit, Way};
-use crate::ends::PluginNode;
+use crate::ends::{LOAD, PluginNode};
 
 const ROWS: [Row; 2] = [
     Row { name: "store_put_relaxed", unit: Unit::TurnsPerSecond },
@@ -22,7 +22,6 @@ const ROWS: [Row; 2] = [
 /// Turns in a round.
 const TURNS: [u64; 2] = [50_000, 1_000];
 const SIZE: u32 = 256;
-const NAME: &str = "load";
 
 struct Storing {
     sends: PluginNode,
@@ -32,7 +31,7 @@ struct Storing {
 }
 
 pub(super) async fn case(scale: f64) -> Result<Case> {
-    let names = [NAME.to_owned()];
+    let names = [LOAD.to_owned()];
     let sends = PluginNode::start(&names).await?;
     let write = [writer(&names, Durability::Relaxed).await?, writer(&names, Durability::Strict).await?];
     for node in &write {
@@ -59,7 +58,7 @@ impl Storing {
             let (handled, turns) = (node.handled(), node.turns());
             let peers = vec![PeerId::from_bytes(*node.id().as_bytes())];
             let began = Instant::now();
-            let _: Flooded = self.sends.call(NAME, "flood", &FloodArgs { peers, count, size: SIZE }).await?;
+            let _: Flooded = self.sends.call(LOAD, "flood", &FloodArgs { peers, count, size: SIZE }).await?;
             node.handles(handled + count).await?;
             rates.push(count as f64 / began.elapsed().as_secs_f64());
             let turns = node.turns() - turns;

@@ -12,7 +12,7 @@ use weir_sdk::abi::PeerId;
 
 use super::share;
 use crate::case::{Case, Ends, Round, Row, Unit, Way};
-use crate::ends::{PluginNode, plugin_file, source, until};
+use crate::ends::{LOAD, PluginNode, plugin_file, source, until};
 use crate::measure::quantile;
 
 const ROWS: [Row; 3] = [
@@ -20,7 +20,6 @@ const ROWS: [Row; 3] = [
     Row { name: "upgrade_pause_p99", unit: Unit::Microseconds },
     Row { name: "instantiate", unit: Unit::Microseconds },
 ];
-const NAME: &str = "load";
 /// In a round, under load and at rest.
 const UPGRADES: u64 = 50;
 /// Messages that are handled between two of them.
@@ -40,7 +39,7 @@ struct Upgrading {
 }
 
 pub(super) async fn case(scale: f64) -> Result<Case> {
-    let names = [NAME.to_owned()];
+    let names = [LOAD.to_owned()];
     let (sends, runs) = (PluginNode::start(&names).await?, PluginNode::start(&names).await?);
     sends.connect(&runs).await?;
     let file = plugin_file()?;
@@ -56,7 +55,7 @@ impl Upgrading {
         self.running = 1 - self.running;
         let source = source(self.files[self.running].clone(), &PluginSettings::default());
         let began = Instant::now();
-        let report = self.runs.node.host.plugins().upgrade(NAME, source).await?;
+        let report = self.runs.node.host.plugins().upgrade(LOAD, source).await?;
         Ok((report.pause, began.elapsed()))
     }
 
@@ -96,7 +95,7 @@ async fn flood(node: Arc<PluginNode>, to: PeerId, over: Arc<AtomicBool>) -> Resu
     let mut sent = 0;
     while !over.load(Ordering::Relaxed) {
         let args = FloodArgs { peers: vec![to], count: FLOOD, size: SIZE };
-        sent += node.call::<Flooded>(NAME, "flood", &args).await?.messages;
+        sent += node.call::<Flooded>(LOAD, "flood", &args).await?.messages;
     }
     Ok(sent)
 }

@@ -1,5 +1,6 @@
-//! Both ends of each way, in this process.
+//! Both ends of each way, in this process or one of them in another.
 
+mod far;
 mod native;
 mod node;
 mod plugin;
@@ -12,12 +13,15 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use tokio::sync::Notify;
 
+pub use self::far::{Far, Kind, serve};
 pub use self::native::NativeNode;
 pub use self::node::Node;
 pub use self::plugin::{PluginNode, plugin_file, source, spread_file};
 pub use self::raw::{Raw, RawNode};
 pub use self::spread::SpreadNode;
 
+/// What the plugin is called where it is there once.
+pub const LOAD: &str = "load";
 /// How long a step may take before it counts as hung.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 

@@ -42,11 +42,26 @@ impl NativeNode {
     /// # Errors
     /// When either fails.
     pub async fn start(protocols: usize) -> Result<Self> {
-        let node = Node::start().await?;
+        let protocols = (0..protocols).map(Self::protocol).collect::<Result<_>>()?;
+        Self::speaking(Node::start().await?, protocols)
+    }
+
+    /// The protocol with this number.
+    ///
+    /// # Errors
+    /// Never.
+    pub fn protocol(number: usize) -> Result<ProtocolId> {
+        Ok(format!("/bench-{number}/1").parse()?)
+    }
+
+    /// Registers a handler for each of these protocols.
+    ///
+    /// # Errors
+    /// When the node refuses one.
+    pub fn speaking(node: Node, protocols: Vec<ProtocolId>) -> Result<Self> {
         let (network, received) = (node.host.network(), Arc::<Tally>::default());
         let mut all = Vec::new();
-        for number in 0..protocols {
-            let id: ProtocolId = format!("/bench-{number}/1").parse()?;
+        for (number, id) in protocols.into_iter().enumerate() {
             let (handler, inbox) = native(INBOX);
             let spec = ProtocolSpec { id: id.clone(), delivery: Delivery::Ordered, max_message: 1 << 20 };
             network.register(spec, &format!("bench-{number}"), handler)?;

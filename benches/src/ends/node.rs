@@ -1,4 +1,5 @@
-//! A node in this process, as an operator has it: default configuration, a folder of its own.
+//! A node in this process, as an operator has it: a folder of its own, and the default configuration but for how many
+//! peers, plugins and handlers there may be.
 
 use std::sync::Arc;
 
@@ -6,11 +7,12 @@ use anyhow::{Context as _, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tempfile::TempDir;
-use weir_host::config::Config;
+use weir_host::config::{Config, Limits, PluginLimits};
 use weir_host::host::{Environment, Host, HostConfig};
 use weir_host::identity::NodeKey;
 use weir_host::peer::PeerAddr;
 use weir_host::plugin::Caller;
+use weir_host::plugin::store::MemoryDisk;
 use weir_host::protocol::{Network, ProtocolId};
 use weir_host::runtime::Runtime;
 
@@ -29,14 +31,39 @@ impl Node {
     /// # Errors
     /// When it does not start.
     pub async fn start() -> Result<Self> {
+        Self::start_in(Environment::default()).await
+    }
+
+    /// One of many: without a file for its store.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn small() -> Result<Self> {
+        Self::start_in(Environment { disk: Some(MemoryDisk::default()), ..Environment::default() }).await
+    }
+
+    async fn start_in(environment: Environment) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let runtime = Runtime::system()?;
-        let config = Config { listen: "127.0.0.1:0".parse()?, ..Config::default() };
         let key = Arc::new(NodeKey::generate(&*runtime.entropy));
-        let data_dir = folder.path().to_owned();
-        let environment = Environment::default();
+        let (data_dir, config) = (folder.path().to_owned(), config()?);
         let host = Host::start(HostConfig { key, data_dir, config, runtime, environment }).await?;
         Ok(Self { host, _folder: folder })
+    }
+
+    /// Where it is dialed.
+    pub fn address(&self) -> PeerAddr {
+        PeerAddr { peer: self.host.peer_id(), address: self.host.local_address() }
+    }
+
+    /// Keeps a node in another process connected, and waits until messages of the protocol can be sent to it.
+    ///
+    /// # Errors
+    /// When that takes too long.
+    pub async fn reach(&self, to: PeerAddr, protocol: &ProtocolId) -> Result<()> {
+        self.host.add_peer(to, true).await?;
+        let network = self.host.network();
+        until("the other side has the protocol", || network.lane(&to.peer, protocol).is_ok()).await
     }
 
     /// Keeps `other` connected, and waits until both can send the other messages of the protocol.
@@ -44,8 +71,7 @@ impl Node {
     /// # Errors
     /// When that takes too long.
     pub async fn connect(&self, other: &Self, protocol: &ProtocolId) -> Result<()> {
-        let address = PeerAddr { peer: other.host.peer_id(), address: other.host.local_address() };
-        self.host.add_peer(address, true).await?;
+        self.host.add_peer(other.address(), true).await?;
         let (here, there) = (self.host.network(), other.host.network());
         let reaches = |network: &dyn Network, of: &Self| network.lane(&of.host.peer_id(), protocol).is_ok();
         until("both sides have the protocol", || reaches(&*here, other) && reaches(&*there, self)).await
@@ -61,4 +87,11 @@ impl Node {
         let answer = self.host.plugins().call(name, command, body, caller, PATIENCE).await;
         Ok(serde_json::from_slice(&answer.with_context(|| format!("{name} {command}"))?)?)
     }
+}
+
+fn config() -> Result<Config> {
+    let many = 1_100;
+    let limits = Limits { max_peers: many, native_handlers: many, memory_limit: u64::MAX, ..Limits::default() };
+    let plugins = PluginLimits { max_plugins: many, ..PluginLimits::default() };
+    Ok(Config { listen: "127.0.0.1:0".parse()?, limits, plugins, ..Config::default() })
 }

@@ -46,9 +46,17 @@ impl PluginNode {
     /// When that takes too long.
     pub async fn connect(&self, other: &Self) -> Result<()> {
         for name in &self.names {
-            self.node.connect(&other.node, &protocol(name)?).await?;
+            self.node.connect(&other.node, &Self::protocol(name)?).await?;
         }
         Ok(())
+    }
+
+    /// The protocol of the plugin with this name.
+    ///
+    /// # Errors
+    /// When the name is none.
+    pub fn protocol(name: &str) -> Result<ProtocolId> {
+        Ok(format!("/{name}/1.0.0").parse()?)
     }
 
     /// Who it is.
@@ -86,10 +94,6 @@ impl PluginNode {
 /// This file, to be loaded.
 pub fn source(bytes: Vec<u8>, settings: &PluginSettings) -> PluginSource {
     PluginSource { bytes, path: path().ok(), settings: settings.clone() }
-}
-
-fn protocol(name: &str) -> Result<ProtocolId> {
-    Ok(format!("/{name}/1.0.0").parse()?)
 }
 
 fn path() -> Result<PathBuf> {

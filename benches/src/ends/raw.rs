@@ -7,7 +7,7 @@ use bytes::Bytes;
 use weir_host::identity::NodeKey;
 use weir_host::peer::PeerAddr;
 use weir_host::runtime::SeededEntropy;
-use weir_host::transport::{ControlStream, Incoming, Link, SendStream, Transport, TransportConfig};
+use weir_host::transport::{ControlStream, Incoming, Link, ReceiveStream, SendStream, Transport, TransportConfig};
 
 use super::Tally;
 
@@ -28,12 +28,45 @@ impl RawNode {
         Ok(Self { transport, incoming })
     }
 
+    /// Where it is dialed.
+    pub fn address(&self) -> PeerAddr {
+        PeerAddr { peer: self.transport.peer_id(), address: self.transport.local_address() }
+    }
+
+    /// Connects to one in another process.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub async fn dial(&self, to: PeerAddr) -> Result<Link> {
+        Ok(self.transport.dial(to).await?)
+    }
+
+    /// Lets everybody in: counts the bytes of their streams, or sends back what comes by streams in both directions.
+    pub async fn serve(mut self, bytes: Arc<Tally>, echo: bool) {
+        while let Some(Link { handle, mut acceptor, .. }) = self.incoming.accept().await {
+            let bytes = bytes.clone();
+            tokio::spawn(async move {
+                // The connection lives as long as this does.
+                let _handle = handle;
+                if echo {
+                    while let Ok(Some(stream)) = acceptor.accept_control_stream().await {
+                        tokio::spawn(send_back(stream));
+                    }
+                } else {
+                    while let Ok(Some(stream)) = acceptor.accept_receive_stream().await {
+                        tokio::spawn(count(stream, bytes.clone()));
+                    }
+                }
+            });
+        }
+    }
+
     /// Connects to another one.
     ///
     /// # Errors
     /// When either side does not see the other.
     pub async fn connect(&self, other: &mut Self) -> Result<Raw> {
-        let to = PeerAddr { peer: other.transport.peer_id(), address: other.transport.local_address() };
+        let to = other.address();
         let (near, far) = tokio::join!(self.transport.dial(to), other.incoming.accept());
         Ok(Raw { near: near?, far: far.context("the endpoint accepts")? })
     }
@@ -59,14 +92,8 @@ impl Raw {
         let mut send = self.near.handle.open_send_stream().await?;
         // A stream exists for the other side when its first byte has come.
         send.write(&mut [Bytes::from_static(b"0")]).await?;
-        let mut receive = self.far.acceptor.accept_receive_stream().await?.context("a stream")?;
-        tokio::spawn(async move {
-            let mut chunks = Vec::new();
-            while receive.read_many(&mut chunks).await.is_ok_and(|open| open || !chunks.is_empty()) {
-                let come: usize = chunks.drain(..).map(|chunk| chunk.len()).sum();
-                bytes.add(come as u64);
-            }
-        });
+        let receive = self.far.acceptor.accept_receive_stream().await?.context("a stream")?;
+        tokio::spawn(count(receive, bytes));
         Ok(send)
     }
 
@@ -77,16 +104,25 @@ impl Raw {
     pub async fn echo(&mut self) -> Result<ControlStream> {
         let mut near = self.near.handle.open_control_stream().await?;
         near.send.write(&mut [Bytes::from_static(b"0")]).await?;
-        let ControlStream { mut send, mut receive } =
-            self.far.acceptor.accept_control_stream().await?.context("a stream")?;
-        tokio::spawn(async move {
-            while let Ok(Some(chunk)) = receive.read().await {
-                if send.write(&mut [chunk]).await.is_err() {
-                    break;
-                }
-            }
-        });
+        tokio::spawn(send_back(self.far.acceptor.accept_control_stream().await?.context("a stream")?));
         near.receive.read().await?.context("an answer")?;
         Ok(near)
+    }
+}
+
+async fn count(mut stream: ReceiveStream, bytes: Arc<Tally>) {
+    let mut chunks = Vec::new();
+    while stream.read_many(&mut chunks).await.is_ok_and(|open| open || !chunks.is_empty()) {
+        let come: usize = chunks.drain(..).map(|chunk| chunk.len()).sum();
+        bytes.add(come as u64);
+    }
+}
+
+async fn send_back(stream: ControlStream) {
+    let ControlStream { mut send, mut receive } = stream;
+    while let Ok(Some(chunk)) = receive.read().await {
+        if send.write(&mut [chunk]).await.is_err() {
+            break;
+        }
     }
 }
