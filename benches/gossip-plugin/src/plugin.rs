@@ -97,13 +97,14 @@ impl Plugin for Spread {
 }
 
 impl Spread {
-    /// Publishes what the lanes and the turn take, and the rest in later turns.
+    /// Publishes what the lanes and the turn take, and the rest in later turns. Half of the room, because what a lane does
+    /// not take is no longer pushed: gossip announces it, and it is asked for half a second later.
     fn publish_on(&mut self, ctx: &Context) -> Result {
         let Some(publishing) = &mut self.publishing else { return Ok(()) };
         let PublishArgs { size, batch, .. } = publishing.args;
         let (eager, _) = self.gossip.active_view();
         let room = eager.iter().map(|peer| ctx.room(*peer, PROTOCOL) as usize).min().unwrap_or(0);
-        let share = room.min(self.turn_bytes / 2 / eager.len().max(1));
+        let share = (room / 2).min(self.turn_bytes / 2 / eager.len().max(1));
         let item = batch.max(1) as usize * size as usize;
         for _ in 0..(share / item.max(1)).min(ITEMS) {
             let messages = u64::from(batch.max(1)).min(publishing.left);
