@@ -5,6 +5,7 @@ mod case;
 mod cases;
 mod ends;
 mod goals;
+mod growth;
 mod measure;
 mod peers;
 mod report;
@@ -49,6 +50,16 @@ struct Arguments {
     /// Also through quinn, iroh and libp2p, which a process of its own does.
     #[arg(long)]
     peers: bool,
+    /// In place of the cases, how cost grows with work: a plot for each kind of growth, and the law it shows. CASE is
+    /// `sizes`, `peers`, `plugins` or `protocols` then.
+    #[arg(long)]
+    growth: bool,
+    /// Up to so many bytes, peers, plugins or protocols.
+    #[arg(long, value_name = "NUMBER", default_value_t = u64::MAX, hide_default_value = true, requires = "growth")]
+    most: u64,
+    /// Where the plots go.
+    #[arg(long, value_name = "FOLDER", default_value = "docs/plots", requires = "growth")]
+    plots: PathBuf,
     /// Be the other end of a case: for the program's own use.
     #[arg(long, hide = true)]
     far: bool,
@@ -79,6 +90,12 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
         return print(&lines).map(|()| ExitCode::SUCCESS);
     }
     ensure!(arguments.scale > 0.0, "--scale is {}: it takes a number above 0", arguments.scale);
+    if arguments.growth {
+        let Arguments { cases, rounds, scale, plots, most, .. } = &arguments;
+        let growth = growth::grow(cases, *most, ((*rounds).into(), *scale), plots).await?;
+        let text = if arguments.json { format!("{:#}\n", serde_json::json!(growth)) } else { growth::table(&growth) };
+        return print(&text).map(|()| ExitCode::SUCCESS);
+    }
     let before = arguments.check.as_deref().map(Document::read).transpose()?;
     let document = measure_all(&arguments).await?;
     if let Some(file) = &arguments.save {

@@ -11,7 +11,7 @@ pub struct Config {
     pub keep: bool,
 }
 
-/// `flood {peers, count, size}`: sends that many messages to each.
+/// `flood {peers, count, size, protocols}`: sends that many messages to each.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FloodArgs {
@@ -21,6 +21,8 @@ pub struct FloodArgs {
     pub count: u64,
     /// Bytes of each.
     pub size: u32,
+    /// By how many protocols: so many messages by each, as far as the plugin has them.
+    pub protocols: u32,
 }
 
 /// The answer of `flood`: the lanes have taken everything.

@@ -7,7 +7,7 @@ use weir_sdk::renamable::{self, Place};
 
 use crate::commands::{AskArgs, Asked, Config, FloodArgs, Flooded};
 
-/// The key of the one protocol.
+/// The key of the first protocol, and of the only one unless the name ends in `-x` and how many there are.
 pub const PROTOCOL: ProtocolKey = 1;
 static NAME: Place = *b"weir renamable: load\0\0\0\0\0\0\0\0\0\0\0\0";
 /// Keys that messages are kept under, again and again.
@@ -17,9 +17,9 @@ const TIMEOUT_MS: u32 = 30_000;
 /// Fires while a flood has work for the next turn.
 const PUMP: u64 = 0;
 
-/// Messages to one peer that are still to be sent.
+/// Messages to one peer by one protocol that are still to be sent.
 struct Flow {
-    peer: PeerId,
+    lane: Lane,
     left: u64,
     /// Its lane is full.
     waits: bool,
@@ -50,7 +50,7 @@ pub struct Load {
     kept: Option<u64>,
     flood: Option<Flood>,
     asking: Option<Asking>,
-    /// Messages to one peer in one turn: a share of what a turn may do.
+    /// Messages of one turn: a share of what a turn may do.
     messages: u32,
     bytes: usize,
 }
@@ -58,10 +58,11 @@ pub struct Load {
 impl Plugin for Load {
     fn manifest() -> Manifest {
         let name = renamable::name(&NAME);
-        let protocol = format!("/{name}/1.0.0");
-        Manifest::new(name, env!("CARGO_PKG_VERSION"))
-            .description("Sends and counts")
-            .protocol(Protocol::new(PROTOCOL, protocol).max_message(MAX_MESSAGE))
+        let protocols = name.rsplit_once("-x").and_then(|(_, number)| number.parse().ok()).unwrap_or(1);
+        let protocol =
+            |number| Protocol::new(PROTOCOL + number, format!("/{name}/1.0.{number}")).max_message(MAX_MESSAGE);
+        let manifest = Manifest::new(&name, env!("CARGO_PKG_VERSION")).description("Sends and counts");
+        (0..protocols).map(protocol).fold(manifest, Manifest::protocol)
     }
 
     fn start(init: Init, _: &Context) -> Result<Self> {
@@ -101,10 +102,12 @@ impl Plugin for Load {
         match command.name.as_str() {
             "flood" => {
                 let args: FloodArgs = command.args()?;
-                let flow = |peer: &PeerId| Flow { peer: *peer, left: args.count, waits: false };
-                let flows = args.peers.iter().map(flow).collect();
+                let protocols = PROTOCOL..PROTOCOL + args.protocols;
+                let lanes =
+                    args.peers.iter().flat_map(|peer| protocols.clone().map(|protocol| Lane { peer: *peer, protocol }));
+                let flows = lanes.map(|lane| Flow { lane, left: args.count, waits: false }).collect();
                 self.flood = Some(Flood { command: command.id, flows, body: vec![7; args.size as usize], sent: 0 });
-                self.flood_on(ctx)
+                Ok(())
             }
             "ask" => {
                 let args: AskArgs = command.args()?;
@@ -124,14 +127,20 @@ impl Plugin for Load {
         }
     }
 
-    fn on_relieved(&mut self, lane: Lane, ctx: &Context) -> Result {
+    fn on_relieved(&mut self, lane: Lane, _: &Context) -> Result {
         if let Some(flood) = &mut self.flood {
-            flood.flows.iter_mut().filter(|flow| flow.peer == lane.peer).for_each(|flow| flow.waits = false);
+            flood.flows.iter_mut().filter(|flow| flow.lane == lane).for_each(|flow| flow.waits = false);
         }
-        self.flood_on(ctx)
+        Ok(())
     }
 
-    fn on_timer(&mut self, _: u64, ctx: &Context) -> Result {
+    fn on_timer(&mut self, _: u64, _: &Context) -> Result {
+        // It was for the turn.
+        Ok(())
+    }
+
+    /// Once a turn, whatever it brought: many lanes are relieved at once, and together they have one turn's budget.
+    fn on_turn_end(&mut self, ctx: &Context) -> Result {
         self.flood_on(ctx)
     }
 }
@@ -147,7 +156,7 @@ impl Load {
             let fit = (bytes / flood.body.len().max(1)).max(1) as u64;
             let mut turn = flow.left.min(messages.into()).min(fit);
             while turn > 0 {
-                match ctx.send_bytes(flow.peer, PROTOCOL, &flood.body) {
+                match ctx.send_bytes(flow.lane.peer, flow.lane.protocol, &flood.body) {
                     Ok(()) => (flow.left, flood.sent, turn) = (flow.left - 1, flood.sent + 1, turn - 1),
                     Err(SendError::Busy) => {
                         flow.waits = true;
@@ -208,7 +217,8 @@ mod tests {
     fn a_flood_is_sent_whole_and_then_answered() {
         let mut host = TestHost::new::<Load>(());
         let peer = host.peer(1);
-        let done = host.command("flood", json!({"peers": [peer], "count": 5_000, "size": 256})).expect("sent");
+        let done =
+            host.command("flood", json!({"peers": [peer], "count": 5_000, "size": 256, "protocols": 1})).expect("sent");
         assert_eq!(done, json!({"messages": 5_000}));
     }
 }

@@ -13,7 +13,7 @@ use crate::ends::{Far, Kind, LOAD, NativeNode, PluginNode, RawNode};
 
 /// Who sends.
 enum Near {
-    Raw { stream: SendStream, _open: (RawNode, Link) },
+    Raw { stream: SendStream, _open: Box<(RawNode, Link)> },
     Native(NativeNode),
     Plugin(PluginNode),
 }
@@ -40,7 +40,7 @@ impl Apart {
         let (node, far) = (RawNode::start()?, Far::start(Kind::Raw).await?);
         let mut link = node.dial(far.address).await?;
         let stream = link.handle.open_send_stream().await?;
-        Ok(Self { work, near: Near::Raw { stream, _open: (node, link) }, far, come: 0 })
+        Ok(Self { work, near: Near::Raw { stream, _open: Box::new((node, link)) }, far, come: 0 })
     }
 
     async fn native(work: OneWay) -> Result<Self> {
@@ -71,7 +71,7 @@ impl Apart {
             }
             Near::Plugin(node) => {
                 let peers = vec![PeerId::from_bytes(*self.far.address.peer.as_bytes())];
-                let args = FloodArgs { peers, count: messages, size: size as u32 };
+                let args = FloodArgs { peers, count: messages, size: size as u32, protocols: 1 };
                 node.call::<Flooded>(LOAD, "flood", &args).await?.messages
             }
         };

@@ -184,7 +184,12 @@ impl PluginFlows {
         let (began, mut sending) = (Instant::now(), JoinSet::new());
         for sender in &self.senders {
             for name in &self.names {
-                let args = FloodArgs { peers: peers.clone(), count: self.work.messages, size: self.work.size as u32 };
+                let args = FloodArgs {
+                    peers: peers.clone(),
+                    count: self.work.messages,
+                    size: self.work.size as u32,
+                    protocols: 1,
+                };
                 let (sender, name) = (sender.clone(), name.clone());
                 sending.spawn(async move { sender.call::<Flooded>(&name, "flood", &args).await });
             }

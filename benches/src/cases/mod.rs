@@ -3,9 +3,11 @@
 mod apart;
 mod broadcast;
 mod connect;
+pub mod crowd;
 mod flows;
 mod idle_peers;
 mod loading;
+pub mod many;
 mod one_way;
 mod round_trip;
 mod store_put;
@@ -15,7 +17,7 @@ mod upgrading;
 use anyhow::Result;
 
 use self::broadcast::Broadcast;
-use self::one_way::OneWay;
+pub use self::one_way::OneWay;
 use self::round_trip::RoundTrip;
 use crate::case::Case;
 

@@ -47,7 +47,11 @@ impl OneWay {
         vec![Row { name, unit: Unit::MessagesPerSecond }]
     }
 
-    pub(super) async fn case(self, name: &'static str) -> Result<Case> {
+    /// All four ways of it.
+    ///
+    /// # Errors
+    /// When somebody does not start.
+    pub async fn case(self, name: &'static str) -> Result<Case> {
         let ways: Vec<(Way, Box<dyn crate::case::Ends>)> = vec![
             (Way::Raw, Box::new(RawFlows::start(self, false).await?)),
             (Way::RawChunked, Box::new(RawFlows::start(self, true).await?)),

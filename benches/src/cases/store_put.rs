@@ -58,7 +58,8 @@ impl Storing {
             let (handled, turns) = (node.handled(), node.turns());
             let peers = vec![PeerId::from_bytes(*node.id().as_bytes())];
             let began = Instant::now();
-            let _: Flooded = self.sends.call(LOAD, "flood", &FloodArgs { peers, count, size: SIZE }).await?;
+            let _: Flooded =
+                self.sends.call(LOAD, "flood", &FloodArgs { peers, count, size: SIZE, protocols: 1 }).await?;
             node.handles(handled + count).await?;
             rates.push(count as f64 / began.elapsed().as_secs_f64());
             let turns = node.turns() - turns;

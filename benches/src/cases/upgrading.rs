@@ -94,7 +94,7 @@ impl Upgrading {
 async fn flood(node: Arc<PluginNode>, to: PeerId, over: Arc<AtomicBool>) -> Result<u64> {
     let mut sent = 0;
     while !over.load(Ordering::Relaxed) {
-        let args = FloodArgs { peers: vec![to], count: FLOOD, size: SIZE };
+        let args = FloodArgs { peers: vec![to], count: FLOOD, size: SIZE, protocols: 1 };
         sent += node.call::<Flooded>(LOAD, "flood", &args).await?.messages;
     }
     Ok(sent)

@@ -11,8 +11,9 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use weir_host::peer::PeerAddr;
-use weir_host::transport::Link;
+use weir_host::transport::{Link, LinkHandle};
 
+use super::raw::count_all;
 use super::{NativeNode, Node, PATIENCE, PluginNode, RawNode, Tally};
 
 /// What the process is to be, as JSON: an environment variable, so that a test's own process can be it as well.
@@ -136,15 +137,22 @@ pub async fn serve() -> Result<()> {
     let Role { kind, crowd } = serde_json::from_str(&role)?;
     let mut asked = asked();
     if let Some((peers, around)) = crowd {
-        let _crowd = Crowd::gather(kind, peers, around).await?;
-        say(&around.to_string())?;
-        while asked.recv().await.is_some() {}
-        return Ok(());
+        let crowd = Crowd::gather(kind, peers, around).await?;
+        return answer(around, &mut asked, async |wanted| crowd.received.reach(wanted).await).await;
     }
     let (end, address) = End::start(kind).await?;
+    answer(address, &mut asked, async |wanted| end.reach(wanted).await).await
+}
+
+/// Says where it is, and then that so many have come as often as it is asked.
+async fn answer(
+    address: PeerAddr,
+    asked: &mut mpsc::Receiver<String>,
+    reach: impl AsyncFn(u64) -> Result<()>,
+) -> Result<()> {
     say(&address.to_string())?;
     while let Some(wanted) = asked.recv().await {
-        end.reach(wanted.parse()?).await?;
+        reach(wanted.parse()?).await?;
         say("come")?;
     }
     Ok(())
@@ -209,14 +217,16 @@ impl End {
 
 /// Peers that stay connected and count what they get.
 struct Crowd {
-    _raw: Vec<(RawNode, Link)>,
+    /// Messages or bytes, by all of them.
+    received: Arc<Tally>,
+    _raw: Vec<(RawNode, LinkHandle)>,
     _native: Vec<NativeNode>,
 }
 
 impl Crowd {
     /// One after the other, so that the handshakes of one do not wait for those of all.
     async fn gather(kind: Kind, peers: usize, around: PeerAddr) -> Result<Self> {
-        let mut crowd = Self { _raw: Vec::new(), _native: Vec::new() };
+        let mut crowd = Self { received: Arc::default(), _raw: Vec::new(), _native: Vec::new() };
         let protocol = match kind {
             Kind::Raw | Kind::Echo => None,
             Kind::Native => Some(NativeNode::protocol(0)?),
@@ -226,11 +236,13 @@ impl Crowd {
             match &protocol {
                 None => {
                     let node = RawNode::start()?;
-                    let link = node.dial(around).await?;
-                    crowd._raw.push((node, link));
+                    let Link { handle, acceptor, .. } = node.dial(around).await?;
+                    tokio::spawn(count_all(acceptor, crowd.received.clone()));
+                    crowd._raw.push((node, handle));
                 }
                 Some(protocol) => {
-                    let node = NativeNode::speaking(Node::small().await?, vec![protocol.clone()])?;
+                    let node =
+                        NativeNode::speaking(Node::small().await?, vec![protocol.clone()], crowd.received.clone())?;
                     node.node.reach(around, protocol).await?;
                     crowd._native.push(node);
                 }

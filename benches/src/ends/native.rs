@@ -43,7 +43,7 @@ impl NativeNode {
     /// When either fails.
     pub async fn start(protocols: usize) -> Result<Self> {
         let protocols = (0..protocols).map(Self::protocol).collect::<Result<_>>()?;
-        Self::speaking(Node::start().await?, protocols)
+        Self::speaking(Node::start().await?, protocols, Arc::default())
     }
 
     /// The protocol with this number.
@@ -54,12 +54,12 @@ impl NativeNode {
         Ok(format!("/bench-{number}/1").parse()?)
     }
 
-    /// Registers a handler for each of these protocols.
+    /// Registers a handler for each of these protocols, which counts there.
     ///
     /// # Errors
     /// When the node refuses one.
-    pub fn speaking(node: Node, protocols: Vec<ProtocolId>) -> Result<Self> {
-        let (network, received) = (node.host.network(), Arc::<Tally>::default());
+    pub fn speaking(node: Node, protocols: Vec<ProtocolId>, received: Arc<Tally>) -> Result<Self> {
+        let network = node.host.network();
         let mut all = Vec::new();
         for (number, id) in protocols.into_iter().enumerate() {
             let (handler, inbox) = native(INBOX);

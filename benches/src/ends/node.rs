@@ -90,7 +90,8 @@ impl Node {
 }
 
 fn config() -> Result<Config> {
-    let many = 1_100;
+    // An eighth of the places is for peers that a node dials itself.
+    let many = 1_200;
     let limits = Limits { max_peers: many, native_handlers: many, memory_limit: u64::MAX, ..Limits::default() };
     let plugins = PluginLimits { max_plugins: many, ..PluginLimits::default() };
     Ok(Config { listen: "127.0.0.1:0".parse()?, limits, plugins, ..Config::default() })

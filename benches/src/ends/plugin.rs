@@ -79,7 +79,11 @@ impl PluginNode {
     /// # Errors
     /// When that takes too long.
     pub async fn handles(&self, wanted: u64) -> Result<()> {
-        until("all messages are handled", || self.handled() >= wanted).await
+        let all = until("all messages are handled", || self.handled() >= wanted).await;
+        all.with_context(|| {
+            let counters: Vec<_> = self.node.host.plugins().list().iter().map(|plugin| plugin.counters).collect();
+            format!("{} of {wanted}: {counters:?}", self.handled())
+        })
     }
 
     /// Calls a command of the plugin with this name.

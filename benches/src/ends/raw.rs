@@ -7,7 +7,9 @@ use bytes::Bytes;
 use weir_host::identity::NodeKey;
 use weir_host::peer::PeerAddr;
 use weir_host::runtime::SeededEntropy;
-use weir_host::transport::{ControlStream, Incoming, Link, ReceiveStream, SendStream, Transport, TransportConfig};
+use weir_host::transport::{
+    ControlStream, Incoming, Link, LinkAcceptor, ReceiveStream, SendStream, Transport, TransportConfig,
+};
 
 use super::Tally;
 
@@ -41,6 +43,14 @@ impl RawNode {
         Ok(self.transport.dial(to).await?)
     }
 
+    /// The next peer that dials.
+    ///
+    /// # Errors
+    /// When the endpoint is closed.
+    pub async fn accept(&mut self) -> Result<Link> {
+        self.incoming.accept().await.context("the endpoint accepts")
+    }
+
     /// Lets everybody in: counts the bytes of their streams, or sends back what comes by streams in both directions.
     pub async fn serve(mut self, bytes: Arc<Tally>, echo: bool) {
         while let Some(Link { handle, mut acceptor, .. }) = self.incoming.accept().await {
@@ -53,9 +63,7 @@ impl RawNode {
                         tokio::spawn(send_back(stream));
                     }
                 } else {
-                    while let Ok(Some(stream)) = acceptor.accept_receive_stream().await {
-                        tokio::spawn(count(stream, bytes.clone()));
-                    }
+                    count_all(acceptor, bytes).await;
                 }
             });
         }
@@ -107,6 +115,13 @@ impl Raw {
         tokio::spawn(send_back(self.far.acceptor.accept_control_stream().await?.context("a stream")?));
         near.receive.read().await?.context("an answer")?;
         Ok(near)
+    }
+}
+
+/// Counts the bytes of all streams that the peer opens.
+pub(super) async fn count_all(mut acceptor: LinkAcceptor, bytes: Arc<Tally>) {
+    while let Ok(Some(stream)) = acceptor.accept_receive_stream().await {
+        tokio::spawn(count(stream, bytes.clone()));
     }
 }
 
