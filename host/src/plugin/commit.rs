@@ -95,7 +95,7 @@ struct Leaving<'a> {
 
 impl<'a> Leaving<'a> {
     fn new(home: &'a Arc<Home>, registered: &'a mut Registered, ticket: &'a CommitTicket, commit: &Commit) -> Self {
-        let outgoing = commit.lanes.iter().map(|_| Vec::new()).collect();
+        let outgoing = commit.lanes.iter().map(|lane| Vec::with_capacity(lane.sends)).collect();
         Self { home, registered, ticket, outgoing, waiting: Vec::new(), answers: Vec::new(), failed: Vec::new() }
     }
 

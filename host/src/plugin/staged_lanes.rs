@@ -13,6 +13,8 @@ pub(super) struct StagedLane {
     pub(super) protocol: ProtocolId,
     status: Result<LaneStatus, SendError>,
     used: usize,
+    /// Messages and asks that go on it.
+    pub(super) sends: usize,
     /// A send was refused as busy, so the plugin waits for `relieved`.
     refused: bool,
 }
@@ -86,7 +88,7 @@ impl StagedLanes {
             let same = |lane: &StagedLane| lane.peer == peer && lane.protocol == protocol;
             let known = if self.rekeyed { self.all.iter().position(same) } else { None };
             known.unwrap_or_else(|| {
-                self.all.push(StagedLane { peer, protocol, status, used: 0, refused: false });
+                self.all.push(StagedLane { peer, protocol, status, used: 0, sends: 0, refused: false });
                 self.all.len() - 1
             })
         });
@@ -111,6 +113,7 @@ impl StagedLanes {
         self.sent += bytes + FRAME_OVERHEAD;
         if let Some(lane) = self.all.get_mut(lane) {
             lane.used += bytes;
+            lane.sends += 1;
         }
     }
 
@@ -119,6 +122,7 @@ impl StagedLanes {
         self.sent = self.sent.saturating_sub(bytes + FRAME_OVERHEAD);
         if let Some(lane) = self.all.get_mut(lane) {
             lane.used = lane.used.saturating_sub(bytes);
+            lane.sends = lane.sends.saturating_sub(1);
         }
     }
 
