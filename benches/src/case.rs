@@ -58,6 +58,10 @@ pub enum Unit {
     Microseconds,
     /// Less is better.
     Kibibytes,
+    /// Of CPU time, on all threads together. Less is better.
+    CpuMicroseconds,
+    /// Less is better.
+    Allocations,
 }
 
 impl Unit {
@@ -70,7 +74,14 @@ impl Unit {
             Self::TurnsPerSecond => "turns/s",
             Self::Microseconds => "us",
             Self::Kibibytes => "KiB",
+            Self::CpuMicroseconds => "us of CPU each",
+            Self::Allocations => "each",
         }
+    }
+
+    /// Whether it is of so much a second.
+    pub fn is_rate(self) -> bool {
+        self.name().ends_with("/s")
     }
 }
 

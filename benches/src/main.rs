@@ -3,12 +3,14 @@
 mod baseline;
 mod case;
 mod cases;
+mod cost;
 mod ends;
 mod goals;
 mod growth;
 mod measure;
 mod peers;
 mod report;
+mod usage;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -21,6 +23,9 @@ use crate::case::Way;
 use crate::cases::{ALL, Listed};
 use crate::peers::Peers;
 use crate::report::{Document, table};
+
+#[global_allocator]
+static ALLOCATOR: usage::Counting = usage::Counting;
 
 /// Measures the same work through raw QUIC, a handler in plain Rust and a plugin, in turns within one run.
 #[derive(Parser)]
@@ -35,6 +40,9 @@ struct Arguments {
     /// How much of its work a round does.
     #[arg(long, default_value_t = 1.0)]
     scale: f64,
+    /// Beside rates, the CPU time and the allocations that a unit of work costs this process.
+    #[arg(long)]
+    cost: bool,
     /// Only these ways, to look at one of them with a profiler.
     #[arg(long = "way", value_name = "WAY")]
     ways: Vec<Way>,
@@ -125,6 +133,9 @@ async fn measure_all(arguments: &Arguments) -> Result<Document> {
         }
         if !arguments.ways.is_empty() {
             case.ways.retain(|(way, _)| arguments.ways.contains(way));
+        }
+        if arguments.cost {
+            cost::add(&mut case);
         }
         let told = |way: Way, round: usize| {
             let round = if round == 0 { "warm-up".to_owned() } else { format!("round {round}") };

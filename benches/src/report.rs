@@ -104,7 +104,8 @@ fn number(value: f64, spread: f64) -> String {
     match value {
         value if value >= 1e6 => format!("{:.2} M {spread}", value / 1e6),
         value if value >= 1e4 => format!("{:.1} k {spread}", value / 1e3),
-        value => format!("{value:.0} {spread}"),
+        value if value >= 10.0 => format!("{value:.0} {spread}"),
+        value => format!("{value:.2} {spread}"),
     }
 }
 
