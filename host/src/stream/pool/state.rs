@@ -39,6 +39,8 @@ pub(super) struct PoolState {
     /// nothing is being opened any more, nobody else is left to wait for that alone.
     stalled: bool,
     waiters: Waiters,
+    /// Somebody waits for a slot that only a lane at work can give up.
+    short: bool,
     counters: PoolCounters,
 }
 
@@ -46,8 +48,9 @@ impl PoolState {
     /// A pool of at most `max` streams: the smaller of the policy's limit and the peer's.
     pub(super) fn new(policy: PoolPolicy, peer_max: u32) -> Self {
         let max = policy.max.min(peer_max as usize);
-        let (slots, waiters, counters) = (Slots::default(), Waiters::default(), PoolCounters::default());
-        Self { policy, max, phase: Phase::Open, slots, opening: 0, stalled: false, waiters, counters }
+        let (slots, waiters) = (Slots::default(), Waiters::new(policy.streams_per_lane));
+        let (phase, counters) = (Phase::Open, PoolCounters::default());
+        Self { policy, max, phase, slots, opening: 0, stalled: false, waiters, short: false, counters }
     }
 
     pub(super) fn handle(&mut self, event: Event, now: Instant) -> Vec<Action> {
@@ -76,6 +79,7 @@ impl PoolState {
             Event::Close => self.close(&mut actions),
         }
         self.settle(asked, &mut actions);
+        self.short = self.finds_short();
         actions
     }
 
@@ -102,8 +106,11 @@ impl PoolState {
 
     /// Whether somebody waits for a slot that only a lane at work can give up.
     pub(super) fn is_short(&self) -> bool {
-        let no_room_made = |place| self.waiters.get(place).is_some_and(|waiter| !waiter.made_room);
-        self.is_open() && self.unserved().into_iter().any(no_room_made)
+        self.short
+    }
+
+    fn finds_short(&self) -> bool {
+        self.is_open() && self.without_room().is_some()
     }
 
     pub(super) fn stats(&self) -> PoolStats {
@@ -125,7 +132,7 @@ impl PoolState {
     }
 
     fn returned(&mut self, stream: u64, condition: Condition, now: Instant, actions: &mut Vec<Action>) {
-        let Some(&mut Slot::Lent { lane, end }) = self.slots.get_mut(stream) else {
+        let Some(Slot::Lent { lane, end }) = self.slots.get(stream) else {
             return actions.push(Action::Forget { stream });
         };
         match condition {
@@ -161,9 +168,11 @@ impl PoolState {
     }
 
     fn reported(&mut self, stream: u64, actions: &mut Vec<Action>) {
-        match self.slots.get_mut(stream) {
-            Some(Slot::Lent { end, .. }) if *end == End::Open => *end = End::Reported,
-            Some(&mut Slot::Parked { lane, .. }) => self.slots.set(stream, Slot::Ending { lane: Some(lane) }),
+        match self.slots.get(stream) {
+            Some(Slot::Lent { lane, end: End::Open }) => {
+                self.slots.set(stream, Slot::Lent { lane, end: End::Reported });
+            }
+            Some(Slot::Parked { lane, .. }) => self.slots.set(stream, Slot::Ending { lane: Some(lane) }),
             // No lane is concerned. A peer sees an idle one as soon as a later one is used, and may refuse it.
             Some(Slot::Idle { .. }) => {
                 self.slots.remove(stream);
@@ -174,9 +183,9 @@ impl PoolState {
     }
 
     fn ended(&mut self, stream: u64, actions: &mut Vec<Action>) {
-        match self.slots.get_mut(stream) {
+        match self.slots.get(stream) {
             // Whoever holds it gives it back soon; until then it is not ours to drop.
-            Some(Slot::Lent { end, .. }) => *end = End::Told,
+            Some(Slot::Lent { lane, .. }) => self.slots.set(stream, Slot::Lent { lane, end: End::Told }),
             Some(_) => {
                 self.slots.remove(stream);
                 actions.push(Action::Forget { stream });
@@ -186,8 +195,9 @@ impl PoolState {
     }
 
     fn tick(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        let late = |place| self.waiters.iter().any(|(at, waiter)| at == place && waiter.deadline <= now);
-        self.stalled |= self.opening > 0 && self.hungry().into_iter().any(late);
+        let late = |place| self.waiters.get(place).is_some_and(|waiter| waiter.deadline <= now);
+        let is_late = self.waiters.next_deadline().is_some_and(|deadline| deadline <= now);
+        self.stalled |= self.opening > 0 && is_late && self.hungry().any(late);
         for waiter in self.waiters.take_late(now) {
             self.counters.denied += 1;
             actions.push(Action::Deny { waiter, why: BorrowError::Busy });
@@ -228,7 +238,7 @@ impl PoolState {
     fn close(&mut self, actions: &mut Vec<Action>) {
         self.phase = Phase::Closed;
         (self.opening, self.stalled) = (0, false);
-        actions.extend(self.slots.take_unlent().map(|stream| Action::Forget { stream }));
+        actions.extend(self.slots.take_unlent().into_iter().map(|stream| Action::Forget { stream }));
     }
 
     /// Serves who can be served, then opens what is missing, then makes room.
@@ -237,9 +247,9 @@ impl PoolState {
             let denied = self.waiters.take_all();
             return actions.extend(denied.map(|waiter| Action::Deny { waiter, why: BorrowError::Closed }));
         }
-        for (place, lane) in self.waiters.iter().map(|(place, waiter)| (place, waiter.lane)).collect::<Vec<_>>() {
+        while let Some((place, lane)) = self.servable() {
             let parked = self.slots.parked_for(lane);
-            let Some(stream) = parked.or_else(|| self.idle_for(lane)) else { continue };
+            let Some(stream) = parked.or_else(|| self.idle_for(lane)) else { break };
             let (_, waiter) = place;
             self.waiters.remove(place);
             self.slots.set(stream, Slot::Lent { lane, end: End::Open });
@@ -247,8 +257,8 @@ impl PoolState {
             self.counters.late += u64::from(asked != Some(waiter));
             actions.push(Action::Lend { waiter, stream, fresh: parked.is_none() });
         }
-        let hungry = self.hungry().len();
-        let spare = (self.stats().idle + self.opening).saturating_sub(hungry);
+        let hungry = self.waiters.hungry(self.slots.holders());
+        let spare = (self.slots.all_idle() + self.opening).saturating_sub(hungry);
         if self.started() && spare <= self.policy.low_water {
             self.open(hungry.saturating_sub(self.opening) + self.policy.batch, actions);
         }
@@ -266,35 +276,48 @@ impl PoolState {
         actions.extend(std::iter::repeat_n(Action::Open, count));
     }
 
+    /// The first waiter that can be served. Those before it wait for the end of their own lanes' streams, and there are no
+    /// more of these than slots.
+    fn servable(&self) -> Option<(Place, LaneId)> {
+        let place = match self.slots.idle() {
+            None => self.slots.parkers().filter_map(|lane| self.waiters.first_of(lane)).min(),
+            Some(_) => {
+                let can = |lane| self.slots.parked_for(lane).or_else(|| self.idle_for(lane)).is_some();
+                self.waiters.iter().find(|(_, waiter)| can(waiter.lane)).map(|(place, _)| place)
+            }
+        }?;
+        self.waiters.get(place).map(|waiter| (place, waiter.lane))
+    }
+
     /// Finishes the longest-parked stream for each waiter that no opening stream will serve. It is not lent to
     /// another lane: bytes of the first that the peer has not read would hold up the second.
     fn make_room(&mut self, actions: &mut Vec<Action>) {
-        for place in self.unserved() {
-            let Some(waiter) = self.waiters.get_mut(place).filter(|waiter| !waiter.made_room) else { continue };
-            let Some((stream, lane)) = self.slots.longest_parked() else { return };
+        while let Some((stream, lane)) = self.slots.longest_parked() {
+            let Some(waiter) = self.without_room().and_then(|place| self.waiters.get_mut(place)) else { return };
             waiter.made_room = true;
             self.counters.displaced += 1;
             self.finish(stream, Some(lane), actions);
         }
     }
 
-    /// Waiters that wait for a free slot and not for the end of their own lane's streams.
-    fn hungry(&self) -> Vec<Place> {
+    /// Waiters that wait for a free slot and not for the end of their own lane's streams, in order.
+    fn hungry(&self) -> impl Iterator<Item = Place> {
         let mut claimed = std::collections::BTreeMap::<LaneId, usize>::new();
-        let below_cap = |lane: LaneId| {
+        let below_cap = move |lane: LaneId| {
             let count = claimed.entry(lane).or_insert_with(|| self.slots.held_by(lane));
             *count += 1;
             *count <= self.policy.streams_per_lane
         };
         let mut below_cap = below_cap;
-        self.waiters.iter().filter(|(_, waiter)| below_cap(waiter.lane)).map(|(place, _)| place).collect()
+        self.waiters.iter().filter(move |(_, waiter)| below_cap(waiter.lane)).map(|(place, _)| place)
     }
 
-    /// Those of them that no opening stream will serve. One that somebody has waited for in vain may never come, and
-    /// so counts for nobody.
-    fn unserved(&self) -> Vec<Place> {
+    /// The first of them that no opening stream will serve and that no room was made for. An opening stream that somebody
+    /// has waited for in vain may never come, and so counts for nobody.
+    fn without_room(&self) -> Option<Place> {
         let coming = if self.stalled { 0 } else { self.opening };
-        self.hungry().into_iter().skip(coming).collect()
+        let no_room_made = |place: &Place| self.waiters.get(*place).is_some_and(|waiter| !waiter.made_room);
+        self.hungry().skip(coming).find(no_room_made)
     }
 
     fn idle_for(&self, lane: LaneId) -> Option<u64> {

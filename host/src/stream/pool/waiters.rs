@@ -1,6 +1,6 @@
 //! Who waits for a stream, in the order in which they are served. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use tokio::time::Instant;
 
@@ -22,54 +22,106 @@ pub(super) struct Waiter {
     pub(super) made_room: bool,
 }
 
-/// The queue; whoever has waited longest is first.
-#[derive(Debug, Default)]
-pub(super) struct Waiters(BTreeMap<Place, Waiter>);
+/// The queue; whoever has waited longest is first. No question costs more for a crowd than for a few.
+#[derive(Debug)]
+pub(super) struct Waiters {
+    /// How many streams a lane may have.
+    cap: usize,
+    queue: BTreeMap<Place, Waiter>,
+    since: HashMap<WaiterId, Instant>,
+    lanes: HashMap<LaneId, BTreeSet<Place>>,
+    deadlines: BTreeSet<(Instant, Place)>,
+    /// Σ over lanes: its waiters, but no more than its cap.
+    claims: usize,
+}
 
 impl Waiters {
+    /// Of lanes that may have `cap` streams each.
+    pub(super) fn new(cap: usize) -> Self {
+        let (queue, since, lanes, deadlines) = Default::default();
+        Self { cap, queue, since, lanes, deadlines, claims: 0 }
+    }
+
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.queue.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.queue.is_empty()
     }
 
     pub(super) fn add(&mut self, place: Place, lane: LaneId, deadline: Instant) {
-        self.0.insert(place, Waiter { lane, deadline, made_room: false });
+        let of_lane = self.lanes.entry(lane).or_default();
+        self.claims += usize::from(of_lane.len() < self.cap);
+        of_lane.insert(place);
+        self.since.insert(place.1, place.0);
+        self.deadlines.insert((deadline, place));
+        self.queue.insert(place, Waiter { lane, deadline, made_room: false });
     }
 
     pub(super) fn remove(&mut self, place: Place) {
-        self.0.remove(&place);
+        let Some(Waiter { lane, deadline, .. }) = self.queue.remove(&place) else { return };
+        self.since.remove(&place.1);
+        self.deadlines.remove(&(deadline, place));
+        if let Some(of_lane) = self.lanes.get_mut(&lane) {
+            of_lane.remove(&place);
+            self.claims -= usize::from(of_lane.len() < self.cap);
+            if of_lane.is_empty() {
+                self.lanes.remove(&lane);
+            }
+        }
     }
 
     pub(super) fn cancel(&mut self, waiter: WaiterId) {
-        self.0.retain(|(_, id), _| *id != waiter);
+        if let Some(since) = self.since.get(&waiter) {
+            self.remove((*since, waiter));
+        }
     }
 
     pub(super) fn get(&self, place: Place) -> Option<&Waiter> {
-        self.0.get(&place)
+        self.queue.get(&place)
     }
 
     pub(super) fn get_mut(&mut self, place: Place) -> Option<&mut Waiter> {
-        self.0.get_mut(&place)
+        self.queue.get_mut(&place)
     }
 
     /// In order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Place, &Waiter)> {
-        self.0.iter().map(|(place, waiter)| (*place, waiter))
+        self.queue.iter().map(|(place, waiter)| (*place, waiter))
+    }
+
+    /// The first that waits for this lane.
+    pub(super) fn first_of(&self, lane: LaneId) -> Option<Place> {
+        self.lanes.get(&lane)?.first().copied()
+    }
+
+    /// Waiters that wait for a free slot and not for the end of their own lane's streams, when lanes have so many: those
+    /// that have some.
+    pub(super) fn hungry(&self, holders: impl Iterator<Item = (LaneId, usize)>) -> usize {
+        let sated = holders.map(|(lane, held)| {
+            let waiting = self.lanes.get(&lane).map_or(0, BTreeSet::len).min(self.cap);
+            waiting - waiting.min(self.cap.saturating_sub(held))
+        });
+        self.claims - sated.sum::<usize>()
     }
 
     /// Takes out those whose patience has ended.
-    pub(super) fn take_late(&mut self, now: Instant) -> impl Iterator<Item = WaiterId> {
-        self.0.extract_if(.., move |_, waiter| waiter.deadline <= now).map(|((_, id), _)| id)
+    pub(super) fn take_late(&mut self, now: Instant) -> Vec<WaiterId> {
+        let mut late = Vec::new();
+        while let Some(&(_, place)) = self.deadlines.first().filter(|(deadline, _)| *deadline <= now) {
+            self.remove(place);
+            late.push(place.1);
+        }
+        late
     }
 
     pub(super) fn take_all(&mut self) -> impl Iterator<Item = WaiterId> {
-        std::mem::take(&mut self.0).into_keys().map(|(_, id)| id)
+        let all = std::mem::replace(self, Self::new(self.cap));
+        all.queue.into_keys().map(|(_, id)| id)
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.0.values().map(|waiter| waiter.deadline).min()
+        self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 }

@@ -186,11 +186,13 @@ impl Shell {
         assert!(stats.total() - stats.opening <= opened as usize && stats.lent <= lent as usize && late <= lent);
         if self.state.is_open() {
             assert_eq!(stats.opening, self.to_open, "{stats:?}");
-            assert!(self.state.hungry().is_empty() || stats.idle == 0, "{stats:?}");
+            let hungry = self.state.hungry().count();
+            assert_eq!(self.state.waiters.hungry(self.state.slots.holders()), hungry, "counted as they are listed");
+            assert!(hungry == 0 || stats.idle == 0, "{stats:?}");
             for (_, waiter) in self.state.waiters.iter() {
                 assert_eq!(self.state.slots.parked_for(waiter.lane), None, "its own stream is parked");
             }
-            if !self.state.hungry().is_empty() {
+            if hungry > 0 {
                 assert!(stats.opening > 0 || stats.total() == stats.max, "an empty pool grows: {stats:?}");
             }
         }

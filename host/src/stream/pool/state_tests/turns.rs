@@ -110,3 +110,17 @@ proptest! {
         }
     }
 }
+
+/// Also a node with a thousand protocols has one pool for them, and what an event costs must not grow with who waits.
+#[test]
+fn two_thousand_lanes_on_forty_eight_streams_all_have_their_turns() {
+    let (lanes, max) = (2_000, 48);
+    let mut crowd = Crowd::new(max, STEP);
+    (1..=lanes).for_each(|lane| crowd.ask(LaneId(lane), crowd.now));
+    crowd.settle();
+    for _ in 0..2 * lanes.div_ceil(max as u64) {
+        crowd.step();
+    }
+    assert_eq!(crowd.turns.len() as u64, lanes);
+    assert!(crowd.turns.values().all(|turns| (1..=3).contains(turns)), "{:?}", crowd.turns);
+}
