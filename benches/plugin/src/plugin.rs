@@ -67,7 +67,7 @@ impl Plugin for Load {
 
     fn start(init: Init, _: &Context) -> Result<Self> {
         let (effects, bytes) = (init.limits.turn_effects, init.limits.turn_bytes as usize);
-        let config: Option<Config> = serde_json::from_str(&init.config)?;
+        let config: Option<Config> = init.config()?;
         let kept = config.unwrap_or_default().keep.then_some(0);
         Ok(Self { kept, flood: None, asking: None, messages: (effects / 4).clamp(1, 1_024), bytes: bytes / 4 })
     }
