@@ -79,7 +79,7 @@ impl PoolState {
             Event::Close => self.close(&mut actions),
         }
         self.settle(asked, &mut actions);
-        self.short = self.finds_short();
+        self.short = self.is_open() && self.without_room().is_some();
         actions
     }
 
@@ -107,10 +107,6 @@ impl PoolState {
     /// Whether somebody waits for a slot that only a lane at work can give up.
     pub(super) fn is_short(&self) -> bool {
         self.short
-    }
-
-    fn finds_short(&self) -> bool {
-        self.is_open() && self.without_room().is_some()
     }
 
     pub(super) fn stats(&self) -> PoolStats {
@@ -303,12 +299,11 @@ impl PoolState {
     /// Waiters that wait for a free slot and not for the end of their own lane's streams, in order.
     fn hungry(&self) -> impl Iterator<Item = Place> {
         let mut claimed = std::collections::BTreeMap::<LaneId, usize>::new();
-        let below_cap = move |lane: LaneId| {
+        let mut below_cap = move |lane: LaneId| {
             let count = claimed.entry(lane).or_insert_with(|| self.slots.held_by(lane));
             *count += 1;
             *count <= self.policy.streams_per_lane
         };
-        let mut below_cap = below_cap;
         self.waiters.iter().filter(move |(_, waiter)| below_cap(waiter.lane)).map(|(place, _)| place)
     }
 
