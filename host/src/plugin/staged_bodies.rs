@@ -2,8 +2,8 @@
 
 use bytes::{Bytes, BytesMut};
 
-/// From this size on, in bytes, a body lies apart: a lane queues it as it is, and would keep a whole chunk for it.
-const APART: usize = 4 << 10;
+use crate::stream::lane::LARGE_BODY;
+
 /// The first chunk of a turn, in bytes; each further one is twice as large, because most turns send little.
 const FIRST: usize = 1 << 10;
 /// The largest chunk, in bytes.
@@ -19,7 +19,8 @@ pub(super) struct StagedBodies {
 impl StagedBodies {
     /// A copy of this body.
     pub(super) fn copy(&mut self, body: &[u8]) -> Bytes {
-        if body.len() >= APART {
+        if body.len() >= LARGE_BODY {
+            // A lane queues it as it is, and would keep a whole chunk for it.
             return Bytes::copy_from_slice(body);
         }
         if self.chunk.capacity() < body.len() {

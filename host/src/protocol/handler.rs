@@ -29,6 +29,14 @@ pub enum Inbound {
     },
 }
 
+impl Inbound {
+    /// What it carries.
+    pub fn body(&self) -> &Bytes {
+        let (Self::Message(body) | Self::Request { body, .. }) = self;
+        body
+    }
+}
+
 /// What one read of one receive stream brought, in order. Bodies are slices of the chunk they came in:
 /// copy a small one that is kept for long, or it pins up to 64 KiB.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -64,13 +64,10 @@ impl Queue {
     /// Makes room for so many more entries and bytes at once, where they would make it bit by bit; no more than a segment
     /// takes.
     pub(super) fn reserve(&mut self, entries: usize, bytes: usize, bounds: &Bounds) {
-        let Some(segment) = self.0.back_mut() else {
-            if entries > 0 {
-                self.0.push_back(Segment::default());
-                self.reserve(entries, bytes, bounds);
-            }
-            return;
-        };
+        if self.0.is_empty() && entries > 0 {
+            self.0.push_back(Segment::default());
+        }
+        let Some(segment) = self.0.back_mut() else { return };
         segment.entries.reserve(entries.min(bounds.batch_events.saturating_sub(segment.entries.len())));
         segment.bodies.reserve(bytes.min(bounds.batch_bytes.saturating_sub(segment.bodies.len())));
     }

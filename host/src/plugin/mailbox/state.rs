@@ -131,8 +131,7 @@ impl MailboxState {
     }
 
     fn item_cost(&self, item: &Inbound) -> u32 {
-        let (Inbound::Message(body) | Inbound::Request { body, .. }) = item;
-        u32::try_from(body.len()).unwrap_or(u32::MAX).max(self.bounds.unit)
+        u32::try_from(item.body().len()).unwrap_or(u32::MAX).max(self.bounds.unit)
     }
 
     /// Takes a batch whose cost was paid. False when its stay is over: the cost goes back then.
@@ -140,11 +139,8 @@ impl MailboxState {
         if !self.open || !self.stays.contains_key(&stay) {
             return false;
         }
-        let bytes = |item: &Inbound| {
-            let (Inbound::Message(body) | Inbound::Request { body, .. }) = item;
-            body.len()
-        };
-        self.queue.reserve(batch.items.len(), batch.items.iter().map(bytes).sum(), &self.bounds);
+        let bytes = batch.items.iter().map(|item| item.body().len()).sum();
+        self.queue.reserve(batch.items.len(), bytes, &self.bounds);
         for item in &batch.items {
             let cost = self.item_cost(item).min(paid);
             paid -= cost;

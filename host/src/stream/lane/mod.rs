@@ -16,6 +16,7 @@ use std::sync::Arc;
 pub use budget::{BudgetLimits, OutboundBudget};
 pub use lanes::{Lanes, LanesConfig};
 pub use limits::LaneLimits;
+pub(crate) use queue::LARGE_BODY;
 pub use queue::OutFrame;
 
 use self::shared::Shared;

@@ -12,7 +12,7 @@ const CHUNK: usize = 16 << 10;
 
 /// From this size on, in bytes, a body is queued as it is; a smaller one is copied, or it would pin the whole
 /// chunk of up to 64 KiB that it came in.
-const LARGE_BODY: usize = 4 << 10;
+pub(crate) const LARGE_BODY: usize = 4 << 10;
 
 /// Something to be sent on a lane.
 #[derive(Debug, Clone, PartialEq, Eq)]
