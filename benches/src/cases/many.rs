@@ -1,9 +1,9 @@
 //! Many plugins on one node, and plugins with many protocols: beside handlers with as many protocols between two nodes.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use tokio::task::JoinSet;
 use weir_host::plugin::{PluginBudgets, PluginSettings};
 use weir_plugin_load::{FloodArgs, Flooded};
@@ -12,10 +12,7 @@ use weir_sdk::abi::PeerId;
 use super::flows::NativeFlows;
 use super::one_way::OneWay;
 use crate::case::{Case, Ends, Round, Way};
-use crate::ends::{NativeNode, Node, PATIENCE, PluginNode};
-
-/// To ask a thousand plugins what they have handled takes a millisecond or two.
-const LOOK: Duration = Duration::from_millis(10);
+use crate::ends::{NativeNode, Node, PluginNode};
 
 /// Handlers, and as many plugins of one node, to which a peer without plugins sends.
 ///
@@ -69,7 +66,7 @@ impl Plugins {
         while let Some(sent) = sending.join_next().await {
             sent??;
         }
-        handles(&self.runs, wanted).await?;
+        self.runs.handles(wanted).await?;
         Ok(work.rate(began))
     }
 }
@@ -102,18 +99,9 @@ impl Protocols {
         let began = Instant::now();
         let args = FloodArgs { peers, count, size: size as u32, protocols: protocols as u32 };
         self.sends.call::<Flooded>(&self.name, "flood", &args).await?;
-        handles(&self.counts, wanted).await?;
+        self.counts.handles(wanted).await?;
         Ok(self.work.rate(began))
     }
-}
-
-async fn handles(node: &PluginNode, wanted: u64) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    while node.handled() < wanted {
-        ensure!(Instant::now() < deadline, "{} of {wanted} messages are handled", node.handled());
-        tokio::time::sleep(LOOK).await;
-    }
-    Ok(())
 }
 
 impl Ends for Plugins {

@@ -12,7 +12,7 @@ use weir_sdk::abi::PeerId;
 
 use super::share;
 use crate::case::{Case, Ends, Round, Row, Unit, Way};
-use crate::ends::{LOAD, PluginNode, plugin_file, source, until};
+use crate::ends::{LOAD, LOOK, PluginNode, plugin_file, source, until};
 use crate::measure::quantile;
 
 const ROWS: [Row; 3] = [
@@ -67,7 +67,7 @@ impl Upgrading {
         let mut pauses = Vec::new();
         for _ in 0..self.upgrades {
             let handled = self.runs.handled() + BETWEEN;
-            until("the flood goes on", || self.runs.handled() >= handled).await?;
+            until("the flood goes on", LOOK, || self.runs.handled() >= handled).await?;
             pauses.push(micros(self.upgrade().await?.0));
         }
         over.store(true, Ordering::Relaxed);

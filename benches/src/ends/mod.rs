@@ -69,15 +69,18 @@ impl Tally {
     }
 }
 
+/// Between two looks at what costs little to look at.
+pub const LOOK: Duration = Duration::from_millis(1);
+
 /// Looks again and again until something holds.
 ///
 /// # Errors
 /// When it takes too long.
-pub async fn until(what: &str, mut holds: impl FnMut() -> bool) -> Result<()> {
+pub async fn until(what: &str, pause: Duration, mut holds: impl FnMut() -> bool) -> Result<()> {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while !holds() {
         ensure!(tokio::time::Instant::now() < deadline, "after {} s still not: {what}", PATIENCE.as_secs());
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        tokio::time::sleep(pause).await;
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use weir_host::plugin::store::MemoryDisk;
 use weir_host::protocol::{Network, ProtocolId};
 use weir_host::runtime::Runtime;
 
-use super::{PATIENCE, until};
+use super::{LOOK, PATIENCE, until};
 
 /// See the module.
 pub struct Node {
@@ -63,7 +63,7 @@ impl Node {
     pub async fn reach(&self, to: PeerAddr, protocol: &ProtocolId) -> Result<()> {
         self.host.add_peer(to, true).await?;
         let network = self.host.network();
-        until("the other side has the protocol", || network.lane(&to.peer, protocol).is_ok()).await
+        until("the other side has the protocol", LOOK, || network.lane(&to.peer, protocol).is_ok()).await
     }
 
     /// Keeps `other` connected, and waits until both can send the other messages of the protocol.
@@ -74,7 +74,7 @@ impl Node {
         self.host.add_peer(other.address(), true).await?;
         let (here, there) = (self.host.network(), other.host.network());
         let reaches = |network: &dyn Network, of: &Self| network.lane(&of.host.peer_id(), protocol).is_ok();
-        until("both sides have the protocol", || reaches(&*here, other) && reaches(&*there, self)).await
+        until("both sides have the protocol", LOOK, || reaches(&*here, other) && reaches(&*there, self)).await
     }
 
     /// Calls a command of the plugin with this name.

@@ -10,7 +10,7 @@ use weir_host::plugin::{PluginSettings, PluginSource};
 use weir_host::protocol::ProtocolId;
 use weir_sdk::renamable::renamed;
 
-use super::{Node, until};
+use super::{LOOK, Node, until};
 
 /// See the module.
 pub struct PluginNode {
@@ -79,7 +79,9 @@ impl PluginNode {
     /// # Errors
     /// When that takes too long.
     pub async fn handles(&self, wanted: u64) -> Result<()> {
-        let all = until("all messages are handled", || self.handled() >= wanted).await;
+        // To ask a thousand plugins takes a millisecond or two.
+        let pause = LOOK + LOOK * (self.names.len() / 100) as u32;
+        let all = until("all messages are handled", pause, || self.handled() >= wanted).await;
         all.with_context(|| {
             let counters: Vec<_> = self.node.host.plugins().list().iter().map(|plugin| plugin.counters).collect();
             format!("{} of {wanted}: {counters:?}", self.handled())
