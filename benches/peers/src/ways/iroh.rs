@@ -14,7 +14,7 @@ use crate::tally::Tally;
 
 const ALPN: &[u8] = b"weir-bench/1";
 
-super::quic::streams!(Connection, SendStream, RecvStream, read_many_chunks);
+super::quic::streams!(Endpoint, Connection, SendStream, RecvStream, read_many_chunks);
 
 /// See the module.
 pub struct IrohNode {
@@ -70,14 +70,4 @@ impl Drop for IrohNode {
 
 fn transport() -> QuicTransportConfig {
     QuicTransportConfig::builder().stream_receive_window(WINDOW.into()).send_window(WINDOW.into()).build()
-}
-
-async fn accept(endpoint: Endpoint, received: Arc<Tally>, tell: mpsc::Sender<()>) {
-    while let Some(incoming) = endpoint.accept().await {
-        if let Ok(link) = incoming.await {
-            tokio::spawn(serve(link, received.clone()));
-            // Who started the node may have dropped it.
-            let _ = tell.send(()).await;
-        }
-    }
 }

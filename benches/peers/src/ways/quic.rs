@@ -5,9 +5,9 @@ pub const SEGMENTS: usize = 32;
 /// Largest request and largest answer.
 pub const LARGEST: usize = 1 << 20;
 
-/// What the work needs of this connection and its two kinds of stream. `$read_many` reads segments without a copy.
+/// What the work needs of this endpoint, its connection and its two kinds of stream. `$read_many` reads segments without a copy.
 macro_rules! streams {
-    ($Connection:ty, $SendStream:ty, $RecvStream:ty, $read_many:ident) => {
+    ($Endpoint:ty, $Connection:ty, $SendStream:ty, $RecvStream:ty, $read_many:ident) => {
         impl crate::node::Link for $Connection {
             type Stream = $SendStream;
 
@@ -40,6 +40,21 @@ macro_rules! streams {
                 let answer = receive.read_to_end($crate::ways::quic::LARGEST).await?;
                 anyhow::ensure!(answer == *body, "an answer is not what was asked");
                 Ok(())
+            }
+        }
+
+        /// Serves links as they come, and tells of each.
+        async fn accept(
+            endpoint: $Endpoint,
+            received: std::sync::Arc<crate::tally::Tally>,
+            tell: tokio::sync::mpsc::Sender<()>,
+        ) {
+            while let Some(incoming) = endpoint.accept().await {
+                if let Ok(link) = incoming.await {
+                    tokio::spawn(serve(link, received.clone()));
+                    // Who started the node may have dropped it.
+                    let _ = tell.send(()).await;
+                }
             }
         }
 

@@ -22,7 +22,7 @@ const NAME: &str = "localhost";
 /// Well below the 30 seconds after which quinn gives up a quiet link: others take their turns meanwhile.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
-super::quic::streams!(Connection, SendStream, RecvStream, read_chunks);
+super::quic::streams!(Endpoint, Connection, SendStream, RecvStream, read_chunks);
 
 /// See the module.
 pub struct QuinnNode {
@@ -60,16 +60,6 @@ impl Node for QuinnNode {
 impl Drop for QuinnNode {
     fn drop(&mut self) {
         self.endpoint.close(0u32.into(), b"");
-    }
-}
-
-async fn accept(endpoint: Endpoint, received: Arc<Tally>, tell: mpsc::Sender<()>) {
-    while let Some(incoming) = endpoint.accept().await {
-        if let Ok(link) = incoming.await {
-            tokio::spawn(serve(link, received.clone()));
-            // Who started the node may have dropped it.
-            let _ = tell.send(()).await;
-        }
     }
 }
 
