@@ -10,6 +10,7 @@ mod growth;
 mod measure;
 mod peers;
 mod report;
+mod tally;
 mod usage;
 
 use std::io::Write as _;
@@ -21,6 +22,7 @@ use clap::Parser;
 
 use crate::case::Way;
 use crate::cases::{ALL, Listed};
+use crate::ends::PATIENCE;
 use crate::peers::Peers;
 use crate::report::{Document, table};
 

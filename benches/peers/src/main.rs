@@ -7,18 +7,23 @@ mod framing;
 mod node;
 mod prepare;
 mod protocol;
+// One piece of code for both programs.
+#[path = "../../src/tally.rs"]
 mod tally;
 mod ways;
 mod work;
 
 use std::io::{BufRead as _, Write as _};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use tokio::time::timeout;
 
 use crate::prepare::{Ways, prepare};
 use crate::protocol::{Answer, Request};
-use crate::tally::PATIENCE;
+
+/// How long a step may take before it counts as hung. `weir-bench` waits a little longer, so that it is told what hung.
+const PATIENCE: Duration = Duration::from_secs(100);
 
 fn main() -> Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
