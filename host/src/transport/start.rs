@@ -182,7 +182,7 @@ pub(super) fn limits(config: &TransportConfig, windows: &Windows) -> Result<Limi
             .with_unidirectional_data_window(windows.stream.into())?
             .with_bidirectional_local_data_window(windows.control.into())?
             .with_bidirectional_remote_data_window(windows.control.into())?
-            .with_max_open_remote_unidirectional_streams(streams)?
+            .with_max_open_remote_unidirectional_streams(windows.streams)?
             .with_max_open_local_unidirectional_streams(streams)?
             // The control stream is the only one that goes both ways.
             .with_max_open_remote_bidirectional_streams(1)?

@@ -8,6 +8,9 @@
 //! - MAX_DATA is sent again only after a tenth of the connection window was read, and DATA_BLOCKED is ignored. With
 //!   a connection window of exactly streams × stream window and all streams but one unread, the free one stalls for
 //!   ever; at 1.12 times that it runs freely. Hence the division by 0.9 in [`StreamLimits::windows`].
+//! - MAX_STREAMS is sent again only after a tenth of the streams have ended, and STREAMS_BLOCKED is ignored. With exactly
+//!   as many streams as the hello says, a slot that is free may be one that QUIC never opens. Hence the same division in
+//!   [`StreamLimits::granted_streams`].
 //! - A stream may hold one packet more than its window. Hence the packet added to each.
 //! - A long-lived receive stream holds a 64-KiB buffer whatever its window is. Hence [`RECEIVE_BUFFER`].
 //! - A write is taken whole as soon as one byte of the send buffer is free, so the buffer overshoots by one chunk.
@@ -87,9 +90,11 @@ pub enum LimitsError {
     },
 }
 
-/// What the endpoints are given; all in bytes.
+/// What the endpoints are given; in bytes, but for the streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Windows {
+    /// Data streams that a peer may have open as far as QUIC is concerned: more than the hello says, see the module.
+    pub streams: u64,
     /// Of each data stream.
     pub stream: u32,
     /// Of the control stream.
@@ -118,11 +123,17 @@ impl StreamLimits {
         let window = self.connection_window();
         let connection = u32::try_from(window).map_err(|_| LimitsError::WindowTooLarge { window })?;
         Ok(Windows {
+            streams: self.granted_streams(),
             stream: self.stream_window,
             control: CONTROL_WINDOW,
             connection,
             send_threshold: self.send_buffer - MAX_CHUNK as u32,
         })
+    }
+
+    /// So many that as many as the hello says are left when a tenth of them have ended and that was not announced.
+    fn granted_streams(&self) -> u64 {
+        (u64::from(self.max_streams) * 10).div_ceil(9)
     }
 
     /// In 128 bits, because absurd limits overflow 64; what does not fit is too large anyway.
@@ -136,14 +147,15 @@ impl StreamLimits {
     /// The most that one connection can take, in bytes, when it puts together large frames within `assembly` bytes.
     pub fn connection_memory(&self, assembly: u64) -> u64 {
         let streams = u64::from(self.max_streams) + 1;
-        let buffers = streams.saturating_mul(u64::from(self.send_buffer) + RECEIVE_BUFFER + READER_BUFFER);
-        self.connection_window().saturating_add(buffers).saturating_add(assembly)
+        let buffers = streams.saturating_mul(u64::from(self.send_buffer) + READER_BUFFER);
+        let received = (self.granted_streams() + 1).saturating_mul(RECEIVE_BUFFER);
+        self.connection_window().saturating_add(buffers).saturating_add(received).saturating_add(assembly)
     }
 
     /// The most that a connection can take that is not admitted yet, and a handshake besides, in bytes. Only the control
     /// stream is written and read; what the peer sends on others fills their windows.
     pub fn pending_memory(&self) -> u64 {
-        let received = (u64::from(self.max_streams) + 1).saturating_mul(RECEIVE_BUFFER);
+        let received = (self.granted_streams() + 1).saturating_mul(RECEIVE_BUFFER);
         let control = u64::from(self.send_buffer) + u64::from(CONTROL_WINDOW);
         let window = self.connection_window().saturating_add(received);
         window.saturating_add(control + HANDSHAKE_BUFFER)
@@ -256,6 +268,13 @@ mod tests {
             prop_assert!(announced >= others + per_stream);
         }
 
+        /// With a tenth of the streams ended but not announced, as many as the hello says can still be open.
+        #[test]
+        fn every_slot_of_the_hello_can_be_used(limits in limits()) {
+            let granted = limits.granted_streams();
+            prop_assert!(granted - granted / 10 >= u64::from(limits.max_streams));
+        }
+
         #[test]
         fn windows_fail_only_where_32_bits_do_not_suffice(limits in limits()) {
             let fits = limits.connection_window() <= u64::from(u32::MAX);
@@ -272,10 +291,11 @@ mod tests {
             let bound = limits.memory_bound(&demand);
             let window = u128::from(limits.connection_window());
             let streams = u128::from(limits.max_streams) + 1;
-            // A 64-KiB buffer of QUIC's, a frame of 64 KiB, and a read of 96 KiB.
-            let buffers = streams * (u128::from(limits.send_buffer) + (224 << 10)) + u128::from(assembly);
+            // A 64-KiB buffer of QUIC's for each stream it may open, a frame of 64 KiB, and a read of 96 KiB.
+            let received = (u128::from(limits.granted_streams()) + 1) * 65_536;
+            let buffers = streams * (u128::from(limits.send_buffer) + (160 << 10)) + received + u128::from(assembly);
             let links = u128::from(connections) * (window + buffers)
-                + u128::from(pending_handshakes) * (window + streams * 65_536);
+                + u128::from(pending_handshakes) * (window + received);
             let needed = links + u128::from(mailboxes) + u128::from(outbound);
             prop_assert!(u128::from(bound.total()) >= needed.min(u128::from(u64::MAX)));
             prop_assert!(bound.terms.iter().all(|term| term.bytes <= bound.largest().bytes));

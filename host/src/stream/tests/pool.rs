@@ -81,6 +81,27 @@ async fn more_slots_than_the_peer_allows_block_nobody() {
     assert_eq!(soon(reader).await.expect("no panic").len(), 40);
 }
 
+/// An implementation may hold MAX_STREAMS back until a tenth of the streams have ended. What it holds back must not be
+/// what the pool counts on, or whoever asks next waits in vain for a slot that is free.
+#[tokio::test]
+async fn a_slot_that_comes_free_is_lent_again_while_all_others_are_taken() {
+    let limits = StreamLimits { max_streams: 48, ..LIMITS };
+    let ends = ends(limits, lazy(48), ReceivePolicy::default()).await;
+    let (_outlet, mut received) = ends.inlet.register(9);
+    let pool = ends.pool();
+    let mut taken = Vec::new();
+    for lane in 0..47 {
+        let mut lease = borrow(&pool, lane, PATIENCE).await.expect("a stream");
+        lease.write(&mut [header(9, lane, 1), message(lane)]).await.expect("the stream is open");
+        taken.push(lease);
+        take(&mut received, 1).await;
+    }
+    for lane in 100..120 {
+        assert_eq!(use_once(&pool, lane, Duration::from_secs(5)).await, Ok(()), "{:?}", pool.stats());
+        assert_eq!(take(&mut received, 1).await, [lane]);
+    }
+}
+
 /// Writes until QUIC takes nothing more: the peer's window and the send buffer are full.
 async fn fill(lease: &mut Lease) {
     let mut frame = FrameWriter::default();
