@@ -274,7 +274,7 @@ impl Conversation {
 
 /// Writes what is queued until the connection is gone; closes it when the peer does not read.
 async fn write(mut stream: SendStream, mut queued: mpsc::Receiver<Control>, link: LinkHandle) {
-    let mut batch = Vec::with_capacity(WRITE_BATCH);
+    let mut batch = Vec::new();
     while queued.recv_many(&mut batch, WRITE_BATCH).await > 0 {
         let mut bytes = BytesMut::new();
         for message in batch.drain(..) {
