@@ -102,9 +102,10 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
     ensure!(arguments.scale > 0.0, "--scale is {}: it takes a number above 0", arguments.scale);
     if arguments.growth {
         let Arguments { cases, rounds, scale, plots, most, .. } = &arguments;
-        let growth = growth::grow(cases, *most, ((*rounds).into(), *scale), plots).await?;
-        let text = if arguments.json { format!("{:#}\n", serde_json::json!(growth)) } else { growth::table(&growth) };
-        return print(&text).map(|()| ExitCode::SUCCESS);
+        let (growth, failures) = growth::grow(cases, *most, ((*rounds).into(), *scale), plots).await?;
+        print(&if arguments.json { format!("{:#}\n", serde_json::json!(growth)) } else { growth::table(&growth) })?;
+        failures.iter().for_each(|failure| eprintln!("FAILED: {failure:#}"));
+        return Ok(if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     let before = arguments.check.as_deref().map(Document::read).transpose()?;
     let document = measure_all(&arguments).await?;

@@ -25,36 +25,55 @@ pub struct Line {
 /// By sweep and way.
 pub type Growth = BTreeMap<&'static str, BTreeMap<&'static str, Line>>;
 
-/// Does all sweeps, or those that are named, up to so much of what grows; writes a plot of each into the folder.
+/// Does all sweeps, or those that are named, up to so much of what grows; writes a plot of each into the folder. What failed
+/// ends its sweep, and is said beside what was measured until then.
 ///
 /// # Errors
-/// What went wrong in which.
-pub async fn grow(names: &[String], most: u64, (rounds, scale): (usize, f64), folder: &Path) -> Result<Growth> {
+/// When a plot cannot be written.
+pub async fn grow(
+    names: &[String],
+    most: u64,
+    (rounds, scale): (usize, f64),
+    folder: &Path,
+) -> Result<(Growth, Vec<anyhow::Error>)> {
     std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
-    let mut growth = Growth::new();
+    let (mut growth, mut failures) = (Growth::new(), Vec::new());
     for sweep in ALL.iter().filter(|sweep| names.is_empty() || names.iter().any(|name| name == sweep.name)) {
-        let lines = one(sweep, most, rounds, scale).await.with_context(|| sweep.name)?;
+        let mut points = Points::new();
+        if let Err(error) = one(sweep, most, (rounds, scale), &mut points).await {
+            failures.push(error.context(sweep.name));
+        }
+        if points.is_empty() {
+            continue;
+        }
+        let lines = lines(points);
         let file = folder.join(format!("{}.svg", sweep.name));
         std::fs::write(&file, plot::svg(sweep.title, sweep.of, "nanoseconds a message", &lines))
             .with_context(|| format!("write {}", file.display()))?;
         growth.insert(sweep.name, lines.into_iter().map(|(way, line)| (way.name(), line)).collect());
     }
-    Ok(growth)
+    Ok((growth, failures))
 }
 
-async fn one(sweep: &Sweep, most: u64, rounds: usize, scale: f64) -> Result<BTreeMap<Way, Line>> {
-    let mut points = BTreeMap::<Way, Vec<(f64, f64)>>::new();
+type Points = BTreeMap<Way, Vec<(f64, f64)>>;
+
+async fn one(sweep: &Sweep, most: u64, (rounds, scale): (usize, f64), points: &mut Points) -> Result<()> {
     for at in sweep.at.iter().filter(|at| **at <= most) {
         eprintln!("==> {} with {at} {}", sweep.name, sweep.of);
-        let mut case = sweep.case(*at, scale).await?;
-        for figures in measure(&mut case, rounds, |_, _| {}).await? {
+        let mut case = sweep.case(*at, scale).await.with_context(|| format!("{at} {}", sweep.of))?;
+        let measured = measure(&mut case, rounds, |_, _| {}).await;
+        for figures in measured.with_context(|| format!("{at} {}", sweep.of))? {
             for (way, Measured { value, .. }) in figures.ways {
                 let nanoseconds = if figures.row.unit == Unit::MessagesPerSecond { 1e9 / value } else { value };
                 points.entry(way).or_default().push((*at as f64, nanoseconds));
             }
         }
     }
-    Ok(points.into_iter().map(|(way, points)| (way, Line { exponent: exponent(&points), points })).collect())
+    Ok(())
+}
+
+fn lines(points: Points) -> BTreeMap<Way, Line> {
+    points.into_iter().map(|(way, points)| (way, Line { exponent: exponent(&points), points })).collect()
 }
 
 /// The slope of the straight line through the logarithms of both, by least squares; 0 of fewer than two points.
