@@ -163,6 +163,30 @@ fn a_node_ends_in_time_in_the_middle_of_a_flood() -> Result<()> {
     Ok(())
 }
 
+/// How many threads the node's runtime has: those that run tasks, and a few for what blocks, which have the same name.
+#[cfg(target_os = "linux")]
+fn workers(process: u32) -> Result<usize> {
+    let threads = fs::read_dir(format!("/proc/{process}/task"))?;
+    let names = threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("comm")).ok());
+    Ok(names.filter(|name| name.trim_end() == "tokio-rt-worker").count())
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_node_has_as_many_threads_as_it_is_told() -> Result<()> {
+    let mut weir = Weir::init()?;
+    weir.run_with(&["--threads", "24"])?;
+    let many = workers(weir.process().context("it runs")?)?;
+    assert!(many >= 24, "{many}");
+    weir.terminate()?;
+    weir.run_with(&["--threads", "1"])?;
+    let few = workers(weir.process().context("it runs")?)?;
+    assert!((1..12).contains(&few), "{few}");
+    let loaded = weir.json(&["plugin", "load", &guest("ping-0.1")?])?;
+    assert_eq!(loaded["plugin"]["name"], "ping", "it does all its work on that one");
+    Ok(())
+}
+
 #[test]
 fn what_is_no_plugin_is_refused_with_what_to_do() -> Result<()> {
     let weir = Weir::start()?;

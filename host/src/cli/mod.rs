@@ -95,7 +95,7 @@ pub fn main() -> ExitCode {
 
 fn execute(cli: Cli, output: &Output) -> Result<(), Failure> {
     let folder = data_folder(cli.dir)?;
-    let runtime = runtime(matches!(cli.command, Command::Run(_)))?;
+    let runtime = runtime(&cli.command)?;
     let result = runtime.block_on(async {
         match cli.command {
             Command::Init(command) => command.execute(&folder, output),
@@ -117,10 +117,19 @@ fn execute(cli: Cli, output: &Output) -> Result<(), Failure> {
     result
 }
 
-/// A node uses all processors; a question to a node needs one thread.
-fn runtime(node: bool) -> Result<tokio::runtime::Runtime, Failure> {
-    let mut builder =
-        if node { tokio::runtime::Builder::new_multi_thread() } else { tokio::runtime::Builder::new_current_thread() };
+/// A node uses all processors, unless it is told otherwise; a question to a node needs one thread.
+fn runtime(command: &Command) -> Result<tokio::runtime::Runtime, Failure> {
+    use tokio::runtime::Builder;
+    let mut builder = match command {
+        Command::Run(run) => {
+            let mut builder = Builder::new_multi_thread();
+            if let Some(threads) = run.threads {
+                builder.worker_threads(threads.into());
+            }
+            builder
+        }
+        _ => Builder::new_current_thread(),
+    };
     let runtime = builder.enable_all().build();
     runtime.map_err(|e| Failure::new("start-failed", format!("cannot start the asynchronous runtime: {e}")))
 }

@@ -26,6 +26,10 @@ pub(super) struct Run {
     /// Load no plugin of the plugin folder; loading by hand works
     #[arg(long)]
     safe_mode: bool,
+    /// Threads for the network and for turns of plugins, instead of one for each processor. Fewer answer sooner, because
+    /// less is handed from one to another; more carry more plugins that are busy at once
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(super) threads: Option<u16>,
 }
 
 impl Run {
