@@ -57,6 +57,7 @@ mod error;
 mod event;
 #[doc(hidden)]
 pub mod guest;
+mod hash;
 mod init;
 mod manifest;
 mod peer;
@@ -69,6 +70,7 @@ mod trace;
 pub use context::Context;
 pub use error::{Error, Result};
 pub use event::{Called, Command, Extension, Message, Request, Response};
+pub use hash::{Sha256, sha256};
 pub use peer::ParsePeerIdError;
 pub use plugin::Plugin;
 pub use store::{Scan, Store};

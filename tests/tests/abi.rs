@@ -420,3 +420,17 @@ async fn a_plugin_signs_with_the_key_of_its_node() -> Result<()> {
     key.verify_strict(b"weir-plugin-v1everything\0hello", &signature)?;
     Ok(())
 }
+
+/// What the host hashes for a plugin and what is hashed inside come to the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plugin_hashes_as_everybody_does() -> Result<()> {
+    let node = Node::start().await?;
+    let known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    assert_eq!(node.call("hash", json!({"text": "abc"})).await, known, "FIPS 180-4");
+    for bytes in [0, 32 << 10, (32 << 10) + 1, 200_000] {
+        let text = "x".repeat(bytes);
+        let expected: String = weir_sdk::sha256(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(node.call("hash", json!({"text": text})).await, expected, "{bytes} bytes");
+    }
+    Ok(())
+}

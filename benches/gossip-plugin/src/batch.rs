@@ -5,7 +5,6 @@
 //! another way, proves it by the hashes beside its path. With one message the root is that message's hash, and the
 //! signature is one for each message.
 
-use sha2::{Digest, Sha256};
 use weir_sdk::gossip::ItemId;
 use weir_sdk::prelude::*;
 
@@ -83,7 +82,7 @@ fn root(messages: &[&[u8]]) -> Hash {
 
 /// Leaves, inner nodes and ids begin with bytes of their own, so that none passes for another.
 fn hash(kind: u8, left: &[u8], right: &[u8]) -> Hash {
-    Sha256::new().chain_update([kind]).chain_update(left).chain_update(right).finalize().into()
+    weir_sdk::sha256(&[&[kind], left, right].concat())
 }
 
 #[cfg(test)]

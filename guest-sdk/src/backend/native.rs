@@ -162,7 +162,17 @@ pub(crate) mod random {
 }
 
 pub(crate) mod crypto {
+    use sha2::{Digest as _, Sha256};
+
+    use crate::bindings::weir::plugin::crypto::Digest;
     use crate::testing::Imports;
+
+    /// Without a host, because whoever is no plugin hashes, too.
+    pub fn sha256(message: &[u8]) -> Digest {
+        let hash: [u8; 32] = Sha256::digest(message).into();
+        let word = |at: usize| hash[8 * at..].first_chunk().map_or(0, |word| u64::from_be_bytes(*word));
+        Digest { a: word(0), b: word(1), c: word(2), d: word(3) }
+    }
 
     pub fn ed25519_verify(public_key: &[u8], message: &[u8], signature: &[u8]) -> bool {
         Imports::verify(public_key, message, signature)

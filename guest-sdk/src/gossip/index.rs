@@ -5,7 +5,6 @@
 //! cost every item they cover.
 
 use negentropy::{Bound, Error, Id, Item, NegentropyStorageBase};
-use sha2::{Digest, Sha256};
 
 use super::item::{ItemId, Place};
 
@@ -152,10 +151,8 @@ impl Index {
                 });
             }
         }
-        let mut hash = Sha256::new();
-        sum.0.iter().for_each(|word| hash.update(word.to_le_bytes()));
-        hash.update(count.to_le_bytes());
-        let hash: [u8; 32] = hash.finalize().into();
+        let words = sum.0.iter().chain([&count]);
+        let hash = crate::sha256(&words.flat_map(|word| word.to_le_bytes()).collect::<Vec<_>>());
         *hash.first_chunk().unwrap_or(&[0; 16])
     }
 

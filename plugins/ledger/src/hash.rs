@@ -1,6 +1,6 @@
-//! SHA-256, the one hash of the ledgers: Ed25519 brings the crate along anyway.
+//! SHA-256, the one hash of the ledgers: Ed25519 brings it along anyway, and a plugin's host computes it.
 
-use sha2::{Digest, Sha256};
+use weir_sdk::Sha256;
 
 use crate::Id;
 
@@ -27,11 +27,11 @@ impl Hash {
 
     /// What it comes to.
     pub fn id(self) -> Id {
-        Id(self.0.finalize().into())
+        Id(self.0.finish())
     }
 }
 
 /// The plain SHA-256 of some bytes, which is how items are named.
 pub fn hash(bytes: &[u8]) -> Id {
-    Id(Sha256::digest(bytes).into())
+    Id(weir_sdk::sha256(bytes))
 }

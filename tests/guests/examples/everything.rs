@@ -259,6 +259,7 @@ impl Plugin for Everything {
                 let signature = ctx.sign(args.text.as_bytes());
                 command.answer(ctx, &hex(&signature))
             }
+            "hash" => command.answer(ctx, &hex(&weir_sdk::sha256(args.text.as_bytes()))),
             "miscount" => self.miscount(&args.text, &command, ctx),
             "log" => {
                 weir_sdk::info!("{}", args.text);
