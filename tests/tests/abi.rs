@@ -434,3 +434,27 @@ async fn a_plugin_hashes_as_everybody_does() -> Result<()> {
     }
     Ok(())
 }
+
+/// Keys one after the other, and back, and bytes that are no key: each check is of its own key.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plugin_checks_signatures_of_one_key_after_the_other() -> Result<()> {
+    use ed25519_dalek::{Signer as _, SigningKey};
+    let node = Node::start().await?;
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let keys = [1, 2].map(|seed| SigningKey::from_bytes(&[seed; 32]));
+    let check = async |key: &[u8], message: &[u8], signature: &[u8]| {
+        let text = [key, message, signature].map(hex).join(" ");
+        node.call("verify", json!({"text": text})).await
+    };
+    for (at, other) in [(0, 1), (0, 1), (1, 0), (0, 1)] {
+        let signature = keys[at].sign(b"signed").to_bytes();
+        let (key, another) = (keys[at].verifying_key(), keys[other].verifying_key());
+        assert_eq!(check(key.as_bytes(), b"signed", &signature).await, true);
+        assert_eq!(check(key.as_bytes(), b"forged", &signature).await, false);
+        assert_eq!(check(another.as_bytes(), b"signed", &signature).await, false, "somebody else's key");
+        assert_eq!(check(&[2; 32], b"signed", &signature).await, false, "nobody's key");
+        assert_eq!(check(&another.as_bytes()[1..], b"signed", &signature).await, false, "no key's length");
+        assert_eq!(check(another.as_bytes(), b"signed", &keys[other].sign(b"signed").to_bytes()).await, true);
+    }
+    Ok(())
+}

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ed25519_dalek::VerifyingKey;
 use wasmtime::{Store, Trap, WasmBacktrace};
 
 use super::PluginPolicy;
@@ -50,6 +51,8 @@ pub(super) struct InstanceState {
     pub(super) settled: bool,
     /// A trial beside the running instance: nothing it does counts, or is seen.
     pub(super) aside: bool,
+    /// The key of the last signature that was checked.
+    pub(super) last_key: Option<VerifyingKey>,
     /// Made when the plugin first uses it.
     pub(super) wasi: Option<Box<Wasi>>,
     limiter: Limiter,
@@ -283,6 +286,7 @@ fn state(home: &Arc<Home>, revision: &Revision, now: u64) -> InstanceState {
         durability: revision.durability,
         settled: false,
         aside: false,
+        last_key: None,
         wasi: None,
         limiter: Limiter::new(policy),
         policy: policy.clone(),

@@ -50,6 +50,11 @@ fn text(body: &[u8]) -> String {
     String::from_utf8_lossy(body).into_owned()
 }
 
+/// What hexadecimal digits stand for; nothing where they are none.
+fn bytes(digits: &str) -> Vec<u8> {
+    (0..digits.len()).step_by(2).filter_map(|at| u8::from_str_radix(digits.get(at..at + 2)?, 16).ok()).collect()
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -258,6 +263,11 @@ impl Plugin for Everything {
             "sign" => {
                 let signature = ctx.sign(args.text.as_bytes());
                 command.answer(ctx, &hex(&signature))
+            }
+            "verify" => {
+                let parts: Vec<_> = args.text.split(' ').map(bytes).collect();
+                let [key, message, signature] = &parts[..] else { return Err(Error::new("usage", "three parts")) };
+                command.answer(ctx, &ctx.verify(key, message, signature))
             }
             "hash" => command.answer(ctx, &hex(&weir_sdk::sha256(args.text.as_bytes()))),
             "miscount" => self.miscount(&args.text, &command, ctx),
