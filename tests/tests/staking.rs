@@ -247,7 +247,9 @@ async fn dividends_by_stake_add_up_on_all_nodes() -> Result<()> {
     let mut five = Five::start("Dividends", &[("staking-1.0", &[]), ("dividend-1.0", &["call:staking"])]).await?;
     let mut wallets = five.token.wallets(30);
     five.token.mint(&five.host(0), &wallets, 1_000_000).await?;
-    five.token.epoch(&five.host(0)).await?;
+    let (epoch, _) = five.token.epoch(&five.host(0)).await?;
+    // Whoever takes an operation must have heard of its account.
+    five.closed(epoch, 0..NODES, LONG).await?;
     let hosts: Vec<_> = (0..NODES).map(|node| five.host(node)).collect();
     let mut declared = 0;
     for round in 1..=3_u64 {
