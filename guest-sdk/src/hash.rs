@@ -3,6 +3,7 @@
 use sha2::Digest as _;
 
 use crate::backend::crypto;
+use crate::words;
 
 /// What is longer is hashed in the plugin, in bytes: one call of the host may be limited to twice as much (the budget
 /// `host_call`), and by then the crossing is not what costs.
@@ -19,12 +20,8 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     if bytes.len() > LONG {
         return sha2::Sha256::digest(bytes).into();
     }
-    let words = crypto::sha256(bytes);
-    let mut hash = [0; 32];
-    for (bytes, word) in hash.chunks_exact_mut(8).zip([words.a, words.b, words.c, words.d]) {
-        bytes.copy_from_slice(&word.to_be_bytes());
-    }
-    hash
+    let digest = crypto::sha256(bytes);
+    words::bytes([digest.a, digest.b, digest.c, digest.d])
 }
 
 /// [`sha256`] of what comes piece by piece.

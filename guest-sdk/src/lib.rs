@@ -36,7 +36,8 @@
 //!
 //! On `wasm32-unknown-unknown` the clock of `std` panics: use [`Context::now_ms`]. `println!` prints
 //! nothing: use [`info!`] and its like, or the feature `tracing`. The maps of `std` hash with a constant
-//! seed: use [`collections::HashMap`]. SHA-256 is the host's: [`sha256`]. For a dependency that wants `getrandom`, see the README.
+//! seed: use [`collections::HashMap`]. SHA-256 is the host's: [`sha256`]. For a dependency that wants
+//! `getrandom`, see the README.
 
 // The generated bindings and `export!` name this crate by its outside name.
 extern crate self as weir_sdk;
@@ -66,6 +67,7 @@ mod runner;
 mod store;
 #[cfg(feature = "tracing")]
 mod trace;
+mod words;
 
 pub use context::Context;
 pub use error::{Error, Result};

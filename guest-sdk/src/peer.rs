@@ -9,36 +9,24 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::Error;
 use crate::abi::PeerId;
+use crate::words;
 
 impl PeerId {
     /// From the 32 bytes of a public key.
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self { a: word(&bytes, 0), b: word(&bytes, 8), c: word(&bytes, 16), d: word(&bytes, 24) }
+        let [a, b, c, d] = words::of(&bytes);
+        Self { a, b, c, d }
     }
 
     /// The 32 bytes of the public key.
     pub fn to_bytes(&self) -> [u8; 32] {
-        let mut bytes = [0; 32];
-        for (place, word) in bytes.chunks_exact_mut(8).zip([self.a, self.b, self.c, self.d]) {
-            place.copy_from_slice(&word.to_be_bytes());
-        }
-        bytes
+        words::bytes([self.a, self.b, self.c, self.d])
     }
 
     /// The first ten digits: enough for a person to tell peers apart in a log, not to trust one.
     pub fn short(&self) -> String {
         format!("{:010x}", self.a >> 24)
     }
-}
-
-const fn word(bytes: &[u8; 32], at: usize) -> u64 {
-    let mut word = 0;
-    let mut offset = 0;
-    while offset < 8 {
-        word = word << 8 | bytes[at + offset] as u64;
-        offset += 1;
-    }
-    word
 }
 
 impl fmt::Display for PeerId {

@@ -169,9 +169,8 @@ pub(crate) mod crypto {
 
     /// Without a host, because whoever is no plugin hashes, too.
     pub fn sha256(message: &[u8]) -> Digest {
-        let hash: [u8; 32] = Sha256::digest(message).into();
-        let word = |at: usize| hash[8 * at..].first_chunk().map_or(0, |word| u64::from_be_bytes(*word));
-        Digest { a: word(0), b: word(1), c: word(2), d: word(3) }
+        let [a, b, c, d] = crate::words::of(&Sha256::digest(message).into());
+        Digest { a, b, c, d }
     }
 
     pub fn ed25519_verify(public_key: &[u8], message: &[u8], signature: &[u8]) -> bool {

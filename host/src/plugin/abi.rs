@@ -12,6 +12,7 @@ wasmtime::component::bindgen!({
 });
 
 pub(super) use self::exports::weir::plugin::handler::{Cause, Init, Limits, Manifest, Predecessor};
+pub(super) use self::weir::plugin::crypto::Digest;
 pub(super) use self::weir::plugin::types;
 
 /// The version this module serves, as it stands in the name of the exported interface.
@@ -19,13 +20,25 @@ pub(super) const VERSION: &str = "0.1";
 
 impl From<&PeerId> for types::PeerId {
     fn from(peer: &PeerId) -> Self {
-        let mut words = [0; 4];
-        for (word, bytes) in words.iter_mut().zip(peer.as_bytes().chunks_exact(8)) {
-            *word = bytes.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
-        }
-        let [a, b, c, d] = words;
+        let [a, b, c, d] = words(peer.as_bytes());
         Self { a, b, c, d }
     }
+}
+
+impl From<[u8; 32]> for Digest {
+    fn from(hash: [u8; 32]) -> Self {
+        let [a, b, c, d] = words(&hash);
+        Self { a, b, c, d }
+    }
+}
+
+/// How the ABI carries what has 32 bytes: as four big-endian words.
+fn words(bytes: &[u8; 32]) -> [u64; 4] {
+    let mut words = [0; 4];
+    for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(8)) {
+        *word = bytes.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+    }
+    words
 }
 
 impl From<types::PeerId> for PeerId {

@@ -3,7 +3,8 @@
 use ed25519_dalek::{Signature, VerifyingKey};
 use sha2::{Digest as _, Sha256};
 
-use crate::plugin::abi::weir::plugin::crypto::{Digest, Host};
+use crate::plugin::abi::Digest;
+use crate::plugin::abi::weir::plugin::crypto::Host;
 use crate::plugin::instance::InstanceState;
 
 /// What a plugin's signature begins with, so that it can never pass for one of the node's own.
@@ -11,10 +12,7 @@ const SIGN_LABEL: &[u8] = b"weir-plugin-v1";
 
 impl Host for InstanceState {
     fn sha256(&mut self, message: Vec<u8>) -> wasmtime::Result<Digest> {
-        let hash = Sha256::digest(&message);
-        let mut words = hash.chunks_exact(8).map(|word| word.iter().fold(0, |all, byte| all << 8 | u64::from(*byte)));
-        let [a, b, c, d] = std::array::from_fn(|_| words.next().unwrap_or_default());
-        Ok(Digest { a, b, c, d })
+        Ok(<[u8; 32]>::from(Sha256::digest(&message)).into())
     }
 
     fn ed25519_verify(&mut self, key: Vec<u8>, message: Vec<u8>, signature: Vec<u8>) -> wasmtime::Result<bool> {
