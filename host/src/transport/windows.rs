@@ -133,7 +133,12 @@ impl StreamLimits {
 
     /// So many that as many as the hello says are left when a tenth of them have ended and that was not announced.
     fn granted_streams(&self) -> u64 {
-        (u64::from(self.max_streams) * 10).div_ceil(9)
+        announced_late(self.max_streams.into())
+    }
+
+    /// What all streams hold that were received on, the control stream among them, besides their windows.
+    fn receive_buffers(&self) -> u64 {
+        (self.granted_streams() + 1).saturating_mul(RECEIVE_BUFFER)
     }
 
     /// In 128 bits, because absurd limits overflow 64; what does not fit is too large anyway.
@@ -141,23 +146,22 @@ impl StreamLimits {
         let packet = u128::from(MAX_PACKET);
         let data = u128::from(self.max_streams) * (u128::from(self.stream_window) + packet);
         let unread = data + u128::from(CONTROL_WINDOW) + packet;
-        u64::try_from((unread * 10).div_ceil(9)).unwrap_or(u64::MAX)
+        announced_late(unread)
     }
 
     /// The most that one connection can take, in bytes, when it puts together large frames within `assembly` bytes.
     pub fn connection_memory(&self, assembly: u64) -> u64 {
         let streams = u64::from(self.max_streams) + 1;
         let buffers = streams.saturating_mul(u64::from(self.send_buffer) + READER_BUFFER);
-        let received = (self.granted_streams() + 1).saturating_mul(RECEIVE_BUFFER);
-        self.connection_window().saturating_add(buffers).saturating_add(received).saturating_add(assembly)
+        let window = self.connection_window().saturating_add(self.receive_buffers());
+        window.saturating_add(buffers).saturating_add(assembly)
     }
 
     /// The most that a connection can take that is not admitted yet, and a handshake besides, in bytes. Only the control
     /// stream is written and read; what the peer sends on others fills their windows.
     pub fn pending_memory(&self) -> u64 {
-        let received = (self.granted_streams() + 1).saturating_mul(RECEIVE_BUFFER);
         let control = u64::from(self.send_buffer) + u64::from(CONTROL_WINDOW);
-        let window = self.connection_window().saturating_add(received);
+        let window = self.connection_window().saturating_add(self.receive_buffers());
         window.saturating_add(control + HANDSHAKE_BUFFER)
     }
 
@@ -178,6 +182,11 @@ impl StreamLimits {
             ],
         }
     }
+}
+
+/// What must be granted for so much to be left when a tenth of it is free again and that was not announced.
+fn announced_late(needed: u128) -> u64 {
+    u64::try_from((needed * 10).div_ceil(9)).unwrap_or(u64::MAX)
 }
 
 /// What else decides how much memory a node can take.
