@@ -8,6 +8,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 use weir_host::peer::PeerId;
 use weir_host::plugin::{Caller, PluginInfo, PluginSettings};
+use weir_ledger::{from_hex, to_hex};
 use weir_tests::node::{PATIENCE, TestNode, source, until};
 
 const GRANTS: [&str; 5] = ["sign", "call:ping", "call:everything", "call:nobody", "protocol:/room"];
@@ -413,9 +414,7 @@ async fn a_plugin_signs_with_the_key_of_its_node() -> Result<()> {
     let node = Node::start().await?;
     let signature = node.call("sign", json!({"text": "hello"})).await;
     let signature = signature.as_str().expect("digits");
-    let byte = |at: usize| u8::from_str_radix(&signature[at..at + 2], 16).expect("hexadecimal");
-    let signature: Vec<u8> = (0..signature.len()).step_by(2).map(byte).collect();
-    let signature = ed25519_dalek::Signature::from_slice(&signature)?;
+    let signature = ed25519_dalek::Signature::from_slice(&from_hex(signature, 64)?)?;
     let key = ed25519_dalek::VerifyingKey::from_bytes(node.id().as_bytes())?;
     key.verify_strict(b"weir-plugin-v1everything\0hello", &signature)?;
     Ok(())
@@ -429,7 +428,7 @@ async fn a_plugin_hashes_as_everybody_does() -> Result<()> {
     assert_eq!(node.call("hash", json!({"text": "abc"})).await, known, "FIPS 180-4");
     for bytes in [0, 32 << 10, (32 << 10) + 1, 200_000] {
         let text = "x".repeat(bytes);
-        let expected: String = weir_sdk::sha256(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        let expected = to_hex(&weir_sdk::sha256(text.as_bytes()));
         assert_eq!(node.call("hash", json!({"text": text})).await, expected, "{bytes} bytes");
     }
     Ok(())
@@ -440,10 +439,9 @@ async fn a_plugin_hashes_as_everybody_does() -> Result<()> {
 async fn a_plugin_checks_signatures_of_one_key_after_the_other() -> Result<()> {
     use ed25519_dalek::{Signer as _, SigningKey};
     let node = Node::start().await?;
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let keys = [1, 2].map(|seed| SigningKey::from_bytes(&[seed; 32]));
     let check = async |key: &[u8], message: &[u8], signature: &[u8]| {
-        let text = [key, message, signature].map(hex).join(" ");
+        let text = [key, message, signature].map(to_hex).join(" ");
         node.call("verify", json!({"text": text})).await
     };
     for (at, other) in [(0, 1), (0, 1), (1, 0), (0, 1)] {

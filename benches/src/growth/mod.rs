@@ -60,9 +60,8 @@ type Points = BTreeMap<Way, Vec<(f64, f64)>>;
 async fn one(sweep: &Sweep, most: u64, (rounds, scale): (usize, f64), points: &mut Points) -> Result<()> {
     for at in sweep.at.iter().filter(|at| **at <= most) {
         eprintln!("==> {} with {at} {}", sweep.name, sweep.of);
-        let mut case = sweep.case(*at, scale).await.with_context(|| format!("{at} {}", sweep.of))?;
-        let measured = measure(&mut case, rounds, |_, _| {}).await;
-        for figures in measured.with_context(|| format!("{at} {}", sweep.of))? {
+        let measured = async { measure(&mut sweep.case(*at, scale).await?, rounds, |_, _| {}).await };
+        for figures in measured.await.with_context(|| format!("{at} {}", sweep.of))? {
             for (way, Measured { value, .. }) in figures.ways {
                 let nanoseconds = if figures.row.unit == Unit::MessagesPerSecond { 1e9 / value } else { value };
                 points.entry(way).or_default().push((*at as f64, nanoseconds));
