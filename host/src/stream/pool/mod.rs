@@ -82,6 +82,7 @@ struct Inner {
     /// stream that is dropped would end in mid-frame as if it were whole).
     streams: HashMap<u64, SendStream>,
     borrowers: HashMap<u64, Arc<dyn Borrower>>,
+    /// Everybody whom the state knows as a waiter.
     waiting: HashMap<WaiterId, Waiting>,
     next_waiter: WaiterId,
     to_open: usize,
@@ -337,9 +338,10 @@ impl Drop for CancelOnDrop<'_> {
     fn drop(&mut self) {
         let waiter = self.waiter;
         // Gone already when the wait came to its end; there is nothing to tell the state then.
-        let cancelled = self.shared.lock().waiting.remove(&waiter).is_some();
-        if cancelled {
-            self.shared.handle(Event::Cancel { waiter });
+        if self.shared.lock().waiting.contains_key(&waiter) {
+            // Out of both under one lock: what the state lends to a waiter that nobody knows any more, nobody gives back.
+            let mut cancelled = None;
+            self.shared.handle_with(Event::Cancel { waiter }, |inner| cancelled = inner.waiting.remove(&waiter));
         }
     }
 }

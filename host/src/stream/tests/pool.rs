@@ -1,5 +1,9 @@
 //! Pools over real QUIC.
 
+use std::sync::Barrier;
+use std::task::{Context, Waker};
+use std::thread;
+
 use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -208,6 +212,29 @@ async fn borrowers_that_give_up_or_fail_leak_no_slot() {
     assert_eq!((stats.lent, stats.waiters, stats.parked), (0, 0, 0), "{stats:?}");
     assert!(stats.total() <= 2, "{stats:?}");
     assert_eq!(stats.counters.abandoned, 0);
+}
+
+#[tokio::test]
+async fn a_stream_is_never_lent_to_who_goes_away_at_that_instant() {
+    let ends = ends(LIMITS, lazy(1), ReceivePolicy::default()).await;
+    let pool = ends.pool();
+    let mut lease = Some(borrow(&pool, 1, PATIENCE).await.expect("a stream"));
+    for round in 0..5000 {
+        let mut waiting = Box::pin(borrow(&pool, 2, PATIENCE));
+        assert!(waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        let both = Barrier::new(2);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                both.wait();
+                drop(waiting);
+            });
+            both.wait();
+            drop(lease.take());
+        });
+        let stats = pool.stats();
+        assert_eq!((stats.idle, stats.lent, stats.waiters), (1, 0, 0), "round {round}: {stats:?}");
+        lease = Some(borrow(&pool, 1, PATIENCE).await.expect("the same stream"));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
