@@ -95,6 +95,13 @@ struct Waiting {
     reply: oneshot::Sender<Result<Lease, BorrowError>>,
 }
 
+/// What follows from an event when the lock is released.
+struct Decided {
+    afterwards: Vec<Afterwards>,
+    busy: bool,
+    drained: bool,
+}
+
 /// What is done after the lock is released, because it may come back to the pool.
 enum Afterwards {
     Reply(oneshot::Sender<Result<Lease, BorrowError>>, Result<Lease, BorrowError>),
@@ -215,9 +222,11 @@ impl SendStreamPool {
         }
     }
 
-    /// Begins to drain, without waiting for its end.
-    pub(super) fn retire(&self) {
-        self.0.handle(Event::Drain);
+    /// Begins to drain, without waiting for its end. What is returned tells borrowers, and so is called when no lock is
+    /// held.
+    pub(super) fn retire(&self) -> impl FnOnce() + use<> {
+        let (shared, decided) = (Arc::clone(&self.0), self.0.decide(Event::Drain, |_| {}));
+        move || shared.carry_out(decided)
     }
 
     /// Lends again after a drain that is wanted no more.
@@ -262,17 +271,24 @@ impl Shared {
 
     /// Lets `prepare` put in place what the event speaks of, under the same lock.
     fn handle_with(self: &Arc<Self>, event: Event, prepare: impl FnOnce(&mut Inner)) {
+        let decided = self.decide(event, prepare);
+        self.carry_out(decided);
+    }
+
+    fn decide(self: &Arc<Self>, event: Event, prepare: impl FnOnce(&mut Inner)) -> Decided {
         let mut afterwards = Vec::new();
-        let (busy, drained) = {
-            let mut inner = self.lock();
-            prepare(&mut inner);
-            for action in inner.state.handle(event, Instant::now()) {
-                afterwards.extend(self.act(&mut inner, action));
-            }
-            let sooner = |next| inner.next_look.is_none_or(|look| next < look);
-            let busy = inner.to_open > 0 || inner.state.is_closed() || inner.state.next_deadline().is_some_and(sooner);
-            (busy, inner.state.is_drained())
-        };
+        let mut inner = self.lock();
+        prepare(&mut inner);
+        for action in inner.state.handle(event, Instant::now()) {
+            afterwards.extend(self.act(&mut inner, action));
+        }
+        let sooner = |next| inner.next_look.is_none_or(|look| next < look);
+        let busy = inner.to_open > 0 || inner.state.is_closed() || inner.state.next_deadline().is_some_and(sooner);
+        Decided { afterwards, busy, drained: inner.state.is_drained() }
+    }
+
+    fn carry_out(&self, decided: Decided) {
+        let Decided { afterwards, busy, drained } = decided;
         if busy {
             self.changed.notify_one();
         }

@@ -223,7 +223,12 @@ impl SendStreamPoolManager {
     pub async fn drain(&self, connection: ConnectionId) {
         if let Some(pool) = self.pool(connection) {
             // Whoever closes it on purpose does not want it back.
-            self.pools.write().unwrap_or_else(PoisonError::into_inner).retired.remove(&connection);
+            let tell = {
+                let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
+                pools.retired.remove(&connection);
+                pool.retire()
+            };
+            tell();
             pool.drain().await;
         }
     }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::spare::Standing;
 use super::state::Load;
-use super::{Pools, SendStreamPoolManager, pick};
+use super::{Pools, SendStreamPoolManager};
 use crate::connection::ConnectionId;
 use crate::peer::PeerId;
 use crate::stream::pool::SendStreamPool;
@@ -60,31 +60,45 @@ impl SendStreamPoolManager {
             let standing = |(pool, load): (&SendStreamPool, &Load)| Standing { load: *load, dialed: pool.is_dialed() };
             let standing: Vec<_> = open.iter().zip(&loads).map(standing).collect();
             let Some(spare) = spares.look(peer, &standing, now) else { continue };
-            if let Some(pool) = pick(open, spare) {
-                self.pools.write().unwrap_or_else(PoisonError::into_inner).retired.insert(spare, false);
-                pool.retire();
-            }
+            self.give_up(&peer, spare);
         }
         true
     }
 
+    /// Has a connection lend nothing more, unless it is the only one of its peer that does.
+    ///
+    /// Under one lock with what the pool does: else it could stay without streams although the peer's others are gone
+    /// by now, or it is wanted again.
+    pub(in crate::stream) fn give_up(&self, peer: &PeerId, spare: ConnectionId) {
+        let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
+        let Pools { by_connection, by_peer, retired, .. } = &mut *pools;
+        let is_open = |id: &&ConnectionId| by_connection.get(*id).is_some_and(SendStreamPool::is_open);
+        let open: Vec<_> = by_peer.get(peer).into_iter().flatten().filter(is_open).collect();
+        if open.len() < 2 || !open.contains(&&spare) {
+            return;
+        }
+        let Some(pool) = by_connection.get(&spare) else { return };
+        retired.insert(spare, false);
+        let tell = pool.retire();
+        drop(pools);
+        tell();
+    }
+
     /// Lets a connection that was retired lend again; whether there is one. With `even_told`, also one that is to be
     /// closed.
-    pub(super) fn resume(&self, peer: &PeerId, even_told: bool) -> bool {
+    pub(in crate::stream) fn resume(&self, peer: &PeerId, even_told: bool) -> bool {
         let resumed = {
             let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
             let Pools { by_connection, by_peer, retired, .. } = &mut *pools;
             let of_peer = by_peer.get(peer).into_iter().flatten();
             let mut fit = of_peer.filter(|id| retired.get(id).is_some_and(|told| even_told || !told)).copied();
-            let resumed = fit.next();
-            resumed.and_then(|id| {
-                retired.remove(&id);
-                by_connection.get(&id).cloned()
-            })
+            let Some(pool) = fit.next().and_then(|id| by_connection.get(&id)) else { return false };
+            retired.remove(&pool.connection());
+            // Nobody waits at a pool that drains, so nobody is told.
+            pool.resume();
+            pool.connection()
         };
-        let Some(pool) = resumed else { return false };
-        tracing::debug!(%peer, connection = pool.connection().0, "a further connection is needed again");
-        pool.resume();
+        tracing::debug!(%peer, connection = resumed.0, "a further connection is needed again");
         self.added.add_one();
         true
     }

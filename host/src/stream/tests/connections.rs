@@ -223,6 +223,22 @@ async fn a_connection_that_was_to_be_given_up_is_used_again_when_it_is_all_that_
     assert_eq!((ends.pool().connection(), lane_told.undelivered()), (second.near.id, 0));
 }
 
+#[tokio::test]
+async fn a_connection_is_never_given_up_for_good_at_the_instant_at_which_it_is_needed() {
+    let ends = ends(LIMITS, PoolPolicy { init: 0, ..PoolPolicy::default() }, ReceivePolicy::default()).await;
+    let (peer, second) = (ends.near.peer, ends.connect().await.near.id);
+    for round in 0..2000 {
+        at_once(|| ends.pools.give_up(&peer, second), || ends.pools.remove(ends.near.id));
+        let left = ends.pools.best(&peer).map(|pool| pool.connection());
+        assert_eq!(left, Some(second), "the only one, in round {round}");
+        ends.pools.add(&ends.near, LIMITS.max_streams);
+        at_once(|| ends.pools.give_up(&peer, second), || ends.pools.resume(&peer, false));
+        ends.pools.resume(&peer, false);
+        assert!(ends.pools.of_peer(&peer).iter().all(SendStreamPool::is_open), "wanted again, in round {round}");
+        tokio::task::yield_now().await;
+    }
+}
+
 /// The connection that a lane with nothing under way would use next, at home on this one.
 fn next_of(ends: &Ends, home: &ConnectionHandle) -> Option<ConnectionId> {
     let home = Home { connection: home.id, settled: true };

@@ -6,7 +6,8 @@ mod pool;
 mod receive;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
+use std::thread;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -94,6 +95,19 @@ async fn raw(on: &ConnectionHandle, bytes: &[u8], finish: bool) -> SendStream {
         let _ = stream.finish();
     }
     stream
+}
+
+/// Does both in the same instant, as far as two threads can.
+fn at_once<T>(one: impl FnOnce() + Send, other: impl FnOnce() -> T) -> T {
+    let both = Barrier::new(2);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            both.wait();
+            one();
+        });
+        both.wait();
+        other()
+    })
 }
 
 /// Waits until it is so.

@@ -1,8 +1,6 @@
 //! Pools over real QUIC.
 
-use std::sync::Barrier;
 use std::task::{Context, Waker};
-use std::thread;
 
 use super::*;
 
@@ -222,15 +220,7 @@ async fn a_stream_is_never_lent_to_who_goes_away_at_that_instant() {
     for round in 0..5000 {
         let mut waiting = Box::pin(borrow(&pool, 2, PATIENCE));
         assert!(waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
-        let both = Barrier::new(2);
-        thread::scope(|scope| {
-            scope.spawn(|| {
-                both.wait();
-                drop(waiting);
-            });
-            both.wait();
-            drop(lease.take());
-        });
+        at_once(|| drop(waiting), || drop(lease.take()));
         let stats = pool.stats();
         assert_eq!((stats.idle, stats.lent, stats.waiters), (1, 0, 0), "round {round}: {stats:?}");
         lease = Some(borrow(&pool, 1, PATIENCE).await.expect("the same stream"));
