@@ -115,30 +115,30 @@ impl Outlet for Door {
 
     fn deliver(&self, frames: Vec<Frame>) -> Delivery<'_> {
         Box::pin(async move {
-            let mut items = Vec::with_capacity(frames.len());
+            let mut held = Held { door: self, items: Vec::with_capacity(frames.len()) };
             for Frame { kind, body } in frames {
                 match kind {
-                    FrameKind::Message => items.push(Inbound::Message(body)),
+                    FrameKind::Message => held.items.push(Inbound::Message(body)),
                     FrameKind::Request { .. } if self.pair.lane.is_clogged() => {
                         // The peer asks and does not read: not even refusals are held for it.
-                        self.pass_on(&mut items).await?;
+                        held.pass_on().await?;
                         return Err(StopCode::TooManyRequests);
                     }
-                    FrameKind::Request { id, timeout_ms } => items.extend(self.request(id, timeout_ms, body)),
-                    FrameKind::Withdraw { id } => self.withdraw(id, &mut items),
+                    FrameKind::Request { id, timeout_ms } => held.items.extend(self.request(id, timeout_ms, body)),
+                    FrameKind::Withdraw { id } => self.withdraw(id, &mut held.items),
                     FrameKind::Answer { id } => {
                         // What came before the answer is heard before it.
-                        self.pass_on(&mut items).await?;
+                        held.pass_on().await?;
                         self.answer(id, Ok(body));
                     }
                     FrameKind::Refusal { id } => {
                         let failure = Failure::decode(&body).map_err(|_| StopCode::Malformed)?;
-                        self.pass_on(&mut items).await?;
+                        held.pass_on().await?;
                         self.answer(id, Err(refused(failure)));
                     }
                 }
             }
-            self.pass_on(&mut items).await
+            held.pass_on().await
         })
     }
 }
@@ -148,58 +148,88 @@ fn refused(failure: Failure) -> AskError {
     if failure.code == "busy" { AskError::Busy } else { AskError::Refused(failure) }
 }
 
-impl Door {
-    async fn pass_on(&self, items: &mut Vec<Inbound>) -> Result<(), StopCode> {
-        if items.is_empty() {
+/// What was decoded and no handler has. Dropped, because its stream was stopped or its handler is gone, its requests are
+/// open no more: nobody would ever answer them, and their peer could open no others.
+struct Held<'a> {
+    door: &'a Door,
+    items: Vec<Inbound>,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.take_back();
+    }
+}
+
+impl Held<'_> {
+    async fn pass_on(&mut self) -> Result<(), StopCode> {
+        if self.items.is_empty() {
             return Ok(());
         }
-        let items = std::mem::take(items);
-        let messages = messages(&items);
-        let batch = InBatch { peer: self.asker.peer, protocol: self.asker.protocol.clone(), items };
-        if self.pair.closed.is_cancelled() {
+        let Door { node, pair, .. } = self.door;
+        let messages = messages(&self.items);
+        if pair.closed.is_cancelled() {
             return Err(StopCode::Unregistered);
         }
-        let mut served = self.pair.registration.served();
-        let Err(batch) = served.handler.try_deliver(batch) else {
-            self.node.traffic.delivered(messages);
+        let mut served = pair.registration.served();
+        let items = std::mem::take(&mut self.items);
+        let Err(batch) = served.handler.try_deliver(self.door.batch(items)) else {
+            node.traffic.delivered(messages);
             return Ok(());
         };
+        self.items = batch.items;
         loop {
+            let batch = self.door.batch(self.items.clone());
             let taken = tokio::select! {
                 biased;
-                () = self.pair.closed.cancelled() => return Err(StopCode::Unregistered),
+                () = pair.closed.cancelled() => return Err(StopCode::Unregistered),
                 // What waits for room at one handler goes to the one that replaces it.
                 () = served.over.cancelled() => Err(NotTaken::Gone),
-                taken = served.handler.deliver(batch.clone()) => taken,
+                taken = served.handler.deliver(batch) => taken,
             };
             match taken {
                 Ok(()) => {
-                    self.node.traffic.delivered(messages);
+                    self.items.clear();
+                    node.traffic.delivered(messages);
                     return Ok(());
                 }
-                Err(_) if served.over.is_cancelled() => served = self.pair.registration.served(),
+                Err(_) if served.over.is_cancelled() => served = pair.registration.served(),
                 Err(NotTaken::Muted(time)) => {
-                    self.refuse_muted(&batch, time);
+                    self.refuse_muted(time);
                     return Err(StopCode::Muted);
                 }
-                Err(NotTaken::Gone) if self.pair.closed.is_cancelled() => return Err(StopCode::Unregistered),
+                Err(NotTaken::Gone) if pair.closed.is_cancelled() => return Err(StopCode::Unregistered),
                 Err(NotTaken::Gone) => return Err(StopCode::HandlerGone),
             }
         }
     }
 
     /// Whoever asks is told at once; a stream that is stopped tells only of messages.
-    fn refuse_muted(&self, batch: &InBatch, time: Duration) {
+    fn refuse_muted(&mut self, time: Duration) {
         // Rounded up, so that who waits for so long is heard.
-        let message = format!("muted for {} for another {} s", batch.protocol, time.as_secs() + 1);
-        for item in &batch.items {
-            let Inbound::Request { token, .. } = item else { continue };
-            let taken = lock(&self.node.requests).take(*token);
-            if let Some((_, id)) = taken {
-                let failure = Failure { code: "muted".into(), message: message.clone() };
-                self.pair.lane.push(vec![OutFrame::Refusal { id, failure }]);
-            }
+        let message = format!("muted for {} for another {} s", self.door.asker.protocol, time.as_secs() + 1);
+        for id in self.take_back() {
+            let failure = Failure { code: "muted".into(), message: message.clone() };
+            self.door.pair.lane.push(vec![OutFrame::Refusal { id, failure }]);
         }
+    }
+
+    /// Closes the requests that are open: the ids by which they were asked.
+    fn take_back(&mut self) -> Vec<u64> {
+        let mut requests = None;
+        let mut ids = Vec::new();
+        for item in self.items.drain(..) {
+            let Inbound::Request { token, .. } = item else { continue };
+            let requests = requests.get_or_insert_with(|| lock(&self.door.node.requests));
+            ids.extend(requests.take(token).map(|(_, id)| id));
+        }
+        ids
+    }
+}
+
+impl Door {
+    fn batch(&self, items: Vec<Inbound>) -> InBatch {
+        InBatch { peer: self.asker.peer, protocol: self.asker.protocol.clone(), items }
     }
 
     fn request(&self, id: u64, timeout_ms: u32, body: bytes::Bytes) -> Option<Inbound> {
@@ -238,3 +268,7 @@ impl Door {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "inbound_tests.rs"]
+mod tests;
