@@ -21,10 +21,11 @@ impl Inner {
         if spec.max_message > limit {
             return Err(RegisterError::TooLarge { id: spec.id, asked: spec.max_message, limit });
         }
+        let mut core = lock(&self.core);
+        // Under the lock: whoever closes unregisters all that were before it.
         if self.closed.load(Ordering::Acquire) {
             return Err(RegisterError::Closed);
         }
-        let mut core = lock(&self.core);
         let limit_of_owners = self.policy.max_owners;
         if core.other_owners(owner) >= limit_of_owners {
             return Err(RegisterError::TooManyOwners { limit: limit_of_owners });

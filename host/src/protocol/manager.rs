@@ -272,8 +272,12 @@ impl ProtocolManager {
 
     /// Refuses everything from now on; open asks end as closed.
     pub fn close(&self) {
-        self.inner.closed.store(true, Ordering::Release);
-        for registration in self.inner.registry.all() {
+        let before = {
+            let _core = lock(&self.inner.core);
+            self.inner.closed.store(true, Ordering::Release);
+            self.inner.registry.all()
+        };
+        for registration in before {
             self.inner.unregister(&registration.id);
         }
     }
