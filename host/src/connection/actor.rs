@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{Instrument as _, Span};
 
 use super::manager::{Command, DialReply, Shared};
+use super::room::Room;
 use super::route::Route;
 use super::state::{Action, Event, State};
 use super::task::{Conversation, Greeted, Report};
@@ -67,7 +68,8 @@ struct Stopping {
 pub(super) struct Actor {
     shared: Arc<Shared>,
     transport: Transport,
-    events: mpsc::Sender<ConnectionEvent>,
+    /// Where the layers above are told.
+    above: Room<ConnectionEvent>,
     state: State,
     started: Instant,
     last_id: u64,
@@ -104,7 +106,7 @@ impl Actor {
             ),
             shared,
             transport,
-            events,
+            above: Room::in_queue(events),
             started: Instant::now(),
             last_id: 0,
             live: BTreeMap::new(),
@@ -125,6 +127,9 @@ impl Actor {
     pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>, mut incoming: Incoming) {
         let mut accepting = true;
         while !self.is_done() {
+            if self.teller.is_empty() {
+                self.above.leave();
+            }
             let due = self.due();
             // In this order, so that a run can be repeated, and what peers can send most of comes last.
             let input = tokio::select! {
@@ -133,7 +138,7 @@ impl Actor {
                 command = commands.recv() => Input::Command(command),
                 Some(dialed) = self.dials.join_next_with_id() => Input::Dialed(dialed),
                 Some(ended) = self.tasks.join_next_with_id() => Input::TaskEnded(ended),
-                room = self.events.clone().reserve_owned(), if !self.teller.is_empty() => Input::Room(room.ok()),
+                room = self.above.reserve(), if !self.teller.is_empty() => Input::Room(room),
                 link = incoming.accept(), if accepting => Input::Incoming(link),
                 () = self.transport.moved() => Input::Moved,
                 Some(report) = self.reported.recv() => Input::Report(report),
@@ -278,7 +283,7 @@ impl Actor {
             link,
             queue,
             reports: self.reports.clone(),
-            events: self.events.clone(),
+            events: self.above.queue(),
             told: when_told,
             drained: live.handle.drained.clone(),
             shared: self.shared.clone(),

@@ -10,6 +10,7 @@ mod handle;
 mod limits;
 mod manager;
 mod refusal;
+mod room;
 mod route;
 mod state;
 mod task;
