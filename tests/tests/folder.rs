@@ -14,6 +14,9 @@ use weir_tests::weir::{END, Weir};
 /// happen, so there is nothing else to wait for.
 const QUIET: Duration = Duration::from_millis(2_500);
 
+/// How long a file must be missing.
+const GONE: Duration = Duration::from_secs(1);
+
 struct Folder {
     weir: Weir,
     path: PathBuf,
@@ -199,6 +202,22 @@ fn what_the_operator_does_by_hand_is_not_done_twice() -> Result<()> {
     assert!(folder.weir.terminate()? < END);
     folder.weir.run()?;
     folder.runs(&[])?;
+    Ok(())
+}
+
+#[test]
+fn a_plugin_that_is_upgraded_and_saved_just_when_its_file_goes_stays() -> Result<()> {
+    let folder = Folder::start()?;
+    folder.put("counter.wasm", "loop_in_snapshot")?;
+    folder.runs(&[("counter", "0.1.2")])?;
+    fs::remove_file(folder.path.join("counter.wasm"))?;
+    // It never gives its memory, so the upgrade takes a second, and the file counts as gone before it is over.
+    std::thread::sleep(GONE / 2);
+    let next = guest_path("counter_v2")?;
+    folder.weir.json(&["plugin", "upgrade", "counter", next.to_str().context("UTF-8")?, "--save"])?;
+    std::thread::sleep(QUIET);
+    folder.runs(&[("counter", "0.2.0")])?;
+    ensure!(folder.path.join("counter.wasm").is_file());
     Ok(())
 }
 

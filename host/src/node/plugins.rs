@@ -181,10 +181,14 @@ impl PluginDesk {
         Ok(self.host.plugins().rollback(name, how).await?)
     }
 
-    /// A file of the folder is gone.
-    pub(super) async fn unload_for_folder(&self, name: &str) -> Result<PluginInfo, OperateError> {
+    /// A file of the folder is gone. Its plugin stays when it has another by now: whoever upgraded it while this waited
+    /// for its turn has saved it.
+    pub(super) async fn unload_for_folder(&self, name: &str) -> Result<Option<PluginInfo>, OperateError> {
         let _turn = self.turn.lock().await;
-        Ok(self.host.plugins().unload(name).await?)
+        if self.dropin.state().file_of(name).is_some() {
+            return Ok(None);
+        }
+        Ok(Some(self.host.plugins().unload(name).await?))
     }
 
     /// A file of the folder is to be loaded: the name of its plugin.

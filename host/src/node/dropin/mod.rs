@@ -92,7 +92,8 @@ impl PluginDesk {
             }
             Action::Unload(path, plugin) => {
                 match self.unload_for_folder(&plugin).await {
-                    Ok(_) => tracing::info!(plugin, "unloaded, because {} is gone", path.display()),
+                    Ok(Some(_)) => tracing::info!(plugin, "unloaded, because {} is gone", path.display()),
+                    Ok(None) => tracing::info!(plugin, "goes on from another file, because {} is gone", path.display()),
                     // The operator was faster.
                     Err(OperateError::Plugin(PluginError::Unknown { .. })) => {}
                     Err(error) => tracing::error!(plugin, %error, "cannot be unloaded"),
