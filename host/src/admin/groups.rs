@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::call::timeout_of;
 use super::error::ApiError;
+use super::guard::to_the_end;
 use super::peers::read_body;
 use crate::node::Node;
 use crate::peer::PeerId;
@@ -51,13 +52,15 @@ pub(super) async fn set(
 ) -> Result<Json<Value>, ApiError> {
     let SetGroup { name, peers } = serde_json::from_slice(&read_body(body)?)
         .map_err(|e| ApiError::bad_request(format!("the body must be {{\"name\", \"peers\"}}: {e}")))?;
-    let peers = node.set_group(name.clone(), peers).await?;
+    let group = name.clone();
+    let peers = to_the_end(async move { Ok(node.set_group(group, peers).await?) }).await?;
     Ok(Json(json!({"name": name, "peers": peers})))
 }
 
 pub(super) async fn remove(State(node): State<Arc<Node>>, Path(name): Path<String>) -> Result<Json<Value>, ApiError> {
     let name: GroupName = name.parse()?;
-    node.remove_group(name.clone()).await?;
+    let group = name.clone();
+    to_the_end(async move { Ok(node.remove_group(group).await?) }).await?;
     Ok(Json(json!({"name": name})))
 }
 

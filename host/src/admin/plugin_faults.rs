@@ -51,7 +51,7 @@ pub(super) async fn muted(State(node): State<Arc<Node>>, Path(name): Path<String
 
 pub(super) async fn unmute(State(node): State<Arc<Node>>, Path((name, peer)): Path<(String, String)>) -> Answer {
     let peer: PeerId = peer.parse().map_err(|e| ApiError::bad_request(format!("{e}")))?;
-    let protocols = node.host().plugins().unmute(&name, &peer).await?;
+    let protocols = to_the_end(async move { Ok(node.host().plugins().unmute(&name, &peer).await?) }).await?;
     Ok(Json(json!({"peer_id": peer, "unmuted": protocols})))
 }
 
