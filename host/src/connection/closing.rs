@@ -1,5 +1,6 @@
 //! The end of a connection: refusals, closes at once, and deliberate closes that drain first.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -69,23 +70,27 @@ impl State {
         let Some(moved) = self.connections.get_mut(&id) else { return };
         tracing::debug!(peer = %moved.peer.short(), connection = id.0, from = %moved.remote, to = %remote, "moved");
         moved.remote = remote;
-        self.deny(id, now);
+        if let Some(peer) = self.deny(id) {
+            self.settle(peer, now);
+        }
     }
 
     /// The operator has changed the lists: what they deny now ends, whatever it is.
     pub(super) fn access_changed(&mut self, lists: AccessLists, now: Duration) {
         self.access = lists;
         let all: Vec<ConnectionId> = self.connections.keys().copied().collect();
-        for id in all {
-            self.deny(id, now);
+        // All of them before anybody else is let in: nobody is evicted for a place that one of them is about to leave.
+        let denied: BTreeSet<PeerId> = all.into_iter().filter_map(|id| self.deny(id)).collect();
+        for peer in denied {
+            self.settle(peer, now);
         }
     }
 
     /// Closes a connection at once if the lists deny it: it gets no time to finish, because whoever is blocked is to
-    /// have nothing more.
-    fn deny(&mut self, id: ConnectionId, now: Duration) {
-        let Some(open) = self.connections.get(&id).filter(|c| !matches!(c.stage, Stage::Closing(_))) else { return };
-        let Err(denied) = self.access.check(Some(&open.peer), open.remote) else { return };
+    /// have nothing more. Whose it was, for the caller to settle.
+    fn deny(&mut self, id: ConnectionId) -> Option<PeerId> {
+        let open = self.connections.get(&id).filter(|c| !matches!(c.stage, Stage::Closing(_)))?;
+        let denied = self.access.check(Some(&open.peer), open.remote).err()?;
         let (peer, direction, refusal) = (open.peer, open.direction, Refusal::from(denied));
         let Named { scope, limit, value, .. } = refusal.named();
         tracing::info!(
@@ -93,7 +98,7 @@ impl State {
         );
         self.counts.denied += 1;
         self.fail(id, CloseCode::Blocked, DialFailure::refused_here(refusal));
-        self.settle(peer, now);
+        Some(peer)
     }
 
     /// Closes all connections of a peer: those that carry traffic drain first.

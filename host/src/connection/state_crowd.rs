@@ -34,14 +34,10 @@ impl Crowd {
     fn feed(&mut self, event: Event) {
         self.trace.push(format!("{:?} {event:?}", self.now));
         let (before, evicted) = (self.places(), self.state.counts.evicted);
-        let newcomer = match event {
-            Event::Hello { connection, .. } => self.state.connections.get(&connection).map(|c| c.peer),
-            _ => None,
-        };
         let actions = self.state.handle(event, self.now);
         self.trace.push(format!("        {actions:?}"));
         if self.state.counts.evicted > evicted {
-            self.check_eviction(&before, newcomer);
+            self.check_eviction(&before);
         }
         self.check();
         // What is closed ends soon.
@@ -54,11 +50,18 @@ impl Crowd {
         }
     }
 
-    fn check_eviction(&self, before: &Places, newcomer: Option<PeerId>) {
+    fn check_eviction(&self, before: &Places) {
         let (after, trace) = (self.places(), self.trace.join("\n"));
         let strategy = self.state.limits.eviction;
-        let necessary = newcomer.is_some_and(|peer| self.state.necessary.contains(&peer));
-        for (gone, was_necessary) in before.iter().filter(|(peer, _)| !after.contains_key(peer)) {
+        let necessary = after.iter().any(|(peer, necessary)| *necessary && !before.contains_key(peer));
+        // Others may go with the same event, because they are blocked.
+        let lets_go = |stage: Stage| {
+            matches!(stage, Stage::Draining(drain) if drain.code == CloseCode::Evicted)
+                || stage == Stage::Closing(CloseCode::Evicted)
+        };
+        let evicted = |peer: &PeerId| self.state.of(peer).any(|id| lets_go(self.state.connections[&id].stage));
+        let gone = before.iter().filter(|(peer, _)| !after.contains_key(peer) && evicted(peer));
+        for (gone, was_necessary) in gone {
             assert!(necessary || strategy != Eviction::Lifo, "lifo let {gone} go for an ordinary peer\n{trace}");
             if *was_necessary {
                 let others = before.values().any(|necessary| !necessary);

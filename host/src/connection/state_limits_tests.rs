@@ -402,6 +402,28 @@ fn a_change_of_the_lists_ends_what_they_deny_and_nothing_else() {
 }
 
 #[test]
+fn nobody_is_evicted_for_a_place_that_a_blocked_peer_is_about_to_leave() {
+    let limits = ConnectionLimits { max_peers: 4, reserved_outbound: 2, eviction: Eviction::Fifo, ..unreserved() };
+    let mut state = node_with(limits);
+    bring_up(&mut state, 1, 1);
+    // Peer 3 was dialed elsewhere, and comes by itself as well: that one waits for proof that the first is alive.
+    dial(&mut state, 2, 3, false);
+    let remote = "203.0.113.7:1".parse().expect("an address");
+    state.handle(Event::Linked { connection: id(2), peer: peer(3), direction: Direction::Outbound, remote }, ZERO);
+    state.handle(Event::Hello { connection: id(2), incarnation: 1, dial: 1, beside: false }, ZERO);
+    state.handle(Event::Admitted { connection: id(2) }, ZERO);
+    bring_up(&mut state, 3, 2);
+    inbound(&mut state, 4, 3, 1, 1, ZERO);
+    assert_eq!((state.connections[&id(4)].stage, state.places_taken()), (Stage::Waiting, 3));
+    let block = [peer(2).to_string(), "203.0.113.7".to_owned()];
+    let lists = lists(&[], &block.each_ref().map(String::as_str));
+    let actions = state.handle(Event::Access { lists }, ZERO);
+    assert!(says_admitted(&actions, 4), "{actions:?}");
+    assert_eq!(evicted(&state, &actions), []);
+    assert_eq!((state.connections[&id(1)].stage, state.counts.evicted), (Stage::Up, 0));
+}
+
+#[test]
 fn a_connection_that_moves_to_a_denied_address_is_closed() {
     let mut state = node(8);
     bring_up(&mut state, 1, 1);
