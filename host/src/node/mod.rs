@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 pub use access::{ChangedAccess, ListedAccess, ListedEntry};
 pub use dropin::Problem;
+pub(crate) use dropin::{Stamp, stamp};
 pub use peers::RemovedPeer;
 pub use plugins::{FailedPlugin, LoadedOrUpgraded, MAX_PLUGIN_FILE, PluginRequest, Saved, Unloaded};
 

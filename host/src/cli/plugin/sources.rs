@@ -7,15 +7,16 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+
+use crate::node::{Stamp, stamp};
 
 /// Files and folders that are looked at, and how deep: a folder that was named by mistake must not be walked for ever.
 const MOST: usize = 20_000;
 const DEEPEST: usize = 16;
 
-/// What a folder held at one look: of each file when it was changed, and its size.
+/// What a folder held at one look.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Sources(BTreeMap<PathBuf, (Option<SystemTime>, u64)>);
+pub(super) struct Sources(BTreeMap<PathBuf, Stamp>);
 
 impl Sources {
     /// Looks at everything below a folder but what is hidden, what cargo makes there, and `target`.
@@ -40,9 +41,8 @@ impl Sources {
                 if depth < DEEPEST {
                     self.walk(&path, target, depth + 1);
                 }
-            } else if let Ok(metadata) = fs::metadata(&path).map(|metadata| (metadata.modified().ok(), metadata.len()))
-            {
-                self.0.insert(path, metadata);
+            } else if let Ok(metadata) = fs::metadata(&path) {
+                self.0.insert(path, stamp(&metadata));
             }
         }
     }

@@ -54,7 +54,8 @@ pub(in crate::node) fn look(plugin: &Path) -> Option<Seen> {
     found(plugin).map(|plugin| Seen { plugin, settings, signature })
 }
 
-fn stamp(metadata: &Metadata) -> Stamp {
+/// What tells a file from what it was, without reading it.
+pub(crate) fn stamp(metadata: &Metadata) -> Stamp {
     let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
     let modified = modified.map_or(0, |since| since.as_nanos());
     Stamp { size: metadata.len(), modified, inode: metadata.ino() }

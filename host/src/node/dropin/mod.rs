@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub(crate) use self::files::stamp;
 pub use self::state::Problem;
+pub(crate) use self::state::Stamp;
 pub(super) use self::watch::watch;
 
 use self::files::ReadFile;

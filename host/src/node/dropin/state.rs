@@ -35,7 +35,7 @@ const DUPLICATE: &str = "duplicate-file";
 
 /// What a file looks like from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::node) struct Stamp {
+pub(crate) struct Stamp {
     pub(in crate::node) size: u64,
     /// Nanoseconds since the Unix epoch.
     pub(in crate::node) modified: u128,
