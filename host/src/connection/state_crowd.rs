@@ -54,13 +54,10 @@ impl Crowd {
         let (after, trace) = (self.places(), self.trace.join("\n"));
         let strategy = self.state.limits.eviction;
         let necessary = after.iter().any(|(peer, necessary)| *necessary && !before.contains_key(peer));
-        // Others may go with the same event, because they are blocked.
-        let lets_go = |stage: Stage| {
-            matches!(stage, Stage::Draining(drain) if drain.code == CloseCode::Evicted)
-                || stage == Stage::Closing(CloseCode::Evicted)
-        };
-        let evicted = |peer: &PeerId| self.state.of(peer).any(|id| lets_go(self.state.connections[&id].stage));
-        let gone = before.iter().filter(|(peer, _)| !after.contains_key(peer) && evicted(peer));
+        // Who is blocked by the same event goes for that.
+        let is_blocked = |id| self.state.connections[&id].stage == Stage::Closing(CloseCode::Blocked);
+        let blocked = |peer: &PeerId| self.state.of(peer).any(is_blocked);
+        let gone = before.iter().filter(|(peer, _)| !after.contains_key(peer) && !blocked(peer));
         for (gone, was_necessary) in gone {
             assert!(necessary || strategy != Eviction::Lifo, "lifo let {gone} go for an ordinary peer\n{trace}");
             if *was_necessary {
