@@ -30,5 +30,7 @@ pub mod runtime;
 pub mod stream;
 pub mod supervisor;
 pub mod telemetry;
+#[cfg(test)]
+mod testing;
 pub mod transport;
 pub mod wire;

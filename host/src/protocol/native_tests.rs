@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::*;
+use crate::testing::poll_once;
 
 fn peer(of: u8) -> PeerId {
     PeerId::from_bytes([of; 32])
@@ -41,7 +42,7 @@ async fn a_full_inbox_makes_the_stream_wait_and_an_end_purges_and_counts() {
     assert_eq!(all(&mut inbox).await, [NativeEvent::News(supported(1)), NativeEvent::News(supported(2))]);
     handler.deliver(batch(1)).await.expect("room");
     let mut waiting = handler.deliver(batch(2));
-    assert!(poll(&mut waiting).is_none(), "no room");
+    assert!(poll_once(&mut waiting).is_none(), "no room");
     handler.news(unsupported(1));
     waiting.await.expect("room after the purge");
     let missed = News::Missed { peer: peer(1), protocol: id(), messages: 1 };
@@ -79,7 +80,7 @@ async fn the_one_that_was_replaced_reads_what_it_took_and_then_the_farewell() {
     handler.deliver(batch(1)).await.expect("room");
     handler.deliver(batch(1)).await.expect("room");
     let mut waiting = handler.deliver(batch(1));
-    assert!(poll(&mut waiting).is_none(), "no room");
+    assert!(poll_once(&mut waiting).is_none(), "no room");
     handler.taken_over(&id());
     assert_eq!(waiting.await, Err(NotTaken::Gone), "it is the successor's");
     drop(handler);
@@ -105,12 +106,4 @@ async fn one_that_is_put_back_hears_the_farewell_before_the_welcome() {
     handler.news(supported(1));
     let expected = [NativeEvent::News(unsupported(1)), NativeEvent::News(supported(1)), NativeEvent::Batch(batch(1))];
     assert_eq!(all(&mut inbox).await, expected);
-}
-
-fn poll<T>(future: &mut (impl Future<Output = T> + Unpin)) -> Option<T> {
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    match std::pin::Pin::new(future).poll(&mut context) {
-        std::task::Poll::Ready(value) => Some(value),
-        std::task::Poll::Pending => None,
-    }
 }
